@@ -1,0 +1,219 @@
+"""What one client's WebSocket carries: its streams, and what is said about them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from .codes import ClientEvent, CloseCode, ErrorCode, ServerEvent
+from .conf import get_settings
+from .envelope import EnvelopeCodec, Incoming
+from .exceptions import BadFrame
+from .flow import excess_size
+from .inline import InlineSession
+from .outbox import Outbox, Taker
+from .remote import RemoteAccess, RemoteSession
+from .streams import Stream
+
+__all__ = ["Connection", "Edge"]
+
+
+class Edge(Protocol):
+    """What a connection needs of the demultiplexer that it belongs to."""
+
+    scope: dict[str, Any]
+    channel_prefix: str
+    send_events: bool
+
+    @classmethod
+    def hosting_of(cls, name: str) -> str:
+        """Where the consumers of a stream run: "inline" or "workers"."""
+
+    async def wrap_payload(self, stream: str, data: str | bytes) -> dict[str, Any]:
+        """Make the WebSocket message of a stream's payload."""
+
+    async def pack_scope(self) -> bytes:
+        """Pack what of the scope travels to workers."""
+
+    def last_stream_closed(self, code: int, reason: str) -> None:
+        """Close the socket: no stream is left."""
+
+
+class Connection:
+    """The streams of one client's WebSocket.
+
+    Args:
+        edge: The demultiplexer.
+        streams: Its streams, by name.
+        codec: Reads and writes envelopes.
+        send: Writes a message to the socket.
+
+    Attributes:
+        id: The connection's id, 32 hexadecimal digits.
+        outbox: What waits to be written to the socket.
+    """
+
+    def __init__(
+        self,
+        edge: Edge,
+        streams: Mapping[str, Stream],
+        codec: EnvelopeCodec,
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.outbox = Outbox(edge.wrap_payload, send)
+        self._edge = edge
+        self._streams = streams
+        self._codec = codec
+        self._live: dict[str, InlineSession | RemoteSession] = {}
+        self._ended: set[str] = set()
+        self._closing: set[str] = set()
+        self._reopening: set[str] = set()
+        self._is_over = False
+        self._max_payload = get_settings().MAX_PAYLOAD
+        self._access = RemoteAccess(self.id, edge.channel_prefix, edge.pack_scope)
+
+    # -- what the client does -----------------------------------------------------------------
+
+    def open_streams(self) -> None:
+        """Open the streams that are not lazy."""
+        for name, stream in self._streams.items():
+            if not stream.lazy:
+                self._open(name)
+
+    async def receive(self, incoming: Incoming) -> None:
+        """Do what a frame of the client asks for.
+
+        Args:
+            incoming: The frame.
+
+        Raises:
+            BadFrame: It cannot be done.
+        """
+        if incoming.data is None:
+            self._receive_event(incoming.stream, incoming.event)
+        else:
+            await self._receive_payload(incoming.stream, incoming.data)
+
+    async def _receive_payload(self, name: str, data: str | bytes) -> None:
+        size = excess_size(data, self._max_payload)
+        if size:
+            raise BadFrame(
+                ErrorCode.TOO_LARGE,
+                f"The payload has {size} bytes, and {self._max_payload} are allowed. "
+                "Send it in parts.",
+                name,
+            )
+        stream = self._stream(name)
+        if stream.text and isinstance(data, str):
+            data = self._codec.decode_string(data, name)
+        session = self._live.get(name)
+        if session is None and name not in self._ended:
+            session = self._open(name)
+        if session is None or name in self._closing:
+            raise BadFrame(
+                ErrorCode.STREAM_CLOSED, "The stream is closed. Open it again first.", name
+            )
+        await session.deliver(data)
+
+    def _receive_event(self, name: str, event: ClientEvent | None) -> None:
+        self._stream(name)
+        if event is ClientEvent.CLOSE:
+            self._reopening.discard(name)
+            session = self._live.get(name)
+            if session is not None and name not in self._closing:
+                self._closing.add(name)
+                session.end(CloseCode.NORMAL, "")
+        elif name not in self._live:
+            self._open(name)
+        elif name in self._closing:
+            self._reopening.add(name)
+
+    def _stream(self, name: str) -> Stream:
+        stream = self._streams.get(name)
+        if stream is None:
+            known = ", ".join(map(repr, self._streams)) or "none"
+            raise BadFrame(
+                ErrorCode.UNKNOWN_STREAM, f"There is no such stream; there are: {known}.", name
+            )
+        return stream
+
+    def _open(self, name: str) -> InlineSession | RemoteSession:
+        self._ended.discard(name)
+        session: InlineSession | RemoteSession
+        if self._edge.hosting_of(name) == "inline":
+            scope = {**self._edge.scope, "demux": self._demux_scope(name)}
+            session = InlineSession(name, self._streams[name], scope, self)
+        else:
+            session = RemoteSession(name, self._access, self)
+        self._live[name] = session
+        return session
+
+    def _demux_scope(self, name: str) -> dict[str, Any]:
+        return {"connection": self.id, "stream": name, "attempt": 1}
+
+    # -- what is said to the client -----------------------------------------------------------
+
+    def send_event(self, event: ServerEvent, stream: str | None, **fields: str | int) -> None:
+        """Tell the client of an event, unless events are off."""
+        if self._edge.send_events:
+            text = self._codec.encode_event(event, stream, **fields)
+            self.outbox.put_message({"type": "websocket.send", "text": text})
+
+    def refuse(self, error: BadFrame) -> None:
+        """Tell the client that a frame of its was bad."""
+        self.send_event(
+            ServerEvent.ERROR, error.stream, code=error.code, message=error.message
+        )
+
+    # -- what the sessions say ----------------------------------------------------------------
+
+    def session_received(self, name: str, data: str | bytes, source: Taker) -> None:
+        """Write a consumer's payload to the client."""
+        self.outbox.put_payload(name, data, source)
+
+    def session_reopened(self, name: str) -> None:
+        """Tell the client that a stream goes on with another consumer."""
+        self.send_event(ServerEvent.REOPENED, name)
+
+    def session_unavailable(self, name: str) -> None:
+        """Tell the client that nobody hosts a stream for now."""
+        self.send_event(ServerEvent.UNAVAILABLE, name)
+
+    def session_closed(self, name: str, code: int, reason: str) -> None:
+        """Tell the client that a stream is over, and close the socket after the last one."""
+        del self._live[name]
+        self._closing.discard(name)
+        self._ended.add(name)
+        if self._is_over:
+            return
+        self.send_event(ServerEvent.CLOSED, name, code=code, reason=reason)
+        if name in self._reopening:
+            self._reopening.discard(name)
+            self._open(name)
+        elif len(self._ended) == len(self._streams):
+            self._edge.last_stream_closed(code, reason)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    async def end(self, code: int, reason: str) -> None:
+        """End all streams, and wait for their consumers, within CONSUMER_CLOSE_TIMEOUT."""
+        self._is_over = True
+        sessions = list(self._live.values())
+        for session in sessions:
+            session.end(code, reason)
+        if sessions:
+            waits = [asyncio.ensure_future(session.ended.wait()) for session in sessions]
+            _, late = await asyncio.wait(waits, timeout=get_settings().CONSUMER_CLOSE_TIMEOUT)
+            for wait in late:
+                wait.cancel()
+
+    def abandon(self) -> None:
+        """Leave nothing behind; for when the demultiplexer itself ends, however it does."""
+        self._is_over = True
+        for session in list(self._live.values()):
+            session.end(CloseCode.GOING_AWAY, "")
+        self.outbox.stop()
+        self._access.leave()

@@ -1,0 +1,7 @@
+"""The demo's addresses over HTTP."""
+
+from django.urls import path
+
+from channels_demux_layer.demo.project import views
+
+urlpatterns = [path("", views.page), path("healthz", views.healthz)]

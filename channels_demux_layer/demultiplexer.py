@@ -1,0 +1,268 @@
+"""The edge: the consumer that a project mounts, one for each client's WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, ClassVar, Literal
+
+import msgspec
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+
+from .codes import CloseCode, ErrorCode
+from .conf import Settings, get_settings
+from .connection import Connection
+from .envelope import EnvelopeCodec
+from .exceptions import BadFrame
+from .scope import pack_scope
+from .streams import Stream, StreamTable
+
+__all__ = ["WebsocketDemultiplexer"]
+
+
+class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
+    """Carries many streams over one WebSocket, each with a consumer of its own.
+
+    Mount it in the routing as any consumer: ``Demultiplexer.as_asgi()``. It accepts at once;
+    ``connect()``, ``disconnect()``, ``encode_json()`` and ``decode_json()`` may be overridden.
+
+    Attributes:
+        consumer_classes: For each stream's name a consumer class, an ASGI application, a dotted
+            path to either, or a `Stream` of one of them with options.
+        channel_prefix: What the names of its workers' channels begin with.
+        send_events: Whether clients are told of events; off, they get payloads only.
+        listens: Whether each connection has a channel of its own on the channel layer, for
+            groups and handlers of the demultiplexer itself. None finds out: it has where the
+            class has ``groups``, or a method that takes one event.
+    """
+
+    consumer_classes: ClassVar[Mapping[str, Any]] = {}
+    channel_prefix: ClassVar[str] = "demux"
+    send_events: ClassVar[bool] = True
+    listens: ClassVar[bool | None] = None
+
+    # -- what the class says ------------------------------------------------------------------
+
+    @classmethod
+    def stream_table(cls) -> StreamTable:
+        """Return the streams by name.
+
+        Raises:
+            ConfigurationError: A name or an entry of consumer_classes is none that a stream
+                can have.
+        """
+        return _stream_table(cls, cls.__name__)
+
+    @classmethod
+    def hosting_of(cls, name: str) -> Literal["inline", "workers"]:
+        """Return where the consumers of a stream run.
+
+        Args:
+            name: The stream's name.
+
+        Returns:
+            ``"inline"`` for this process, or ``"workers"``.
+        """
+        settings = get_settings()
+        hosting = cls.stream_table()[name].hosting or settings.HOSTING
+        if hosting == "auto":
+            layer = get_channel_layer(settings.CHANNEL_LAYER)
+            is_local = layer is None or isinstance(layer, InMemoryChannelLayer)
+            return "inline" if is_local else "workers"
+        return hosting
+
+    def portable_scope(self) -> dict[str, Any]:
+        """Return what of the scope shall travel to workers; may be overridden.
+
+        Returns:
+            A scope. Of its values those that cannot travel are left out.
+        """
+        return dict(self.scope)
+
+    # -- the consumer's life ------------------------------------------------------------------
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection.
+
+        Args:
+            scope: A scope of type ``websocket``.
+            receive: Gives the server's messages.
+            send: Takes messages to the server.
+        """
+        self.scope = scope
+        self._accepted = False
+        codec = _codec(get_settings())
+        self._connection = Connection(self, self.stream_table(), codec, send)
+        self._codec = codec
+        try:
+            if _listens(type(self)):
+                await super().__call__(scope, receive, send)
+            else:
+                await self._serve(receive, send)
+        finally:
+            self._connection.abandon()
+
+    async def _serve(self, receive: Any, send: Any) -> None:
+        # What AsyncConsumer does, without a receiver on the channel layer for each connection.
+        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        self.base_send = send
+        try:
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Hand a message to its handler."""
+        if message["type"] == "websocket.receive":
+            # The base goes through a thread for each message, to close old database
+            # connections; the edge has none.
+            await self.websocket_receive(message)
+        else:
+            await super().dispatch(message)
+
+    async def websocket_connect(self, message: dict[str, Any]) -> None:
+        """Accept the client, and open its streams."""
+        await super().websocket_connect(message)
+        if self._accepted:
+            self._connection.open_streams()
+
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        """Accept the client; takes what AsyncWebsocketConsumer.accept() takes."""
+        await super().accept(*args, **kwargs)
+        self._accepted = True
+
+    async def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Close the socket, after all streams.
+
+        Args:
+            code: The close code; 1000 where it is None.
+            reason: What the client is told beside.
+        """
+        self._accepted = False
+        await self._connection.end(CloseCode.NORMAL if code is None else code, reason or "")
+        await self._connection.outbox.drain(get_settings().CONSUMER_CLOSE_TIMEOUT)
+        await super().close(code, reason)
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+        """End all streams; the client has left."""
+        self._connection.outbox.stop()
+        await self._connection.end(message["code"], message.get("reason") or "")
+        await super().websocket_disconnect(message)
+
+    # -- frames of the client -----------------------------------------------------------------
+
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
+    ) -> None:
+        """Take one frame of the client.
+
+        Args:
+            text_data: The frame, if it is text.
+            bytes_data: The frame, if it is binary.
+            **kwargs: Passed on to an overridden receive_json().
+        """
+        try:
+            if text_data is None:
+                incoming = self._codec.decode_binary(bytes_data or b"")
+            elif _decodes_itself(type(self)):
+                await self._receive_decoded(text_data, kwargs)
+                return
+            else:
+                incoming = self._codec.decode_text(text_data)
+            await self._connection.receive(incoming)
+        except BadFrame as error:
+            self._connection.refuse(error)
+
+    async def _receive_decoded(self, text_data: str, kwargs: dict[str, Any]) -> None:
+        try:
+            content = await self.decode_json(text_data)
+        except Exception as error:
+            message = f"The frame cannot be decoded: {type(error).__name__}."
+            raise BadFrame(ErrorCode.INVALID_JSON, message) from error
+        await self.receive_json(content, **kwargs)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Take one decoded envelope; for demultiplexers that decode envelopes themselves.
+
+        Args:
+            content: The envelope.
+            **kwargs: Not used.
+        """
+        try:
+            text = msgspec.json.encode(content).decode()
+            await self._connection.receive(self._codec.decode_text(text))
+        except BadFrame as error:
+            self._connection.refuse(error)
+
+    # -- what the connection asks for ---------------------------------------------------------
+
+    async def wrap_payload(self, stream: str, data: str | bytes) -> dict[str, Any]:
+        """Make the WebSocket message of a stream's payload."""
+        if isinstance(data, bytes):
+            return {"type": "websocket.send", "bytes": self._codec.encode_binary(stream, data)}
+        if self.stream_table()[stream].text:
+            text = self._codec.encode_string(stream, data)
+        else:
+            text = self._codec.encode_text(stream, data)
+        if _encodes_itself(type(self)):
+            text = await self.encode_json(msgspec.json.decode(text))
+        return {"type": "websocket.send", "text": text}
+
+    async def pack_scope(self) -> bytes:
+        """Pack what of the scope travels to workers."""
+        return await pack_scope(self.portable_scope())
+
+    def last_stream_closed(self, code: int, reason: str) -> None:
+        """Close the socket: no stream is left."""
+        message = {"type": "websocket.close", "code": code, "reason": reason}
+        self._connection.outbox.put_message(message)
+
+
+@lru_cache(maxsize=None)
+def _stream_table(cls: type[WebsocketDemultiplexer], name: str) -> StreamTable:
+    return StreamTable(cls.consumer_classes, name)
+
+
+@lru_cache(maxsize=8)
+def _codec(settings: Settings) -> EnvelopeCodec:
+    return EnvelopeCodec(
+        settings.MULTIPLEX_KEY,
+        settings.PAYLOAD_KEY,
+        settings.EVENT_KEY,
+        settings.MANAGE_ENVELOPE,
+    )
+
+
+def _overrides(cls: type[WebsocketDemultiplexer], name: str) -> bool:
+    return inspect.getattr_static(cls, name) is not inspect.getattr_static(
+        WebsocketDemultiplexer, name
+    )
+
+
+@lru_cache(maxsize=None)
+def _decodes_itself(cls: type[WebsocketDemultiplexer]) -> bool:
+    return _overrides(cls, "decode_json") or _overrides(cls, "receive_json")
+
+
+@lru_cache(maxsize=None)
+def _encodes_itself(cls: type[WebsocketDemultiplexer]) -> bool:
+    return _overrides(cls, "encode_json")
+
+
+@lru_cache(maxsize=None)
+def _listens(cls: type[WebsocketDemultiplexer]) -> bool:
+    if cls.listens is not None:
+        return cls.listens
+    return bool(cls.groups) or any(_is_handler(cls, name) for name in dir(cls))
+
+
+def _is_handler(cls: type[WebsocketDemultiplexer], name: str) -> bool:
+    method = inspect.getattr_static(cls, name)
+    if name.startswith("_") or hasattr(WebsocketDemultiplexer, name):
+        return False
+    return asyncio.iscoroutinefunction(method) and len(inspect.signature(method).parameters) == 2

@@ -1,0 +1,84 @@
+"""Waiting for room in a window: how a slow end holds up the fast one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .link.window import SendWindow
+
+__all__ = ["Outflow", "Stalled", "excess_size"]
+
+
+def excess_size(data: str | bytes, limit: int) -> int:
+    """Return the size of a payload that is too large.
+
+    Args:
+        data: The payload.
+        limit: The most bytes it may have, in UTF-8 for text.
+
+    Returns:
+        Its size in bytes; 0 where it is within the limit.
+    """
+    length = len(data)
+    if isinstance(data, str) and length * 4 > limit:
+        length = len(data.encode("utf-8", "surrogatepass"))
+    return length if length > limit else 0
+
+
+class Stalled(Exception):  # noqa: N818 - it is caught close by, and reads as what happened
+    """The other end has taken nothing for too long."""
+
+
+class Outflow:
+    """The sending end of one direction of a session.
+
+    Args:
+        window: The window that counts what is under way.
+        stall_timeout: How long to wait for room, in seconds.
+    """
+
+    __slots__ = ("_stall_timeout", "_waiting", "is_over", "window")
+
+    def __init__(self, window: SendWindow, stall_timeout: float) -> None:
+        self.window = window
+        self._stall_timeout = stall_timeout
+        self._waiting: asyncio.Future[None] | None = None
+        #: Nothing more will be taken: pushing has no point.
+        self.is_over = False
+
+    async def push(self, data: str | bytes) -> bool:
+        """Put one payload into the window, as soon as it has room.
+
+        Args:
+            data: The payload.
+
+        Returns:
+            Whether it was put in: not where the flow was, or is over meanwhile.
+
+        Raises:
+            Stalled: There was no room for the length of the stall timeout.
+        """
+        while not self.is_over and not self.window.has_room:
+            await self._wait()
+        if self.is_over:
+            return False
+        self.window.push(data)
+        return True
+
+    async def _wait(self) -> None:
+        if self._waiting is None:
+            self._waiting = asyncio.get_running_loop().create_future()
+        done, _ = await asyncio.wait([self._waiting], timeout=self._stall_timeout)
+        if not done:
+            raise Stalled
+
+    def resume(self) -> None:
+        """Let those who wait look again."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.set_result(None)
+
+    def finish(self) -> None:
+        """End the flow; those who wait are let go."""
+        self.is_over = True
+        self.resume()

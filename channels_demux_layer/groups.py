@@ -1,0 +1,78 @@
+"""The channel-layer groups that a node is a member of."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+__all__ = ["Memberships"]
+
+
+class Memberships:
+    """Joins and leaves groups with one channel, so that the last word counts.
+
+    A stream that closes and opens again may join its group while the leave is still on its way
+    over another connection. So joins are counted, and each group is brought to its wanted state
+    under a lock of its own.
+
+    Args:
+        layer: The channel layer.
+        channel: The channel that is the member.
+    """
+
+    def __init__(self, layer: Any, channel: str) -> None:
+        self._layer = layer
+        self._channel = channel
+        self._wanted: dict[str, int] = {}
+        self._joined: set[str] = set()
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def join(self, group: str) -> None:
+        """Join a group, or count one more reason to be in it.
+
+        Args:
+            group: The group's name.
+
+        Raises:
+            Exception: Whatever the channel layer raises; the join does not count then.
+        """
+        self._wanted[group] = self._wanted.get(group, 0) + 1
+        try:
+            await self._settle(group)
+        except BaseException:
+            self._unwant(group)
+            raise
+
+    async def leave(self, group: str) -> None:
+        """Undo one join; leave the group with the last one.
+
+        Args:
+            group: The group's name.
+
+        Raises:
+            Exception: Whatever the channel layer raises.
+        """
+        self._unwant(group)
+        await self._settle(group)
+
+    def _unwant(self, group: str) -> None:
+        count = self._wanted[group] - 1
+        if count:
+            self._wanted[group] = count
+        else:
+            del self._wanted[group]
+
+    async def _settle(self, group: str) -> None:
+        lock = self._locks.setdefault(group, asyncio.Lock())
+        try:
+            async with lock:
+                wanted = group in self._wanted
+                if wanted and group not in self._joined:
+                    await self._layer.group_add(group, self._channel)
+                    self._joined.add(group)
+                elif not wanted and group in self._joined:
+                    self._joined.discard(group)
+                    await self._layer.group_discard(group, self._channel)
+        finally:
+            if not lock.locked() and self._locks.get(group) is lock and group not in self._wanted:
+                del self._locks[group]

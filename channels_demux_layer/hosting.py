@@ -1,0 +1,225 @@
+"""Runs one unmodified consumer: its scope, its receive() and its send().
+
+The same for a consumer in a worker and for one in the server's process. What differs, where
+payloads go, is behind `Outlet`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from asgiref.sync import ThreadSensitiveContext
+
+from .codes import CloseCode
+from .exceptions import PayloadTooLarge
+from .flow import excess_size
+
+__all__ = ["Host", "Outlet", "has_sync_consumer"]
+
+logger = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+Application = Callable[..., Awaitable[Any]]
+
+
+def has_sync_consumer(application: Any) -> bool:
+    """Tell whether an ASGI application leads to a synchronous consumer.
+
+    Args:
+        application: What as_asgi() gave, or routers and middleware around it.
+
+    Returns:
+        Whether a SyncConsumer was found behind it.
+    """
+    if getattr(getattr(application, "consumer_class", None), "_sync", False):
+        return True
+    inner = [getattr(application, name, None) for name in ("inner", "application", "app")]
+    inner += [route.callback for route in getattr(application, "routes", ())]
+    return any(has_sync_consumer(other) for other in inner if other is not None)
+
+
+class Outlet(Protocol):
+    """Where a hosted consumer's doings go."""
+
+    def accept(self) -> None:
+        """The consumer has accepted."""
+
+    async def send(self, data: str | bytes) -> None:
+        """The consumer sends a payload; returns when there was room for it."""
+
+    def consumed(self, size: int) -> None:
+        """The consumer has taken a payload of this size: it asks for the next one."""
+
+    def close(self, code: int, reason: str) -> None:
+        """The consumer has closed or ended. May be called again; only the first call counts."""
+
+
+class Host:
+    """One consumer instance, fed and watched.
+
+    Args:
+        application: The ASGI application.
+        scope: Its scope.
+        outlet: Where its doings go.
+        max_payload: The largest payload that it may send, in bytes.
+        close_timeout: How long its disconnect() may take, in seconds; None for no bound.
+        stall_timeout: How long it may take to come to its disconnect, in seconds.
+        own_thread: Whether its synchronous code gets a thread of its own. Otherwise it shares
+            one with all others, and a slow one holds them up.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        scope: dict[str, Any],
+        outlet: Outlet,
+        *,
+        max_payload: int,
+        close_timeout: float | None,
+        stall_timeout: float,
+        own_thread: bool = False,
+    ) -> None:
+        self._application = application
+        self._scope = scope
+        self._outlet = outlet
+        self._max_payload = max_payload
+        self._close_timeout = close_timeout
+        self._stall_timeout = stall_timeout
+        self._own_thread = own_thread
+        self._inbox: deque[Message] = deque([{"type": "websocket.connect"}])
+        self._waiter: asyncio.Future[None] | None = None
+        self._in_hand: int | None = None
+        self._accepted = False
+        self._is_over = False
+        self._disconnect: Message | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._killer: asyncio.TimerHandle | None = None
+        self._timed_out = False
+
+    @property
+    def _name(self) -> str:
+        return f"stream {self._scope['demux']['stream']!r}"
+
+    # -- what comes in ------------------------------------------------------------------------
+
+    def deliver(self, data: str | bytes) -> None:
+        """Hand the consumer a payload."""
+        if self._disconnect is None:
+            key = "text" if isinstance(data, str) else "bytes"
+            self._put({"type": "websocket.receive", key: data})
+
+    def disconnect(self, code: int, reason: str = "") -> None:
+        """Tell the consumer that its stream is over, after all payloads before."""
+        if self._disconnect is None:
+            self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
+            self._put(self._disconnect)
+            self._kill_in(self._stall_timeout)
+
+    def _put(self, message: Message) -> None:
+        self._inbox.append(message)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _receive(self) -> Message:
+        if self._in_hand is not None:
+            size, self._in_hand = self._in_hand, None
+            self._outlet.consumed(size)
+        while not self._inbox:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        message = self._inbox.popleft()
+        if message is self._disconnect:
+            self._is_over = True
+            self._kill_in(self._close_timeout)
+        elif message["type"] == "websocket.receive":
+            self._in_hand = len(message.get("text") or message.get("bytes") or b"")
+        return message
+
+    # -- what goes out ------------------------------------------------------------------------
+
+    async def _send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "websocket.send":
+            await self._send_payload(message)
+        elif kind == "websocket.accept":
+            self._accept()
+        elif kind == "websocket.close":
+            self._close(message.get("code") or CloseCode.NORMAL, message.get("reason") or "")
+        else:
+            raise ValueError(f"The consumer of {self._name} sent an unexpected {kind!r}.")
+
+    def _accept(self) -> None:
+        if self._accepted:
+            raise RuntimeError(f"The consumer of {self._name} accepted twice.")
+        self._accepted = True
+        self._outlet.accept()
+
+    async def _send_payload(self, message: Message) -> None:
+        if self._is_over:
+            # As servers do: what is said to somebody who has left is not heard.
+            logger.debug("The consumer of %s sent after its end.", self._name)
+            return
+        if not self._accepted:
+            raise RuntimeError(f"The consumer of {self._name} sent before it accepted.")
+        text = message.get("text")
+        data = message["bytes"] if text is None else text
+        size = excess_size(data, self._max_payload)
+        if size:
+            raise PayloadTooLarge(size, self._max_payload)
+        await self._outlet.send(data)
+
+    def _close(self, code: int, reason: str) -> None:
+        self._is_over = True
+        self._outlet.close(int(code), reason)
+        self.disconnect(int(code), reason)
+
+    # -- its life -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run the consumer to its end, and say how it ended; does not raise."""
+        self._task = asyncio.current_task()
+        try:
+            if self._own_thread:
+                # Entered and not left: leaving it would wait for the thread. It goes with the
+                # task's context.
+                await ThreadSensitiveContext().__aenter__()
+            await self._application(self._scope, self._receive, self._send)
+        except asyncio.CancelledError:
+            if not self._timed_out:
+                self._outlet.close(CloseCode.GOING_AWAY, "")
+                raise
+            logger.warning("The consumer of %s did not end in time; cancelled.", self._name)
+            self._outlet.close(CloseCode.INTERNAL_ERROR, "")
+        except PayloadTooLarge as error:
+            logger.error("The consumer of %s: %s", self._name, error)
+            self._outlet.close(CloseCode.TOO_BIG, "")
+        except Exception:
+            logger.exception("The consumer of %s raised.", self._name)
+            self._outlet.close(CloseCode.INTERNAL_ERROR, "")
+        else:
+            self._returned()
+        finally:
+            if self._killer is not None:
+                self._killer.cancel()
+
+    def _returned(self) -> None:
+        if self._accepted or self._disconnect is not None:
+            self._outlet.close(CloseCode.NORMAL, "")
+        else:
+            logger.error("The consumer of %s returned without accepting.", self._name)
+            self._outlet.close(CloseCode.INTERNAL_ERROR, "")
+
+    def _kill_in(self, seconds: float | None) -> None:
+        if self._killer is not None:
+            self._killer.cancel()
+        if seconds is not None:
+            self._killer = asyncio.get_running_loop().call_later(seconds, self._kill)
+
+    def _kill(self) -> None:
+        self._timed_out = True
+        if self._task is not None:
+            self._task.cancel()

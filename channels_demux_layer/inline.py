@@ -1,0 +1,122 @@
+"""A session whose consumer runs in the server's process, without a channel layer in the way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from .codes import CloseCode
+from .conf import get_settings
+from .flow import Outflow, Stalled
+from .hosting import Host, has_sync_consumer
+from .link.window import SendWindow
+from .outbox import Taker
+from .streams import Stream
+
+__all__ = ["InlineSession", "SessionListener"]
+
+
+class SessionListener(Protocol):
+    """What a session tells its connection."""
+
+    def session_received(self, name: str, data: str | bytes, source: Taker) -> None:
+        """The consumer has sent a payload."""
+
+    def session_closed(self, name: str, code: int, reason: str) -> None:
+        """The stream is over."""
+
+    def session_reopened(self, name: str) -> None:
+        """The stream goes on with another consumer."""
+
+    def session_unavailable(self, name: str) -> None:
+        """Nobody hosts the stream for now."""
+
+
+class InlineSession:
+    """One consumer in this process.
+
+    Args:
+        name: The stream's name.
+        stream: The stream.
+        scope: The consumer's scope.
+        listener: The connection.
+
+    Attributes:
+        ended: Set when the consumer has ended.
+    """
+
+    def __init__(
+        self, name: str, stream: Stream, scope: dict[str, Any], listener: SessionListener
+    ) -> None:
+        settings = get_settings()
+        self.ended = asyncio.Event()
+        self._name = name
+        self._listener = listener
+        self._is_closed = False
+        windows = [SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES) for _ in range(2)]
+        self._inflow, self._outflow = (Outflow(w, settings.STALL_TIMEOUT) for w in windows)
+        application = stream.application()
+        own_thread = stream.own_thread
+        self._host = Host(
+            application,
+            scope,
+            self,
+            max_payload=settings.MAX_PAYLOAD,
+            close_timeout=settings.CONSUMER_CLOSE_TIMEOUT,
+            stall_timeout=settings.STALL_TIMEOUT,
+            own_thread=has_sync_consumer(application) if own_thread is None else own_thread,
+        )
+        self._task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self._host.run()
+        finally:
+            self.ended.set()
+
+    # -- what the client does -----------------------------------------------------------------
+
+    async def deliver(self, data: str | bytes) -> None:
+        """Hand the consumer a payload, once there is room for it."""
+        try:
+            if await self._inflow.push(data):
+                self._host.deliver(data)
+        except Stalled:
+            self.end(CloseCode.STALLED, "the consumer takes nothing")
+            self.close(CloseCode.STALLED, "the consumer takes nothing")
+
+    def take(self, size: int) -> None:
+        """Let the consumer send on: the client's socket has taken a payload."""
+        if self._outflow.window.taken(1):
+            self._outflow.resume()
+
+    def end(self, code: int, reason: str) -> None:
+        """Tell the consumer that its stream is over."""
+        self._inflow.finish()
+        self._host.disconnect(code, reason)
+
+    # -- what the consumer does ---------------------------------------------------------------
+
+    def accept(self) -> None:
+        """Nothing to do: payloads wait in the host until the consumer asks for them."""
+
+    async def send(self, data: str | bytes) -> None:
+        """Send a payload to the client, once there is room for it."""
+        try:
+            if await self._outflow.push(data):
+                self._listener.session_received(self._name, data, self)
+        except Stalled:
+            self.close(CloseCode.STALLED, "the client does not read")
+
+    def consumed(self, size: int) -> None:
+        """Let the client send on: the consumer has taken a payload."""
+        if self._inflow.window.taken(1):
+            self._inflow.resume()
+
+    def close(self, code: int, reason: str) -> None:
+        """Tell the client that the stream is over; once."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._inflow.finish()
+            self._outflow.finish()
+            self._listener.session_closed(self._name, code, reason)

@@ -1,0 +1,152 @@
+"""JSON looked at as text: is it JSON, how deep is it, what can be sent. Nothing is decoded."""
+
+import re
+from collections.abc import Mapping
+from itertools import accumulate
+
+import msgspec
+from msgspec import Raw
+
+__all__ = [
+    "REFUSALS",
+    "as_json",
+    "decode_members",
+    "decode_string",
+    "depth",
+    "explain",
+    "has_repeated_key",
+    "is_json",
+    "quote",
+    "sendable",
+    "validate",
+]
+
+#: What msgspec's decoders raise for text: a fault in it, a lone surrogate, too many levels.
+REFUSALS = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+#: Raise one of REFUSALS for text that is not JSON as RFC 8259 has it.
+validate = msgspec.json.Decoder(Raw).decode
+#: Take the members of an object apart; of a repeated key, the last value stays.
+decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+#: Decode a JSON string.
+decode_string = msgspec.json.Decoder(str).decode
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_NOT_FINITE = re.compile(r"-?(?:NaN|Infinity)")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_DEPTH_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+def is_json(text: str) -> bool:
+    """Tell whether a text is JSON as RFC 8259 has it.
+
+    Args:
+        text: Any string.
+
+    Returns:
+        False also for NaN, for halves of surrogate pairs, and for more levels than msgspec takes.
+    """
+    try:
+        validate(text)
+    except REFUSALS:
+        return False
+    return True
+
+
+def explain(text: str, error: Exception) -> str:
+    """Say what is wrong with text that msgspec refused.
+
+    Args:
+        text: The refused text.
+        error: What msgspec raised.
+
+    Returns:
+        One or two sentences for the developer who wrote the text.
+    """
+    if not text.strip():
+        return "The frame is empty."
+    if isinstance(error, UnicodeError) or is_json(_SURROGATE_ESCAPE.sub(r"\\u0020", text)):
+        return "The frame has half a surrogate pair, which is no character."
+    if is_json(_NOT_FINITE.sub("null", text)):
+        return "The frame has NaN or Infinity, which are not JSON: write null."
+    return f"The frame is not JSON: {error}."
+
+
+def quote(text: str) -> str:
+    """Write a JSON string.
+
+    Args:
+        text: Any `sendable` string.
+
+    Returns:
+        The JSON string that stands for it.
+    """
+    return msgspec.json.encode(text).decode()
+
+
+def sendable(text: str) -> str:
+    """Make a text one that UTF-8, and so a WebSocket, can carry.
+
+    Args:
+        text: Any string.
+
+    Returns:
+        The same, each half of a surrogate pair replaced by U+FFFD.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def as_json(text: str) -> str:
+    """Find the JSON that stands for a text which msgspec does not take as JSON.
+
+    Args:
+        text: Any string.
+
+    Returns:
+        The text itself where only escaped halves of surrogate pairs are wrong with it: json.dumps
+        writes them and every browser reads them. Otherwise a JSON string of it.
+    """
+    text = sendable(text)
+    return text if is_json(_SURROGATE_ESCAPE.sub(r"\\u0020", text)) else quote(text)
+
+
+def has_repeated_key(text: str, members: Mapping[str, Raw]) -> bool:
+    """Tell whether a key of an object stands twice in it.
+
+    Args:
+        text: The object's JSON.
+        members: What `decode_members` makes of it.
+
+    Returns:
+        True also where the two are written differently, as with an escape.
+    """
+    # A value that was dropped took one comma with it, and those that it had inside.
+    kept = sum(_commas(str(value, "utf-8")) for value in members.values())
+    return _commas(text) > kept + max(len(members) - 1, 0)
+
+
+def depth(text: str) -> int:
+    """Count the levels of arrays and objects.
+
+    Args:
+        text: Valid JSON.
+
+    Returns:
+        The number of arrays and objects around its innermost value.
+    """
+    brackets = _outside_strings(text).encode().translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_DEPTH_STEP.__getitem__, brackets)), default=0)
+
+
+def _commas(text: str) -> int:
+    return _outside_strings(text).count(",")
+
+
+def _outside_strings(text: str) -> str:
+    if "\\" in text:
+        text = text.replace("\\\\", "").replace('\\"', "")
+    return "".join(text.split('"')[::2])

@@ -1,0 +1,348 @@
+"""The link itself: its concerns put together.
+
+`Recovery` keeps what was sent, `Receiver` orders what arrives, `Liveness` watches the peer,
+each `Session` has its state and its windows. The link gathers frames into batches, takes
+batches apart, and has one deadline.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import msgspec
+
+from . import events as ev
+from .config import LinkConfig
+from .frames import (
+    VERSION,
+    Accept,
+    Batch,
+    Binary,
+    Close,
+    Credit,
+    Frame,
+    Grant,
+    Reset,
+    Text,
+    decode_frames,
+    encode_frames,
+)
+from .liveness import Liveness
+from .receiver import Receiver
+from .recovery import Recovery
+from .session import Session, SessionInput, SessionState
+from .window import ReceiveWindow, SendWindow
+
+__all__ = ["Link", "Outgoing"]
+
+#: An estimate of what a frame costs on the wire beside its payload.
+FRAME_OVERHEAD = 16
+
+
+class Outgoing(NamedTuple):
+    """A batch to publish: to the group, or straight to the peer's channel where that is None."""
+
+    group: str | None
+    batch: Batch
+
+
+class Link:
+    """One end of the conversation between an edge's node and a worker's.
+
+    Args:
+        link_id: The id that both ends know the link by; new for each link.
+        is_edge: Whether this is the edge's end, which opens sessions.
+        channel: This node's channel, which the peer answers to.
+        config: The link's numbers.
+        now: The present time in seconds.
+    """
+
+    def __init__(
+        self, link_id: str, *, is_edge: bool, channel: str, config: LinkConfig, now: float
+    ) -> None:
+        self.id = link_id
+        self.is_edge = is_edge
+        self.is_over = False
+        self.sessions: dict[int, Session] = {}
+        self._channel = channel
+        self._config = config
+        self._recovery = Recovery(config)
+        self._receiver = Receiver(config)
+        self._liveness = Liveness(config, now)
+        self._queue: deque[tuple[Frame, int, str | None]] = deque()
+        self._indebted: set[Session] = set()
+        self._events: deque[ev.Event] = deque()
+        self._next_session = 1
+        self._idle_since: float | None = now
+
+    # -- inputs: sessions ---------------------------------------------------------------------
+
+    def open_session(self, ref: str, outgoing: SendWindow, now: float) -> Session:
+        """Edge: grant a new session to the worker that claimed it.
+
+        Args:
+            ref: The ref of the open that the worker claimed.
+            outgoing: The window of the payloads towards the consumer.
+            now: The present time in seconds.
+
+        Returns:
+            The session, granted.
+        """
+        session = self._add_session(self._next_session, outgoing, now)
+        self._next_session += 1
+        self._enqueue(Grant(session.id, ref))
+        return session
+
+    def new_window(self) -> SendWindow:
+        """Return an empty window of this link's size."""
+        return SendWindow(self._config.window_frames, self._config.window_bytes)
+
+    def accept(self, session: Session) -> None:
+        """Worker: tell the edge that the consumer has accepted."""
+        session.apply(SessionInput.ACCEPT)
+        self._enqueue(Accept(session.id), group=session.group)
+
+    def send(self, session: Session, data: str | bytes) -> None:
+        """Send one payload; the caller has pushed it to the session's window."""
+        frame = Text(session.id, data) if isinstance(data, str) else Binary(session.id, data)
+        self._queue.append((frame, len(data) + FRAME_OVERHEAD, session.group))
+
+    def close_session(self, session: Session, code: int, reason: str, now: float) -> None:
+        """Say this end's last word on a session, unless it has been said."""
+        if not session.may(SessionInput.SEND_CLOSE):
+            return
+        session.apply(SessionInput.SEND_CLOSE)
+        self._enqueue(Close(session.id, code, reason), group=session.group)
+        self._forget_if_ended(session, now)
+
+    def reset_session(self, session: Session, now: float) -> None:
+        """Disown a session: the peer will find it lost."""
+        self._enqueue(Reset(session.id))
+        self._remove_session(session, now)
+
+    def take(self, session: Session, size: int, now: float) -> None:
+        """Note that a received payload has been taken.
+
+        Args:
+            session: The session it came in.
+            size: Its length.
+            now: The present time in seconds.
+        """
+        if session.id not in self.sessions:
+            return
+        self._indebted.add(session)
+        at_once = session.incoming.take(size)
+        self._receiver.ack_by(now if at_once else now + self._config.ack_delay)
+
+    # -- inputs: the peer and the clock -------------------------------------------------------
+
+    def receive_batch(self, batch: Batch, now: float) -> None:
+        """Take in a batch of the peer."""
+        self._liveness.heard(now)
+        self._recovery.acknowledge(batch.ack, batch.early, now)
+        if not batch.seq:
+            return
+        due = self._receiver.receive(batch.seq, batch.frames, again=batch.again, now=now)
+        for encoded in due:
+            self._receive_frames(encoded, now)
+
+    def _receive_frames(self, encoded: bytes, now: float) -> None:
+        try:
+            frames = decode_frames(encoded)
+        except (msgspec.DecodeError, RecursionError) as error:
+            self._events.append(ev.Refused(f"frames that cannot be decoded: {error}"))
+            return
+        unknown: set[int] = set()
+        for frame in frames:
+            session = self.sessions.get(frame.session)
+            if isinstance(frame, Grant):
+                self._receive_grant(frame, session, now)
+            elif session is not None:
+                self._receive_frame(frame, session, now)
+            elif isinstance(frame, (Text, Binary, Accept)):
+                unknown.add(frame.session)
+        for session_id in unknown:
+            self._enqueue(Reset(session_id))
+
+    def _receive_grant(self, frame: Grant, known: Session | None, now: float) -> None:
+        if self.is_edge or known is not None:
+            self._events.append(ev.Refused(f"a grant of session {frame.session} out of place"))
+            return
+        session = self._add_session(frame.session, self.new_window(), now)
+        self._events.append(ev.Granted(session, frame.ref))
+
+    def _receive_frame(self, frame: Frame, session: Session, now: float) -> None:
+        if isinstance(frame, Text):
+            self._receive_data(session, frame.text)
+        elif isinstance(frame, Binary):
+            self._receive_data(session, frame.data)
+        elif isinstance(frame, Credit):
+            if session.outgoing.taken(frame.frames):
+                self._events.append(ev.Writable(session))
+        elif isinstance(frame, Accept):
+            self._receive_accept(session)
+        elif isinstance(frame, Close):
+            self._receive_close(frame, session, now)
+        else:
+            self._remove_session(session, now)
+            self._events.append(ev.Lost(session))
+
+    def _receive_data(self, session: Session, data: str | bytes) -> None:
+        if session.receives:
+            self._events.append(ev.Received(session, data))
+        else:
+            self._events.append(ev.Refused(f"a payload in a session that is {session.state.name}"))
+
+    def _receive_accept(self, session: Session) -> None:
+        if not (self.is_edge and session.may(SessionInput.ACCEPT)):
+            self._events.append(ev.Refused(f"an accept in a session that is {session.state.name}"))
+            return
+        session.apply(SessionInput.ACCEPT)
+        self._events.append(ev.Accepted(session))
+
+    def _receive_close(self, frame: Close, session: Session, now: float) -> None:
+        if not session.may(SessionInput.RECEIVE_CLOSE):
+            self._events.append(ev.Refused(f"a close in a session that is {session.state.name}"))
+            return
+        session.apply(SessionInput.RECEIVE_CLOSE)
+        self._events.append(ev.Closed(session, frame.code, frame.reason))
+        self._forget_if_ended(session, now)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due; call it at `deadline` or after."""
+        self._recovery.handle_timeout(now)
+        if self._idle_since is not None:
+            self.is_over = now >= self._idle_since + self._patience
+        elif self._liveness.is_dead(now):
+            self._lose_peer(now)
+        elif self._liveness.owes_heartbeat(now):
+            self._receiver.ack_by(now)
+
+    def _lose_peer(self, now: float) -> None:
+        self.is_over = True
+        for session in list(self.sessions.values()):
+            self._remove_session(session, now)
+            self._events.append(ev.Lost(session))
+        self._events.append(ev.PeerLost(self._liveness.silence(now)))
+
+    # -- outputs ------------------------------------------------------------------------------
+
+    def events(self) -> deque[ev.Event]:
+        """Return what has happened, oldest first; the caller empties it from the left."""
+        return self._events
+
+    def wants_to_send(self, now: float) -> bool:
+        """Tell whether batch_to_send() would return something."""
+        if self.is_over:
+            return False
+        if self._recovery.may_send and (self._queue or self._recovery.has_lost):
+            return True
+        return self._receiver.ack_at is not None and now >= self._receiver.ack_at
+
+    def batch_to_send(self, now: float) -> Outgoing | None:
+        """Return the next batch, as of now; None where nothing may or need be sent.
+
+        Whoever publishes calls this again when the publish is done: what has gathered in the
+        meantime goes out as one batch, so a lone frame waits for nothing and a crowd travels
+        together.
+        """
+        if not self.wants_to_send(now):
+            return None
+        may_send = self._recovery.may_send
+        if may_send and self._recovery.has_lost:
+            return self._resend(now)
+        if may_send and (self._queue or self._indebted):
+            return self._next_batch(now)
+        return self._outgoing(None, 0, b"", now)
+
+    def _resend(self, now: float) -> Outgoing:
+        sent = self._recovery.resend(now)
+        # Straight to the peer: the group may be what has been lost.
+        return self._outgoing(None, sent.seq, sent.frames, now, again=True)
+
+    def _next_batch(self, now: float) -> Outgoing:
+        frames, group = self._gather()
+        frames += self._credits()
+        sent = self._recovery.send(encode_frames(frames), now)
+        return self._outgoing(group, sent.seq, sent.frames, now)
+
+    def _gather(self) -> tuple[list[Frame], str | None]:
+        frames: list[Frame] = []
+        group, size, limit = None, 0, self._config.batch_bytes
+        queue = self._queue
+        while queue and (not frames or size + queue[0][1] <= limit):
+            frame, frame_size, frame_group = queue.popleft()
+            frames.append(frame)
+            size += frame_size
+            group = group or frame_group
+        return frames, group
+
+    def _credits(self) -> list[Frame]:
+        credits: list[Frame] = [
+            Credit(session.id, session.incoming.tell()) for session in self._indebted
+        ]
+        self._indebted.clear()
+        return credits
+
+    def _outgoing(
+        self, group: str | None, seq: int, frames: bytes, now: float, *, again: bool = False
+    ) -> Outgoing:
+        self._liveness.sent(now)
+        receiver = self._receiver
+        receiver.acknowledged()
+        batch = Batch(
+            version=VERSION,
+            link=self.id,
+            to_edge=not self.is_edge,
+            channel=self._channel,
+            seq=seq,
+            base=self._recovery.base,
+            ack=receiver.delivered,
+            early=receiver.early,
+            again=again,
+            frames=frames,
+        )
+        return Outgoing(group, batch)
+
+    @property
+    def deadline(self) -> float:
+        """When handle_timeout() or batch_to_send() has something to do at the latest."""
+        if self._idle_since is None:
+            deadline = self._liveness.deadline
+        else:
+            deadline = self._idle_since + self._patience
+        for other in (self._recovery.deadline, self._receiver.ack_at):
+            if other is not None and other < deadline:
+                deadline = other
+        return deadline
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    @property
+    def _patience(self) -> float:
+        # The edge forgets a link without sessions first: only it opens sessions, so it never
+        # sends on a link that the worker has forgotten.
+        return self._config.peer_timeout * (1 if self.is_edge else 3)
+
+    def _enqueue(self, frame: Frame, group: str | None = None) -> None:
+        self._queue.append((frame, FRAME_OVERHEAD, group))
+
+    def _add_session(self, session_id: int, outgoing: SendWindow, now: float) -> Session:
+        incoming = ReceiveWindow(self._config.window_frames, self._config.window_bytes)
+        session = self.sessions[session_id] = Session(session_id, outgoing, incoming)
+        if self._idle_since is not None:
+            self._idle_since = None
+            self._liveness.restart(now)
+        return session
+
+    def _forget_if_ended(self, session: Session, now: float) -> None:
+        if not any(session.may(what) for what in SessionInput):
+            self._remove_session(session, now)
+
+    def _remove_session(self, session: Session, now: float) -> None:
+        del self.sessions[session.id]
+        session.state = SessionState.ENDED
+        self._indebted.discard(session)
+        if not self.sessions:
+            self._idle_since = now

@@ -1,0 +1,455 @@
+"""A process's endpoint on the channel layer, and the one place that calls it for links.
+
+One node serves one event loop and one channel-layer alias: one channel, one receive loop, one
+timer, however many connections and sessions there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import uuid
+from collections.abc import Callable
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import msgspec
+from channels.exceptions import ChannelFull
+from channels.layers import get_channel_layer
+
+from .conf import get_settings
+from .exceptions import ConfigurationError
+from .faults import FaultLog
+from .groups import Memberships
+from .handshake import CLAIM, Claim, parse_claim
+from .link import events as ev
+from .link.config import LinkConfig
+from .link.frames import BATCH, VERSION, Batch, parse_batch
+from .link.machine import Link
+from .link.session import Session
+from .link.window import SendWindow
+
+__all__ = ["Node", "SessionOwner", "SessionPort", "find_node", "get_node"]
+
+logger = logging.getLogger(__name__)
+
+#: Publishes that may be under way at once. redis-py caps a pool at 100 connections, and raises
+#: beyond; the consumers of the process need some of them.
+MAX_PUBLISHES = 50
+
+#: How long to wait after the layer's receive() has raised, in seconds: first, and at most.
+RECEIVE_BACK_OFF = (0.1, 5.0)
+
+
+class SessionOwner(Protocol):
+    """What a node tells whoever owns one end of a session. None of these may block or raise."""
+
+    def accepted(self) -> None:
+        """The consumer has accepted (edge only)."""
+
+    def received(self, data: str | bytes) -> None:
+        """A payload has arrived."""
+
+    def writable(self) -> None:
+        """The session's window has room again."""
+
+    def closed(self, code: int, reason: str) -> None:
+        """The peer has said its last word."""
+
+    def lost(self) -> None:
+        """The session is gone: the peer does not know it, or is dead."""
+
+
+class SessionPort:
+    """One end of a session, for its owner to speak through.
+
+    Args:
+        wire: The wire that the session's link runs on.
+        session: The session.
+    """
+
+    __slots__ = ("_session", "_wire")
+
+    def __init__(self, wire: LinkWire, session: Session) -> None:
+        self._wire = wire
+        self._session = session
+
+    @property
+    def window(self) -> SendWindow:
+        """The window of what this end sends."""
+        return self._session.outgoing
+
+    def attach(self, owner: SessionOwner, group: str) -> None:
+        """Say who owns this end, and which group its payloads are published to."""
+        self._session.owner = owner
+        self._session.group = group
+
+    def accept(self) -> None:
+        """Worker: open the way for payloads."""
+        self._wire.link.accept(self._session)
+        self._wire.flush()
+
+    def send(self, data: str | bytes) -> None:
+        """Send a payload that has been pushed to the window."""
+        self._wire.link.send(self._session, data)
+        self._wire.flush()
+
+    def take(self, size: int) -> None:
+        """Say that a received payload of this size has been taken."""
+        self._wire.link.take(self._session, size, self._wire.now())
+        self._wire.flush()
+
+    def close(self, code: int, reason: str) -> None:
+        """Say this end's last word, unless it has been said."""
+        self._wire.link.close_session(self._session, code, reason, self._wire.now())
+        self._wire.flush()
+
+    def reset(self) -> None:
+        """Disown the session."""
+        self._wire.link.reset_session(self._session, self._wire.now())
+        self._wire.flush()
+
+
+class LinkWire:
+    """Runs one link over the node's channel layer: publishes its batches, passes on its events.
+
+    Args:
+        node: The node.
+        link: The link.
+        peer: The channel of the peer's node.
+    """
+
+    def __init__(self, node: Node, link: Link, peer: str) -> None:
+        self.link = link
+        self.peer = peer
+        self.now = node.loop.time
+        self._node = node
+        self._publishing: asyncio.Task[None] | None = None
+
+    @property
+    def deadline(self) -> float:
+        """When handle_timeout() has something to do; never while a publish is under way.
+
+        A layer that hangs is no fault of the peer's, and its time does not count.
+        """
+        return math.inf if self._publishing else self.link.deadline
+
+    def flush(self) -> None:
+        """Start to publish what waits, unless that is under way; see to the timer."""
+        if self._publishing is None:
+            if self.link.wants_to_send(self.now()):
+                self._publishing = self._node.start_task(self._publish())
+            else:
+                self._node.wake_at(self.link.deadline)
+
+    async def _publish(self) -> None:
+        try:
+            while (outgoing := self.link.batch_to_send(self.now())) is not None:
+                await self._node.publish(
+                    outgoing.group, self.peer, outgoing.batch.to_message()
+                )
+        finally:
+            self._publishing = None
+            self._node.wake_at(self.link.deadline)
+
+    def receive(self, batch: Batch) -> None:
+        """Pass a batch of the peer to the link, and what follows from it to the owners."""
+        self.link.receive_batch(batch, self.now())
+        self._pass_on_events()
+        self.flush()
+
+    def handle_timeout(self, now: float) -> None:
+        """Pass the time to the link, if it is waiting for it."""
+        if now >= self.deadline:
+            self.link.handle_timeout(now)
+            self._pass_on_events()
+            self.flush()
+
+    def _pass_on_events(self) -> None:
+        events = self.link.events()
+        while events:
+            self._pass_on(events.popleft())
+
+    def _pass_on(self, event: ev.Event) -> None:
+        if isinstance(event, ev.Received):
+            event.session.owner.received(event.data)
+        elif isinstance(event, ev.Writable):
+            event.session.owner.writable()
+        elif isinstance(event, ev.Accepted):
+            event.session.owner.accepted()
+        elif isinstance(event, ev.Closed):
+            event.session.owner.closed(event.code, event.reason)
+        elif isinstance(event, ev.Lost):
+            event.session.owner.lost()
+        elif isinstance(event, ev.Granted):
+            self._node.granted(event.ref, SessionPort(self, event.session))
+        elif isinstance(event, ev.PeerLost):
+            logger.warning("Node %s has been silent for %.1f s.", self.peer, event.silence)
+        else:
+            logger.warning("Node %s sent %s; ignored.", self.peer, event.reason)
+
+
+class Node:
+    """One process's endpoint on one channel layer.
+
+    Args:
+        layer: The channel layer.
+        config: The numbers that its links run by.
+
+    Attributes:
+        channel: The node's channel, known once started.
+        groups: The groups that the node is a member of.
+        claimable: The opens that an edge of this process waits to have claimed, by ref.
+        grantable: The claims that a worker of this process waits to have granted, by ref.
+        hosted: How many sessions the workers of this process host.
+    """
+
+    def __init__(self, layer: Any, config: LinkConfig) -> None:
+        self.layer = layer
+        self.config = config
+        self.loop = asyncio.get_running_loop()
+        self.channel = ""
+        self.groups: Memberships
+        self.claimable: dict[str, Callable[[Claim], None]] = {}
+        self.grantable: dict[str, Callable[[SessionPort], None]] = {}
+        self.hosted = 0
+        self._wires: dict[tuple[str, bool], LinkWire] = {}
+        self._edge_wires: dict[str, LinkWire] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._publish_slots = asyncio.Semaphore(MAX_PUBLISHES)
+        self._faults = FaultLog(logger)
+        self._timer: asyncio.TimerHandle | None = None
+        self._started: asyncio.Future[None] | None = None
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take a channel and begin to receive; once, however many ask.
+
+        Raises:
+            Exception: Whatever the channel layer raises when it cannot be reached.
+        """
+        if self._started is None or (self._started.done() and self._started.exception()):
+            self._started = asyncio.ensure_future(self._start())
+        await asyncio.shield(self._started)
+
+    async def _start(self) -> None:
+        self.channel = await self.layer.new_channel()
+        self.groups = Memberships(self.layer, self.channel)
+        self.start_task(self._receive_forever())
+
+    def start_task(self, coroutine: Any) -> asyncio.Task[Any]:
+        """Run a coroutine of this node's until it ends, or the node does."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def stop(self) -> None:
+        """End everything that the node has under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- the layer ----------------------------------------------------------------------------
+
+    async def publish(self, group: str | None, channel: str, message: dict[str, Any]) -> bool:
+        """Send a message to a group, or to a channel where there is none.
+
+        Returns:
+            Whether the layer took it. It may be lost all the same.
+        """
+        async with self._publish_slots:
+            try:
+                if group is None:
+                    await self.layer.send(channel, message)
+                else:
+                    await self.layer.group_send(group, message)
+            except ChannelFull:
+                logger.debug("Channel %s is full.", channel)
+                return False
+            except Exception as error:
+                self._faults.failed("publish on the channel layer", error)
+                return False
+        self._faults.worked("publish on the channel layer")
+        return True
+
+    async def _receive_forever(self) -> None:
+        shortest, longest = RECEIVE_BACK_OFF
+        back_off = shortest
+        while True:
+            try:
+                message = await self.layer.receive(self.channel)
+            except Exception as error:
+                self._faults.failed("receive from the channel layer", error)
+                await asyncio.sleep(back_off)
+                back_off = min(back_off * 2, longest)
+                continue
+            back_off = shortest
+            self._faults.worked("receive from the channel layer")
+            try:
+                self._dispatch(message)
+            except Exception:
+                logger.exception("A channel-layer message could not be handled.")
+
+    def _dispatch(self, message: dict[str, Any]) -> None:
+        kind = message.get("type")
+        try:
+            if kind == BATCH:
+                self._receive_batch(parse_batch(message))
+            elif kind == CLAIM:
+                self._receive_claim(parse_claim(message))
+            else:
+                logger.warning("A message of type %r is not for a node; ignored.", kind)
+        except msgspec.ValidationError as error:
+            logger.warning("A malformed %s was ignored: %s.", kind, error)
+
+    def _receive_batch(self, batch: Batch) -> None:
+        if batch.version != VERSION:
+            self._faults.failed(
+                f"speak version {batch.version} of the layer wire",
+                f"this process speaks version {VERSION}: run the same release of "
+                "channels_demux_layer in servers and workers",
+            )
+            return
+        wire = self._wires.get((batch.link, batch.to_edge))
+        if wire is None:
+            if batch.to_edge or batch.base != 1 or not batch.seq:
+                logger.debug("A batch of an unknown link %s was ignored.", batch.link)
+                return
+            wire = self._add_wire(batch.link, batch.channel, is_edge=False)
+        wire.receive(batch)
+
+    def _receive_claim(self, claim: Claim) -> None:
+        for ref in claim.refs:
+            waiting = self.claimable.get(ref)
+            if waiting is not None:
+                waiting(claim)
+
+    # -- links --------------------------------------------------------------------------------
+
+    def grant(self, claim: Claim, ref: str, window: SendWindow) -> SessionPort:
+        """Edge: give a session to the worker that claimed it.
+
+        Args:
+            claim: The claim.
+            ref: The ref in it that is granted.
+            window: The window of the payloads towards the consumer.
+
+        Returns:
+            The edge's end of the session; attach() it before anything else.
+        """
+        wire = self._edge_wires.get(claim.channel)
+        if wire is None:
+            wire = self._add_wire(uuid.uuid4().hex, claim.channel, is_edge=True)
+            self._edge_wires[claim.channel] = wire
+        session = wire.link.open_session(ref, window, wire.now())
+        wire.flush()
+        return SessionPort(wire, session)
+
+    def granted(self, ref: str, port: SessionPort) -> None:
+        """Worker: hand a granted session to the claim that it answers."""
+        waiting = self.grantable.pop(ref, None)
+        if waiting is None:
+            port.reset()
+        else:
+            waiting(port)
+
+    @property
+    def load(self) -> int:
+        """How many sessions the workers of this process host and have claimed."""
+        return self.hosted + len(self.grantable)
+
+    def _add_wire(self, link_id: str, peer: str, *, is_edge: bool) -> LinkWire:
+        link = Link(
+            link_id,
+            is_edge=is_edge,
+            channel=self.channel,
+            config=self.config,
+            now=self.loop.time(),
+        )
+        wire = self._wires[link_id, is_edge] = LinkWire(self, link, peer)
+        return wire
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def wake_at(self, when: float) -> None:
+        """Have the timer ring at this time of the loop's clock, or before."""
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self.loop.call_at(when, self._handle_timer)
+
+    def _handle_timer(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        for key, wire in list(self._wires.items()):
+            wire.handle_timeout(now)
+            if wire.link.is_over:
+                del self._wires[key]
+                if self._edge_wires.get(wire.peer) is wire:
+                    del self._edge_wires[wire.peer]
+        deadline = min((wire.deadline for wire in self._wires.values()), default=math.inf)
+        if deadline < math.inf:
+            self.wake_at(deadline)
+
+
+_nodes: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Node]] = WeakKeyDictionary()
+
+
+def find_node(alias: str) -> Node:
+    """Return this event loop's node on a channel layer; it need not be started to publish.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS.
+
+    Returns:
+        The node: always the same one for a loop, an alias and a layer.
+
+    Raises:
+        ConfigurationError: There is no such layer.
+    """
+    layer = get_channel_layer(alias)
+    if layer is None:
+        raise ConfigurationError(
+            f"CHANNEL_LAYERS has no {alias!r}: streams hosted by workers need a channel layer. "
+            "Configure one, or set HOSTING to 'inline'."
+        )
+    nodes = _nodes.setdefault(asyncio.get_running_loop(), {})
+    node = nodes.get(alias)
+    if node is None or node.layer is not layer:
+        node = nodes[alias] = Node(layer, _link_config())
+    return node
+
+
+async def get_node(alias: str) -> Node:
+    """Return this event loop's node on a channel layer, started.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS.
+
+    Returns:
+        The node.
+
+    Raises:
+        ConfigurationError: There is no such layer.
+        Exception: Whatever the channel layer raises when it cannot be reached.
+    """
+    node = find_node(alias)
+    await node.start()
+    return node
+
+
+def _link_config() -> LinkConfig:
+    settings = get_settings()
+    return LinkConfig(
+        batch_bytes=settings.BATCH_BYTES,
+        window_frames=settings.WINDOW_FRAMES,
+        window_bytes=settings.WINDOW_BYTES,
+        peer_timeout=settings.PEER_TIMEOUT,
+    )

@@ -1,0 +1,99 @@
+"""Writes to one client's socket, one message at a time, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+__all__ = ["Outbox", "Taker"]
+
+logger = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+
+
+class Taker(Protocol):
+    """Where a payload came from, to be told when the client's socket has taken it."""
+
+    def take(self, size: int) -> None:
+        """Note that a payload of this size has been taken."""
+
+
+class Outbox:
+    """What waits to be written to one client's socket.
+
+    It has no bound of its own: payloads are bounded by the windows of their sessions, which
+    open when the socket has taken them.
+
+    Args:
+        wrap: Makes the WebSocket message of a stream's payload.
+        send: Writes a message to the socket; returns when it has been taken.
+    """
+
+    def __init__(
+        self,
+        wrap: Callable[[str, str | bytes], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        self._wrap = wrap
+        self._send = send
+        self._waiting: deque[tuple[str, str | bytes, Taker] | Message] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._is_broken = False
+
+    def put_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
+        """Write a stream's payload after all that waits."""
+        self._put((stream, data, source))
+
+    def put_message(self, message: Message) -> None:
+        """Write a message as it is, after all that waits."""
+        self._put(message)
+
+    def _put(self, entry: tuple[str, str | bytes, Taker] | Message) -> None:
+        self._waiting.append(entry)
+        if self._is_broken:
+            self._discard()
+        elif self._writer is None:
+            self._writer = asyncio.ensure_future(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                await self._write_one(self._waiting.popleft())
+        except Exception as error:
+            # The client has left: servers tell the consumer next, and that ends the connection.
+            self.stop()
+            logger.debug("The socket takes nothing more: %r.", error)
+        finally:
+            self._writer = None
+
+    async def _write_one(self, entry: tuple[str, str | bytes, Taker] | Message) -> None:
+        if isinstance(entry, dict):
+            await self._send(entry)
+            return
+        stream, data, source = entry
+        await self._send(await self._wrap(stream, data))
+        source.take(len(data))
+
+    async def drain(self, timeout: float | None) -> None:
+        """Wait until all is written.
+
+        Args:
+            timeout: How long to wait at most, in seconds.
+        """
+        if self._writer is not None:
+            await asyncio.wait([self._writer], timeout=timeout)
+
+    def stop(self) -> None:
+        """Write nothing more: a client who has left takes everything."""
+        self._is_broken = True
+        self._discard()
+
+    def _discard(self) -> None:
+        while self._waiting:
+            entry = self._waiting.popleft()
+            if isinstance(entry, tuple):
+                entry[2].take(len(entry[1]))

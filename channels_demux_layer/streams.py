@@ -1,0 +1,179 @@
+"""What a demultiplexer's ``consumer_classes`` may hold, checked when it is first looked at."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from dataclasses import KW_ONLY, dataclass
+from importlib import import_module
+from typing import Any, Literal, get_args
+
+from channels_demux_layer.exceptions import ConfigurationError
+
+__all__ = ["MAX_STREAM_NAME", "ASGIApplication", "Hosting", "Stream", "StreamTable", "Target"]
+
+_Receive = Callable[[], Awaitable[Any]]
+_Send = Callable[[Any], Awaitable[None]]
+#: An ASGI 3 application.
+ASGIApplication = Callable[[MutableMapping[str, Any], _Receive, _Send], Awaitable[None]]
+#: Where a stream's consumers run.
+Hosting = Literal["auto", "inline", "workers"]
+#: What a stream may lead to: a consumer class, an ASGI application, or a dotted path to either.
+Target = type[Any] | ASGIApplication | str
+
+#: Length of the longest stream name, in bytes of UTF-8: a binary frame has one byte for it.
+MAX_STREAM_NAME = 255
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One entry of ``consumer_classes``, with its options.
+
+    Attributes:
+        target: A consumer class, an ASGI application, or a dotted path to either, which only
+            the processes that host the stream import.
+        lazy: Open the stream with its first frame, not with the connection.
+        text: The stream's payloads are strings, and its consumer gets and sends them bare.
+        hosting: Where its consumers run; None for what the ``HOSTING`` setting says.
+        own_thread: Whether each session's synchronous code gets a thread of its own; None
+            leaves it to the host.
+    """
+
+    target: Target
+    _: KW_ONLY
+    lazy: bool = False
+    text: bool = False
+    hosting: Hosting | None = None
+    own_thread: bool | None = None
+
+    def __post_init__(self) -> None:
+        _check_target(self.target)
+        if self.hosting is not None and self.hosting not in get_args(Hosting):
+            choices = ", ".join(map(repr, get_args(Hosting)))
+            raise ConfigurationError(
+                f"Stream(hosting={self.hosting!r}) is none of {choices} and None."
+            )
+
+    def application(self) -> ASGIApplication:
+        """Return the ASGI application behind the stream; import it if it is a dotted path.
+
+        Returns:
+            An ASGI 3 application; for a consumer class, what its ``as_asgi()`` gives.
+
+        Raises:
+            ConfigurationError: The dotted path cannot be imported, or leads to something else.
+        """
+        target: Any = self.target
+        if isinstance(target, str):
+            target = _import(target)
+            if isinstance(target, str) or not _is_application(target):
+                raise ConfigurationError(
+                    f"{self.target!r} leads to {target!r}. Make it the path of a consumer class "
+                    "or of an ASGI application."
+                )
+        is_class = isinstance(target, type)
+        application: ASGIApplication = target.as_asgi() if is_class else target
+        return application
+
+
+class StreamTable(Mapping[str, Stream]):
+    """The streams of a demultiplexer by name: its ``consumer_classes``, checked.
+
+    Args:
+        consumer_classes: Stream names, and for each a `Stream` or what a `Stream` may lead to.
+        owner: The demultiplexer's name, for messages.
+
+    Raises:
+        ConfigurationError: A name or an entry is none that a stream can have.
+    """
+
+    __slots__ = ("_streams",)
+
+    def __init__(
+        self, consumer_classes: Mapping[str, Stream | Target], owner: str = "The demultiplexer"
+    ) -> None:
+        if not isinstance(consumer_classes, Mapping):
+            raise ConfigurationError(
+                f"{owner}: consumer_classes is {consumer_classes!r}. Make it a dictionary of "
+                "stream names and consumer classes."
+            )
+        self._streams = {
+            _check_name(name, owner): _stream(name, entry, owner)
+            for name, entry in consumer_classes.items()
+        }
+
+    def __getitem__(self, name: str) -> Stream:
+        return self._streams[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._streams)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __repr__(self) -> str:
+        return f"StreamTable({self._streams!r})"
+
+
+def _check_name(name: object, owner: str) -> str:
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(
+            f"{owner}: the stream name {name!r} is not a non-empty string. Rename it in "
+            "consumer_classes."
+        )
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"{owner}: the stream name {name!r} has a lone surrogate, which no client can send. "
+            "Rename it in consumer_classes."
+        ) from None
+    if size > MAX_STREAM_NAME:
+        raise ConfigurationError(
+            f"{owner}: the stream name {name!r} has {size} bytes in UTF-8. Shorten it to "
+            f"{MAX_STREAM_NAME}."
+        )
+    return name
+
+
+def _stream(name: str, entry: Stream | Target, owner: str) -> Stream:
+    if isinstance(entry, Stream):
+        return entry
+    try:
+        return Stream(entry)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{owner}: stream {name!r}: {error}") from None
+
+
+def _check_target(target: object) -> None:
+    if isinstance(target, str):
+        parts = target.split(".")
+        if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+            raise ConfigurationError(
+                f"{target!r} is not a dotted path. Write it as 'package.module.Name'."
+            )
+    elif not _is_application(target):
+        raise ConfigurationError(
+            f"{target!r} is neither a consumer class, nor an ASGI application, nor a dotted path "
+            "to either."
+        )
+
+
+def _is_application(target: object) -> bool:
+    # A class is callable, but calling it would make an object and not serve a connection.
+    return hasattr(target, "as_asgi") if isinstance(target, type) else callable(target)
+
+
+def _import(path: str) -> object:
+    module_path, _, name = path.rpartition(".")
+    try:
+        module = import_module(module_path)
+    except Exception as error:  # importing runs the user's module, which may raise anything
+        raise ConfigurationError(
+            f"{path!r} cannot be imported: {type(error).__name__}: {error}. Correct the path in "
+            "consumer_classes, or the module."
+        ) from error
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise ConfigurationError(
+            f"{path!r} cannot be imported: the module {module_path!r} has no {name!r}. Correct "
+            "the path in consumer_classes, or the module."
+        ) from None

@@ -1,0 +1,261 @@
+"""The worker's side: claims opens, and hosts the sessions that edges grant."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import msgspec
+
+from .codes import CloseCode
+from .conf import get_settings
+from .faults import FaultLog
+from .flow import Outflow, Stalled
+from .handshake import OPEN, Claim, Open, parse_open
+from .hosting import Host, has_sync_consumer
+from .link.frames import VERSION
+from .node import Node, SessionPort, get_node
+from .scope import unpack_scope
+from .streams import ASGIApplication, Stream
+
+__all__ = ["StreamWorker"]
+
+logger = logging.getLogger(__name__)
+
+
+class StreamWorker:
+    """The ASGI application behind one stream's channel, for Channels' runworker.
+
+    Args:
+        stream: The stream whose consumers it hosts.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._faults = FaultLog(logger)
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Take the opens of the stream's channel, for as long as the process runs.
+
+        Args:
+            scope: A scope of type ``channel``.
+            receive: Gives the channel's messages.
+            send: Not used: a worker has nobody to send to.
+
+        Raises:
+            ConfigurationError: The stream's consumer cannot be imported, or there is no
+                channel layer.
+        """
+        application = self._stream.application()
+        desk: ClaimDesk | None = None
+        while True:
+            message = await receive()
+            if desk is None:
+                desk = ClaimDesk(await self._get_node(), application, self._stream)
+            self._consider(message, desk)
+
+    async def _get_node(self) -> Node:
+        delay = 0.1
+        while True:
+            try:
+                return await get_node(get_settings().CHANNEL_LAYER)
+            except OSError as error:
+                self._faults.failed("reach the channel layer", error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+
+    def _consider(self, message: dict[str, Any], desk: ClaimDesk) -> None:
+        kind = message.get("type")
+        if kind != OPEN:
+            logger.warning("A message of type %r is not for a stream's workers; ignored.", kind)
+            return
+        try:
+            opening = parse_open(message)
+        except msgspec.ValidationError as error:
+            logger.warning("A malformed %s was ignored: %s.", kind, error)
+            return
+        if opening.version != VERSION:
+            self._faults.failed(
+                f"take opens of version {opening.version} of the layer wire",
+                f"this process speaks version {VERSION}: run the same release of "
+                "channels_demux_layer in servers and workers",
+            )
+            return
+        desk.consider(opening)
+
+
+class ClaimDesk:
+    """Claims opens for one stream, and starts a session for each that is granted.
+
+    Args:
+        node: The process's node.
+        application: The ASGI application of the stream's consumers.
+        stream: The stream.
+    """
+
+    def __init__(self, node: Node, application: ASGIApplication, stream: Stream) -> None:
+        self._node = node
+        self._application = application
+        self._own_thread = (
+            has_sync_consumer(application) if stream.own_thread is None else stream.own_thread
+        )
+        self._refs: dict[str, list[str]] = {}
+
+    def consider(self, opening: Open) -> None:
+        """Claim an open, if it is young enough and there is room."""
+        settings = get_settings()
+        late = time.time() - opening.expires_at
+        if late > 0:
+            logger.info(
+                "An open of stream %r came %.1f s after its edge had stopped waiting; not "
+                "claimed. Where this goes on, the clocks of servers and workers differ.",
+                opening.stream,
+                late,
+            )
+            return
+        if opening.ref in self._node.grantable:
+            return  # Some layers deliver a message twice.
+        if settings.MAX_SESSIONS and self._node.load >= settings.MAX_SESSIONS:
+            logger.debug("No room for a session of stream %r.", opening.stream)
+            return
+        self._node.grantable[opening.ref] = lambda port: self._start(opening, port)
+        self._node.loop.call_later(
+            2 * settings.OPEN_RETRY, self._node.grantable.pop, opening.ref, None
+        )
+        self._claim(opening)
+
+    def _claim(self, opening: Open) -> None:
+        # One message takes along all claims that gather while the one before is on its way.
+        refs = self._refs.get(opening.channel)
+        if refs is not None:
+            refs.append(opening.ref)
+            return
+        self._refs[opening.channel] = [opening.ref]
+        self._node.start_task(self._send_claims(opening.channel))
+
+    async def _send_claims(self, edge: str) -> None:
+        while refs := self._refs[edge]:
+            self._refs[edge] = []
+            claim = Claim(
+                version=VERSION, refs=refs, channel=self._node.channel, load=self._node.load
+            )
+            await self._node.publish(None, edge, claim.to_message())
+        del self._refs[edge]
+
+    def _start(self, opening: Open, port: SessionPort) -> None:
+        session = WorkerSession(opening, port, self._node)
+        self._node.start_task(session.run(self._application, own_thread=self._own_thread))
+
+
+class WorkerSession:
+    """One consumer instance and its end of the session.
+
+    Args:
+        opening: The open that it answers.
+        port: This end of the session.
+        node: The process's node.
+    """
+
+    def __init__(self, opening: Open, port: SessionPort, node: Node) -> None:
+        settings = get_settings()
+        self._opening = opening
+        self._port = port
+        self._node = node
+        self._flow = Outflow(port.window, settings.STALL_TIMEOUT)
+        self._host: Host | None = None
+        self._closed: tuple[int, str] | None = None
+        self._gone = asyncio.Event()
+        port.attach(self, opening.edge_group)
+
+    async def run(self, application: ASGIApplication, *, own_thread: bool) -> None:
+        """Host the consumer from its connect to its end."""
+        node, group = self._node, self._opening.stream_group
+        node.hosted += 1
+        try:
+            await node.groups.join(group)
+            try:
+                await self._run_host(application, own_thread)
+                await self._gone.wait()
+            finally:
+                await node.groups.leave(group)
+        except Exception:
+            logger.exception("Stream %r could not be hosted.", self._opening.stream)
+            self.close(CloseCode.INTERNAL_ERROR, "")
+        finally:
+            node.hosted -= 1
+
+    async def _run_host(self, application: ASGIApplication, own_thread: bool) -> None:
+        settings = get_settings()
+        scope = await unpack_scope(self._opening.scope)
+        scope["demux"] = {
+            "connection": self._opening.connection,
+            "stream": self._opening.stream,
+            "attempt": self._opening.attempt,
+        }
+        self._host = Host(
+            application,
+            scope,
+            self,
+            max_payload=settings.MAX_PAYLOAD,
+            close_timeout=settings.CONSUMER_CLOSE_TIMEOUT,
+            stall_timeout=settings.STALL_TIMEOUT,
+            own_thread=own_thread,
+        )
+        if self._closed is not None:
+            self._host.disconnect(*self._closed)
+        await self._host.run()
+
+    # -- what the edge says -------------------------------------------------------------------
+
+    def accepted(self) -> None:
+        """Does not come: it is the worker that accepts."""
+
+    def received(self, data: str | bytes) -> None:
+        """Hand a payload to the consumer."""
+        if self._host is not None:
+            self._host.deliver(data)
+
+    def writable(self) -> None:
+        """Let the consumer's send() go on."""
+        self._flow.resume()
+
+    def closed(self, code: int, reason: str) -> None:
+        """Tell the consumer that the client, or the edge, has closed its stream."""
+        self._end(code, reason)
+
+    def lost(self) -> None:
+        """Tell the consumer that its edge is gone."""
+        self._flow.finish()
+        self._end(CloseCode.ABNORMAL, "")
+
+    def _end(self, code: int, reason: str) -> None:
+        self._closed = (code, reason)
+        self._gone.set()
+        if self._host is not None:
+            self._host.disconnect(code, reason)
+
+    # -- what the consumer does ---------------------------------------------------------------
+
+    def accept(self) -> None:
+        """Open the way for payloads."""
+        if self._closed is None:
+            self._port.accept()
+
+    async def send(self, data: str | bytes) -> None:
+        """Send a payload to the edge, once there is room for it."""
+        try:
+            if await self._flow.push(data):
+                self._port.send(data)
+        except Stalled:
+            self.close(CloseCode.STALLED, "the client does not read")
+
+    def consumed(self, size: int) -> None:
+        """Give the edge its credit back."""
+        self._port.take(size)
+
+    def close(self, code: int, reason: str) -> None:
+        """Say this end's last word."""
+        self._port.close(code, reason)
+        self._flow.finish()

@@ -1,0 +1,1 @@
+"""Tests over real processes: Redis, ASGI servers, workers and sockets."""

@@ -1,0 +1,1 @@
+"""The Django project that the acceptance tests deploy as real processes."""

@@ -1,0 +1,5 @@
+"""The project has no pages."""
+
+from typing import Any
+
+urlpatterns: list[Any] = []

@@ -1,0 +1,99 @@
+"""The exceptions: one root, the fault in the type, messages that say what to do."""
+
+import copy
+import inspect
+import pickle
+
+import pytest
+
+from channels_demux_layer import exceptions
+from channels_demux_layer.codes import ErrorCode
+from channels_demux_layer.exceptions import (
+    BadFrame,
+    ConfigurationError,
+    DemuxError,
+    NotPortable,
+    PayloadTooLarge,
+)
+
+EXAMPLES = [
+    DemuxError(),
+    ConfigurationError("HOSTING is 'cloud'."),
+    BadFrame(ErrorCode.TOO_DEEP, "Nest less.", "echo"),
+    PayloadTooLarge(1_000_000, 786_432),
+    NotPortable("url_route.kwargs.id", "it is a Decoder"),
+]
+
+
+def _classes() -> list[type[BaseException]]:
+    return [
+        found
+        for _, found in inspect.getmembers(exceptions, inspect.isclass)
+        if issubclass(found, BaseException)
+    ]
+
+
+def test_all_exceptions_share_one_root() -> None:
+    """Catching DemuxError catches whatever the package raises."""
+    assert all(issubclass(found, DemuxError) for found in _classes())
+
+
+def test_module_docstring_draws_every_exception() -> None:
+    """The tree on top of the module names each exception that there is, and all are exported."""
+    names = {found.__name__ for found in _classes()}
+    assert names == set(exceptions.__all__)
+    assert all(name in (exceptions.__doc__ or "") for name in names)
+
+
+@pytest.mark.parametrize("error", [DemuxError(), ConfigurationError()])
+def test_docstring_is_the_message(error: DemuxError) -> None:
+    """An exception raised without a message says the first line of its docstring."""
+    assert str(error) == (type(error).__doc__ or "").splitlines()[0]
+
+
+def test_subclass_without_docstring_says_its_name() -> None:
+    """An exception with neither message nor docstring still says what it is."""
+    assert str(type("Unnamed", (DemuxError,), {})()) == "Unnamed"
+
+
+def test_given_message_is_the_message() -> None:
+    """A message given when raising wins over the docstring."""
+    assert str(ConfigurationError("HOSTING is 'cloud'.")) == "HOSTING is 'cloud'."
+
+
+def test_bad_frame_holds_what_its_event_says() -> None:
+    """A BadFrame carries the code, message and stream that the error event needs."""
+    error = BadFrame(ErrorCode.TOO_DEEP, "Nest less.", "echo")
+    assert (error.code, error.message, error.stream) == ("too_deep", "Nest less.", "echo")
+    assert str(error) == "too_deep: Nest less."
+    assert BadFrame(ErrorCode.INVALID_JSON, "Send JSON.").stream is None
+
+
+def test_payload_too_large_is_a_value_error_that_names_the_setting() -> None:
+    """A consumer that sends too much is told the size, the limit and the setting's name."""
+    error = PayloadTooLarge(1_000_000, 786_432)
+    assert isinstance(error, ValueError)
+    assert (error.size, error.limit) == (1_000_000, 786_432)
+    assert all(part in str(error) for part in ("1000000", "786432", "MAX_PAYLOAD"))
+
+
+def test_not_portable_names_the_path() -> None:
+    """A scope value that cannot travel is named by its path, with the reason."""
+    error = NotPortable("url_route.kwargs.id", "it is a Decoder")
+    assert (error.path, error.problem) == ("url_route.kwargs.id", "it is a Decoder")
+    assert str(error).startswith("url_route.kwargs.id cannot travel")
+    assert "no portable form" in str(NotPortable("user"))
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.copy, lambda error: pickle.loads(pickle.dumps(error))],
+    ids=["copy", "pickle"],
+)
+def test_exceptions_can_be_copied(error: DemuxError, duplicate) -> None:  # type: ignore[no-untyped-def]
+    """A copied or pickled exception, as test runners make them, says the same."""
+    other = duplicate(error)
+    assert type(other) is type(error)
+    assert str(other) == str(error)
+    assert vars(other) == vars(error)
