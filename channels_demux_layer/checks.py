@@ -20,6 +20,7 @@ E012 a dotted path fails when it is really imported (``check --deploy``)
 E013 two demultiplexers use one channel for different consumers
 E014 there is no ``channel`` route, though streams run in workers
 E015 the ``channel`` route lacks the channel of a stream
+E016 the channel layer of a demultiplexer cannot be made
 W001 group memberships of the core layer end soon
 W002 opens go through a core layer of several hosts
 ==== =====================================================================================
@@ -51,8 +52,8 @@ from channels_demux_layer.streams import Stream
 
 __all__ = ["TAG", "check_imports", "check_settings", "check_wiring"]
 
-MAX_LAYER_MESSAGE = 1_048_576
-"""Bytes that every channel layer takes in one message (Channels' channel layer specification)."""
+MAX_LAYER_MESSAGE = 1_000_000
+"""Bytes that a message may have on every channel layer (Channels' specification: 1 MB)."""
 BATCH_OVERHEAD = 16_384
 """Bytes of a batch beside its frames' payloads, rounded up."""
 
@@ -79,20 +80,28 @@ def size_faults(settings: conf.Settings) -> list[CheckMessage]:
 
 
 def read_edges(classes: Iterable[Any]) -> tuple[list[Edge], list[CheckMessage]]:
-    """Read the streams of demultiplexers; report what is wrong with them (E009, E010)."""
-    edges: list[Edge] = []
-    found: list[CheckMessage] = []
-    for cls in classes:
-        number, subject = 10, "channel_prefix"
-        try:
-            valid_prefix(cls.channel_prefix)
-            number, subject = 9, "consumer_classes"
-            table = cls.stream_table()
-            remote = [name for name in table if cls.hosting_of(name) == "workers"]
-            edges.append(Edge(cls, table, remote))
-        except ConfigurationError as error:
-            found.append(fault(number, f"{dotted_name(cls)}: {error}", f"Correct its {subject}."))
-    return edges, found
+    """Read the streams of demultiplexers; report what is wrong with them (E009, E010, E016)."""
+    results = [_read_edge(cls) for cls in classes]
+    edges = [result for result in results if isinstance(result, Edge)]
+    return edges, [result for result in results if isinstance(result, CheckMessage)]
+
+
+def _read_edge(cls: Any) -> Edge | CheckMessage:
+    name = dotted_name(cls)
+    try:
+        valid_prefix(cls.channel_prefix)
+    except ConfigurationError as error:
+        return fault(10, f"{name}: {error}", "Correct its channel_prefix.")
+    try:
+        table = cls.stream_table()
+    except ConfigurationError as error:
+        return fault(9, f"{name}: {error}", "Correct its consumer_classes.")
+    try:
+        remote = [stream for stream in table if cls.hosting_of(stream) == "workers"]
+    except Exception as error:  # whatever the class of the project's channel layer raises
+        message = f"{name}: its channel layer cannot be made: {type(error).__name__}: {error}."
+        return fault(16, message, "Correct the layer in CHANNEL_LAYERS.")
+    return Edge(cls, table, remote)
 
 
 def path_faults(edges: Iterable[Edge]) -> list[CheckMessage]:

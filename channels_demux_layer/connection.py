@@ -164,9 +164,7 @@ class Connection:
 
     def refuse(self, error: BadFrame) -> None:
         """Tell the client that a frame of its was bad."""
-        self.send_event(
-            ServerEvent.ERROR, error.stream, code=error.code, message=error.message
-        )
+        self.send_event(ServerEvent.ERROR, error.stream, code=error.code, message=error.message)
 
     # -- what the sessions say ----------------------------------------------------------------
 

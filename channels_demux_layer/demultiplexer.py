@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,7 +18,7 @@ from .connection import Connection
 from .envelope import EnvelopeCodec
 from .exceptions import BadFrame
 from .scope import pack_scope
-from .streams import Stream, StreamTable
+from .streams import StreamTable
 
 __all__ = ["WebsocketDemultiplexer"]
 
@@ -36,14 +35,25 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         channel_prefix: What the names of its workers' channels begin with.
         send_events: Whether clients are told of events; off, they get payloads only.
         listens: Whether each connection has a channel of its own on the channel layer, for
-            groups and handlers of the demultiplexer itself. None finds out: it has where the
-            class has ``groups``, or a method that takes one event.
+            groups and handlers of the demultiplexer itself. A class that does not say has one
+            where it has ``groups``, or a coroutine method that takes one event.
     """
 
     consumer_classes: ClassVar[Mapping[str, Any]] = {}
     channel_prefix: ClassVar[str] = "demux"
     send_events: ClassVar[bool] = True
-    listens: ClassVar[bool | None] = None
+    listens: ClassVar[bool] = False
+
+    _stream_table: ClassVar[StreamTable]
+    _decodes_itself: ClassVar[bool] = False
+    _encodes_itself: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._decodes_itself = _overrides(cls, "decode_json") or _overrides(cls, "receive_json")
+        cls._encodes_itself = _overrides(cls, "encode_json")
+        if "listens" not in cls.__dict__:
+            cls.listens = _has_own_events(cls)
 
     # -- what the class says ------------------------------------------------------------------
 
@@ -55,7 +65,10 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             ConfigurationError: A name or an entry of consumer_classes is none that a stream
                 can have.
         """
-        return _stream_table(cls, cls.__name__)
+        table = cls.__dict__.get("_stream_table")
+        if table is None:
+            table = cls._stream_table = StreamTable(cls.consumer_classes, cls.__name__)
+        return table
 
     @classmethod
     def hosting_of(cls, name: str) -> Literal["inline", "workers"]:
@@ -99,7 +112,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         self._connection = Connection(self, self.stream_table(), codec, send)
         self._codec = codec
         try:
-            if _listens(type(self)):
+            if self.listens:
                 await super().__call__(scope, receive, send)
             else:
                 await self._serve(receive, send)
@@ -169,7 +182,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         try:
             if text_data is None:
                 incoming = self._codec.decode_binary(bytes_data or b"")
-            elif _decodes_itself(type(self)):
+            elif self._decodes_itself:
                 await self._receive_decoded(text_data, kwargs)
                 return
             else:
@@ -209,7 +222,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             text = self._codec.encode_string(stream, data)
         else:
             text = self._codec.encode_text(stream, data)
-        if _encodes_itself(type(self)):
+        if self._encodes_itself:
             text = await self.encode_json(msgspec.json.decode(text))
         return {"type": "websocket.send", "text": text}
 
@@ -221,11 +234,6 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         """Close the socket: no stream is left."""
         message = {"type": "websocket.close", "code": code, "reason": reason}
         self._connection.outbox.put_message(message)
-
-
-@lru_cache(maxsize=None)
-def _stream_table(cls: type[WebsocketDemultiplexer], name: str) -> StreamTable:
-    return StreamTable(cls.consumer_classes, name)
 
 
 @lru_cache(maxsize=8)
@@ -244,25 +252,12 @@ def _overrides(cls: type[WebsocketDemultiplexer], name: str) -> bool:
     )
 
 
-@lru_cache(maxsize=None)
-def _decodes_itself(cls: type[WebsocketDemultiplexer]) -> bool:
-    return _overrides(cls, "decode_json") or _overrides(cls, "receive_json")
-
-
-@lru_cache(maxsize=None)
-def _encodes_itself(cls: type[WebsocketDemultiplexer]) -> bool:
-    return _overrides(cls, "encode_json")
-
-
-@lru_cache(maxsize=None)
-def _listens(cls: type[WebsocketDemultiplexer]) -> bool:
-    if cls.listens is not None:
-        return cls.listens
+def _has_own_events(cls: type[WebsocketDemultiplexer]) -> bool:
     return bool(cls.groups) or any(_is_handler(cls, name) for name in dir(cls))
 
 
 def _is_handler(cls: type[WebsocketDemultiplexer], name: str) -> bool:
-    method = inspect.getattr_static(cls, name)
     if name.startswith("_") or hasattr(WebsocketDemultiplexer, name):
         return False
-    return asyncio.iscoroutinefunction(method) and len(inspect.signature(method).parameters) == 2
+    method = inspect.getattr_static(cls, name)
+    return inspect.iscoroutinefunction(method) and len(inspect.signature(method).parameters) == 2

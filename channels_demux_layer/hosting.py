@@ -186,7 +186,7 @@ class Host:
             if self._own_thread:
                 # Entered and not left: leaving it would wait for the thread. It goes with the
                 # task's context.
-                await ThreadSensitiveContext().__aenter__()
+                await ThreadSensitiveContext().__aenter__()  # type: ignore[no-untyped-call]
             await self._application(self._scope, self._receive, self._send)
         except asyncio.CancelledError:
             if not self._timed_out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from django.core import checks as django_checks
 from django.core.checks import CheckMessage
@@ -49,7 +49,7 @@ def fault(number: int, message: str, hint: str) -> CheckMessage:
 
 
 def layer_faults(
-    settings: conf.Settings, configured: Mapping[str, Any], edges: list[Edge]
+    settings: conf.Settings, configured: Any, edges: list[Edge]
 ) -> list[CheckMessage]:
     """Report all that is wrong with the channel layers in use (E002 to E006, W001, W002)."""
     layers = read_layers(configured)
@@ -64,12 +64,17 @@ def layer_faults(
     return found
 
 
-def read_layers(configured: Mapping[str, Any]) -> dict[str, Layer]:
-    """Read ``CHANNEL_LAYERS`` without making any layer."""
+def read_layers(configured: Any) -> dict[str, Layer]:
+    """Read ``CHANNEL_LAYERS`` without making any layer; what is none in it is left to Channels."""
     return {
-        alias: Layer(alias, _kinds(entry.get("BACKEND")), entry.get("CONFIG", {}))
-        for alias, entry in configured.items()
+        alias: Layer(alias, _kinds(entry.get("BACKEND")), _mapping(entry.get("CONFIG")))
+        for alias, entry in _mapping(configured).items()
+        if isinstance(entry, Mapping)
     }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _kinds(backend: Any) -> frozenset[str]:
@@ -144,7 +149,10 @@ def timeout_faults(layer: Layer, default: float | None) -> list[CheckMessage]:
         f"{where}: socket_timeout is {POLL:g} seconds or less (redis-py 8 has 5 unless told "
         "otherwise), so an idle channel layer raises TimeoutError in workers and consumers."
     )
-    hint = 'Write each host as {"address": "redis://...", "socket_timeout": None}.'
+    hint = (
+        'Write each host as a dict with "socket_timeout": None, such as '
+        '{"address": "redis://localhost:6379", "socket_timeout": None}, and leave it out of URLs.'
+    )
     return [fault(5, message, hint)]
 
 
@@ -159,8 +167,8 @@ def serializer_faults(layer: Layer) -> list[CheckMessage]:
 
 def expiry_faults(layer: Layer) -> list[CheckMessage]:
     """Warn of group memberships that end soon (W001)."""
-    expiry = layer.config.get("group_expiry", 86400)
-    if CORE_LAYER not in layer.kinds or expiry >= MIN_GROUP_EXPIRY:
+    expiry = layer.config.get("group_expiry")
+    if CORE_LAYER not in layer.kinds or not isinstance(expiry, int) or expiry >= MIN_GROUP_EXPIRY:
         return []
     message = f"The channel layer {layer.alias!r} ends group memberships after {expiry} s."
     hint = f"Streams live in groups: set group_expiry to {MIN_GROUP_EXPIRY} or more."
@@ -185,17 +193,17 @@ def _aliases(settings: conf.Settings) -> list[str]:
 
 def _hosts(layer: Layer) -> list[Any]:
     hosts = layer.config.get("hosts") or ["redis://localhost:6379"]
-    return [hosts] if isinstance(hosts, (str, bytes)) else list(hosts)
+    return list(hosts) if isinstance(hosts, (list, tuple)) else [hosts]
 
 
 def _gives_up(host: Any, default: float | None) -> bool:
     """Tell whether redis-py ends a read on this host before Redis ends its own wait."""
-    options = host if isinstance(host, Mapping) else {}
+    options = host if isinstance(host, Mapping) else {"address": host}
     timeout = options.get("socket_timeout", default)
-    address = options.get("address") if isinstance(host, Mapping) else host
+    address = options.get("address")
     if isinstance(address, str):
         # What the URL says is what counts, whatever stands beside it.
-        in_url = parse_qs(urlsplit(address).query).get("socket_timeout")
+        in_url = parse_qs(address.partition("?")[2]).get("socket_timeout")
         timeout = in_url[0] if in_url else timeout
     try:
         return timeout is not None and not float(timeout) > POLL

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import math
 import uuid
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -23,14 +23,13 @@ from .exceptions import ConfigurationError
 from .faults import FaultLog
 from .groups import Memberships
 from .handshake import CLAIM, Claim, parse_claim
-from .link import events as ev
 from .link.config import LinkConfig
 from .link.frames import BATCH, VERSION, Batch, parse_batch
 from .link.machine import Link
-from .link.session import Session
 from .link.window import SendWindow
+from .wire import LinkWire, SessionPort
 
-__all__ = ["Node", "SessionOwner", "SessionPort", "find_node", "get_node"]
+__all__ = ["Node", "find_node", "get_node"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,154 +39,6 @@ MAX_PUBLISHES = 50
 
 #: How long to wait after the layer's receive() has raised, in seconds: first, and at most.
 RECEIVE_BACK_OFF = (0.1, 5.0)
-
-
-class SessionOwner(Protocol):
-    """What a node tells whoever owns one end of a session. None of these may block or raise."""
-
-    def accepted(self) -> None:
-        """The consumer has accepted (edge only)."""
-
-    def received(self, data: str | bytes) -> None:
-        """A payload has arrived."""
-
-    def writable(self) -> None:
-        """The session's window has room again."""
-
-    def closed(self, code: int, reason: str) -> None:
-        """The peer has said its last word."""
-
-    def lost(self) -> None:
-        """The session is gone: the peer does not know it, or is dead."""
-
-
-class SessionPort:
-    """One end of a session, for its owner to speak through.
-
-    Args:
-        wire: The wire that the session's link runs on.
-        session: The session.
-    """
-
-    __slots__ = ("_session", "_wire")
-
-    def __init__(self, wire: LinkWire, session: Session) -> None:
-        self._wire = wire
-        self._session = session
-
-    @property
-    def window(self) -> SendWindow:
-        """The window of what this end sends."""
-        return self._session.outgoing
-
-    def attach(self, owner: SessionOwner, group: str) -> None:
-        """Say who owns this end, and which group its payloads are published to."""
-        self._session.owner = owner
-        self._session.group = group
-
-    def accept(self) -> None:
-        """Worker: open the way for payloads."""
-        self._wire.link.accept(self._session)
-        self._wire.flush()
-
-    def send(self, data: str | bytes) -> None:
-        """Send a payload that has been pushed to the window."""
-        self._wire.link.send(self._session, data)
-        self._wire.flush()
-
-    def take(self, size: int) -> None:
-        """Say that a received payload of this size has been taken."""
-        self._wire.link.take(self._session, size, self._wire.now())
-        self._wire.flush()
-
-    def close(self, code: int, reason: str) -> None:
-        """Say this end's last word, unless it has been said."""
-        self._wire.link.close_session(self._session, code, reason, self._wire.now())
-        self._wire.flush()
-
-    def reset(self) -> None:
-        """Disown the session."""
-        self._wire.link.reset_session(self._session, self._wire.now())
-        self._wire.flush()
-
-
-class LinkWire:
-    """Runs one link over the node's channel layer: publishes its batches, passes on its events.
-
-    Args:
-        node: The node.
-        link: The link.
-        peer: The channel of the peer's node.
-    """
-
-    def __init__(self, node: Node, link: Link, peer: str) -> None:
-        self.link = link
-        self.peer = peer
-        self.now = node.loop.time
-        self._node = node
-        self._publishing: asyncio.Task[None] | None = None
-
-    @property
-    def deadline(self) -> float:
-        """When handle_timeout() has something to do; never while a publish is under way.
-
-        A layer that hangs is no fault of the peer's, and its time does not count.
-        """
-        return math.inf if self._publishing else self.link.deadline
-
-    def flush(self) -> None:
-        """Start to publish what waits, unless that is under way; see to the timer."""
-        if self._publishing is None:
-            if self.link.wants_to_send(self.now()):
-                self._publishing = self._node.start_task(self._publish())
-            else:
-                self._node.wake_at(self.link.deadline)
-
-    async def _publish(self) -> None:
-        try:
-            while (outgoing := self.link.batch_to_send(self.now())) is not None:
-                await self._node.publish(
-                    outgoing.group, self.peer, outgoing.batch.to_message()
-                )
-        finally:
-            self._publishing = None
-            self._node.wake_at(self.link.deadline)
-
-    def receive(self, batch: Batch) -> None:
-        """Pass a batch of the peer to the link, and what follows from it to the owners."""
-        self.link.receive_batch(batch, self.now())
-        self._pass_on_events()
-        self.flush()
-
-    def handle_timeout(self, now: float) -> None:
-        """Pass the time to the link, if it is waiting for it."""
-        if now >= self.deadline:
-            self.link.handle_timeout(now)
-            self._pass_on_events()
-            self.flush()
-
-    def _pass_on_events(self) -> None:
-        events = self.link.events()
-        while events:
-            self._pass_on(events.popleft())
-
-    def _pass_on(self, event: ev.Event) -> None:
-        if isinstance(event, ev.Received):
-            event.session.owner.received(event.data)
-        elif isinstance(event, ev.Writable):
-            event.session.owner.writable()
-        elif isinstance(event, ev.Accepted):
-            event.session.owner.accepted()
-        elif isinstance(event, ev.Closed):
-            event.session.owner.closed(event.code, event.reason)
-        elif isinstance(event, ev.Lost):
-            event.session.owner.lost()
-        elif isinstance(event, ev.Granted):
-            self._node.granted(event.ref, SessionPort(self, event.session))
-        elif isinstance(event, ev.PeerLost):
-            logger.warning("Node %s has been silent for %.1f s.", self.peer, event.silence)
-        else:
-            logger.warning("Node %s sent %s; ignored.", self.peer, event.reason)
 
 
 class Node:
@@ -216,7 +67,7 @@ class Node:
         self.hosted = 0
         self._wires: dict[tuple[str, bool], LinkWire] = {}
         self._edge_wires: dict[str, LinkWire] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._publish_slots = asyncio.Semaphore(MAX_PUBLISHES)
         self._faults = FaultLog(logger)
         self._timer: asyncio.TimerHandle | None = None
@@ -239,7 +90,7 @@ class Node:
         self.groups = Memberships(self.layer, self.channel)
         self.start_task(self._receive_forever())
 
-    def start_task(self, coroutine: Any) -> asyncio.Task[Any]:
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine of this node's until it ends, or the node does."""
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)

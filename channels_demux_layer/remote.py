@@ -18,7 +18,8 @@ from .inline import SessionListener
 from .link.frames import VERSION
 from .link.window import SendWindow
 from .naming import edge_group, stream_channel, stream_group
-from .node import Node, SessionPort, find_node, get_node
+from .node import Node, find_node, get_node
+from .wire import SessionPort
 
 __all__ = ["RemoteAccess", "RemoteSession"]
 
@@ -41,9 +42,7 @@ class RemoteAccess:
         pack: Packs the connection's scope.
     """
 
-    def __init__(
-        self, connection: str, prefix: str, pack: Callable[[], Awaitable[bytes]]
-    ) -> None:
+    def __init__(self, connection: str, prefix: str, pack: Callable[[], Awaitable[bytes]]) -> None:
         self.connection = connection
         self.prefix = prefix
         self.scope = b""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .exceptions import ConfigurationError
 from .naming import stream_channel
+from .streams import Stream
 from .worker import StreamWorker
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def stream_workers(*demultiplexers: type[WebsocketDemultiplexer]) -> dict[str, S
         ConfigurationError: Two of them give different consumers the same channel.
     """
     workers: dict[str, StreamWorker] = {}
-    streams = {}
+    streams: dict[str, Stream] = {}
     for demultiplexer in demultiplexers:
         for name, stream in demultiplexer.stream_table().items():
             channel = stream_channel(demultiplexer.channel_prefix, name)

@@ -11,18 +11,23 @@ import msgspec
 
 from .codes import CloseCode
 from .conf import get_settings
+from .exceptions import ConfigurationError
 from .faults import FaultLog
 from .flow import Outflow, Stalled
 from .handshake import OPEN, Claim, Open, parse_open
 from .hosting import Host, has_sync_consumer
 from .link.frames import VERSION
-from .node import Node, SessionPort, get_node
+from .node import Node, get_node
 from .scope import unpack_scope
 from .streams import ASGIApplication, Stream
+from .wire import SessionPort
 
 __all__ = ["StreamWorker"]
 
 logger = logging.getLogger(__name__)
+
+#: How long to wait before the next try to join a channel layer that fails, in seconds.
+JOIN_PAUSE = 1.0
 
 
 class StreamWorker:
@@ -57,14 +62,14 @@ class StreamWorker:
             self._consider(message, desk)
 
     async def _get_node(self) -> Node:
-        delay = 0.1
         while True:
             try:
                 return await get_node(get_settings().CHANNEL_LAYER)
-            except OSError as error:
-                self._faults.failed("reach the channel layer", error)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
+            except ConfigurationError:
+                raise
+            except Exception as error:
+                self._faults.failed("join the channel layer", error)
+            await asyncio.sleep(JOIN_PAUSE)
 
     def _consider(self, message: dict[str, Any], desk: ClaimDesk) -> None:
         kind = message.get("type")

@@ -2,7 +2,8 @@
 
 A batch is one channel-layer message, a plain dict that every serializer with bytes can carry.
 Its frames travel as one MessagePack array, so that the layer's own serializer meets a handful
-of scalars and one byte string, however many frames there are.
+of scalars and one byte string, however many frames there are. A frame is an array of its tag,
+the number of its session, which the edge gives and which is unique within the link, and the rest.
 """
 
 from __future__ import annotations
@@ -34,48 +35,52 @@ VERSION = 1
 BATCH = "demux.batch"
 
 
-class _Frame(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    #: The session's number, given by the edge, unique within its link.
-    session: int
-
-
-class Grant(_Frame, tag=0):
+class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=0):
     """Edge to worker: the session whose open you claimed is yours."""
 
+    session: int
     ref: str
 
 
-class Accept(_Frame, tag=1):
+class Accept(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=1):
     """Worker to edge: the consumer has accepted, payloads may come."""
 
+    session: int
 
-class Text(_Frame, tag=2):
+
+class Text(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=2):
     """Either way: one text payload."""
 
+    session: int
     text: str
 
 
-class Binary(_Frame, tag=3):
+class Binary(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=3):
     """Either way: one binary payload."""
 
+    session: int
     data: bytes
 
 
-class Close(_Frame, tag=4):
+class Close(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=4):
     """Either way: the sender's last frame of this session. Answered with the receiver's own."""
 
+    session: int
     code: int
     reason: str = ""
 
 
-class Credit(_Frame, tag=5):
+class Credit(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=5):
     """Either way: so many more frames of this session have been taken."""
 
+    session: int
     frames: int
 
 
-class Reset(_Frame, tag=6):
+class Reset(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=6):
     """Either way: there is no such session here."""
+
+    session: int
 
 
 Frame: TypeAlias = Grant | Accept | Text | Binary | Close | Credit | Reset

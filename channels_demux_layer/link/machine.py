@@ -279,11 +279,8 @@ class Link:
         return frames, group
 
     def _credits(self) -> list[Frame]:
-        credits: list[Frame] = [
-            Credit(session.id, session.incoming.tell()) for session in self._indebted
-        ]
-        self._indebted.clear()
-        return credits
+        indebted, self._indebted = self._indebted, set()
+        return [Credit(session.id, session.incoming.tell()) for session in indebted]
 
     def _outgoing(
         self, group: str | None, seq: int, frames: bytes, now: float, *, again: bool = False

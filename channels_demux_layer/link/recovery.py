@@ -148,9 +148,7 @@ class Recovery:
             self._limit = min(self._limit + len(arrived) / self._limit, self._config.max_in_flight)
         if self._lost:
             acknowledged = set(early)
-            self._lost = deque(
-                b for b in self._lost if b.seq > ack and b.seq not in acknowledged
-            )
+            self._lost = deque(b for b in self._lost if b.seq > ack and b.seq not in acknowledged)
         if early:
             self._find_overtaken(max(early))
 

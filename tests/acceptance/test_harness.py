@@ -24,7 +24,7 @@ async def test_servers_echo(make_site: MakeSite, server_kind: ServerKind) -> Non
 async def test_the_database_knows_the_user(make_site: MakeSite) -> None:
     """The prepared session logs the prepared user in."""
     site = make_site(None, application=PLAIN)
-    cookie = {"Cookie": f"sessionid={site.database.session_key}"}
+    cookie = {"Cookie": f"sessionid={site.session_key}"}
     async with connect(site.server().url("scope/"), cookie) as client:
         await client.send_raw('{"visits": 1}')
         report = await client.receive()

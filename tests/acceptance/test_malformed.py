@@ -54,7 +54,7 @@ BAD_FRAMES = {
     "nesting": Bad(
         '{"stream": "echo", "payload": ' + "[" * 10_000 + "]" * 10_000 + "}", "too_deep"
     ),
-    "open nesting": Bad("[" * 10_000, "invalid_json"),
+    "open nesting": Bad("[" * 10_000, "too_deep"),
     "too large": Bad('{"stream": "echo", "payload": "' + "x" * 800_000 + '"}', "too_large"),
     "surrogate in payload": Bad('{"stream": "echo", "payload": "\\ud800"}', "invalid_json"),
     "surrogate in stream": Bad('{"stream": "\\udfff", "payload": 1}', "invalid_json"),

@@ -34,7 +34,7 @@ def cookie(shared: SharedSite) -> dict[str, str]:
     Returns:
         The Cookie header.
     """
-    return {"Cookie": f"sessionid={shared.site.database.session_key}; theme=dark"}
+    return {"Cookie": f"sessionid={shared.site.session_key}; theme=dark"}
 
 
 async def test_user_session_and_route(
@@ -48,7 +48,7 @@ async def test_user_session_and_route(
     assert report["user"]["name"] == "ada"
     assert report["user"]["email"] == "ada@example.org"
     assert report["user"]["authenticated"] is True
-    assert report["session"]["key"] == shared.site.database.session_key
+    assert report["session"]["key"] == shared.site.session_key
     assert report["session"]["data"]["colour"] == "green"
     assert report["room"] == ["UUID", str(room)]
 

@@ -579,7 +579,7 @@ def test_the_project_has_no_secret_and_no_database() -> None:
     """Every process makes a key of its own, and none needs a migration."""
     settings = importlib.import_module("channels_demux_layer.demo.project.settings")
     key = settings.SECRET_KEY
-    assert importlib.reload(settings).SECRET_KEY != key
+    assert key != importlib.reload(settings).SECRET_KEY
     assert not hasattr(settings, "DATABASES")
 
 

@@ -1,5 +1,6 @@
 """The two channel layers over Redis, and how to know that somebody listens on one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,22 +16,24 @@ BACKENDS = {
 }
 
 
-def channel_layers(kind: Kind, url: str, **config: Any) -> dict[str, Any]:
+def channel_layers(
+    kind: Kind, url: str, host: Mapping[str, Any] | None = None, **config: Any
+) -> dict[str, Any]:
     """Writes the setting CHANNEL_LAYERS for one Redis.
 
     Args:
         kind: Which of the two layers of channels_redis.
         url: The address of the Redis server.
+        host: More options of redis-py's connections, such as `max_connections`.
         **config: More entries of the layer's CONFIG, such as `capacity`.
 
     Returns:
         The setting, with `default` as its one alias.
     """
-    host: dict[str, Any] = {"address": url}
-    if kind == "core":
-        # The layer waits on Redis for as long as nothing comes; redis-py gives up after 5 s.
-        host["socket_timeout"] = None
-    return {"default": {"BACKEND": BACKENDS[kind], "CONFIG": {"hosts": [host], **config}}}
+    # The core layer waits on Redis for as long as nothing comes; redis-py gives up after 5 s.
+    patience = {"socket_timeout": None} if kind == "core" else {}
+    hosts = [{"address": url, **patience, **(host or {})}]
+    return {"default": {"BACKEND": BACKENDS[kind], "CONFIG": {"hosts": hosts, **config}}}
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Layer:
         """Writes the setting CHANNEL_LAYERS with options.
 
         Args:
-            **config: Entries of the layer's CONFIG, such as `capacity`.
+            **config: Arguments of `channel_layers()`, such as `capacity`.
 
         Returns:
             The setting, with `default` as its one alias.

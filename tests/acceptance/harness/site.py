@@ -38,6 +38,18 @@ class Database:
     path: Path
     session_key: str
 
+    def copy_to(self, path: Path) -> "Database":
+        """Copies the file.
+
+        Args:
+            path: Where to.
+
+        Returns:
+            The copy.
+        """
+        shutil.copy(self.path, path)
+        return Database(path, self.session_key)
+
 
 @dataclass(frozen=True)
 class Server:
@@ -68,48 +80,55 @@ class Site:
 
     Args:
         directory: Where its database and journal are.
-        database: The database to begin with.
+        database: The database to begin with; None: an empty one in memory.
         layer: The kind of channel layer; None: no channel layer, and no Redis.
         layer_config: More entries of the layer's CONFIG, such as `capacity`.
         settings: Django settings to override, by name.
         application: The dotted path of another ASGI application of the project.
         path: A directory to import from before anything else.
+        environment: More of the environment of its processes.
 
     Attributes:
         redis: The private Redis server; None without a layer.
-        database: The site's own database.
         processes: Every process of the project that was started, in order.
     """
 
     def __init__(
         self,
         directory: Path,
-        database: Database,
+        database: Database | None,
         layer: Kind | None = "core",
         *,
         layer_config: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         application: str | None = None,
         path: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._journal = directory / "journal"
         self._journal.touch()
-        self.database = Database(directory / "db.sqlite3", database.session_key)
-        shutil.copy(database.path, self.database.path)
+        self._database = database and database.copy_to(directory / "db.sqlite3")
         self._numbers = itertools.count(1)
-        self._path = path
+        self._environment = {} if path is None else {"PYTHONPATH": str(path)}
+        self._environment.update(environment or {})
         self.processes: list[Process] = []
         self.redis = None if layer is None else RedisServer(directory)
         self.layer = Layer(layer, self.redis) if layer and self.redis else None
         self._description = {
-            "database": str(self.database.path),
+            "database": str(self._database.path) if self._database else ":memory:",
             "journal": str(self._journal),
             "channel_layers": self.layer.configured(**(layer_config or {})) if self.layer else {},
             "settings": dict(settings or {}),
         }
         if application is not None:
             self._description["application"] = application
+
+    @property
+    def session_key(self) -> str:
+        """The key of the session that `ada` is logged in with, in the site's own database."""
+        assert self._database is not None, "A site without a database has no session."
+        return self._database.session_key
 
     def server(self, kind: ServerKind = "uvicorn") -> Server:
         """Starts an ASGI server and waits until it accepts.
@@ -193,14 +212,12 @@ class Site:
         Returns:
             What to add to the environment of the tests.
         """
-        environment = {
+        return {
             "DJANGO_SETTINGS_MODULE": f"{PROJECT}.settings",
             "DEMUX_SITE": json.dumps(self._description),
             "DEMUX_PROCESS": name,
+            **self._environment,
         }
-        if self._path is not None:
-            environment["PYTHONPATH"] = str(self._path)
-        return environment
 
     def journal(self, event: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Reads what the consumers wrote down.

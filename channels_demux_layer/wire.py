@@ -1,0 +1,183 @@
+"""Runs links over a node: publishes their batches, and brings their events to the owners."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from .link import events as ev
+from .link.frames import Batch
+from .link.machine import Link
+from .link.session import Session
+from .link.window import SendWindow
+
+__all__ = ["LinkHost", "LinkWire", "SessionOwner", "SessionPort"]
+
+logger = logging.getLogger(__name__)
+
+
+class SessionOwner(Protocol):
+    """What a node tells whoever owns one end of a session. None of these may block or raise."""
+
+    def accepted(self) -> None:
+        """The consumer has accepted (edge only)."""
+
+    def received(self, data: str | bytes) -> None:
+        """A payload has arrived."""
+
+    def writable(self) -> None:
+        """The session's window has room again."""
+
+    def closed(self, code: int, reason: str) -> None:
+        """The peer has said its last word."""
+
+    def lost(self) -> None:
+        """The session is gone: the peer does not know it, or is dead."""
+
+
+class SessionPort:
+    """One end of a session, for its owner to speak through.
+
+    Args:
+        wire: The wire that the session's link runs on.
+        session: The session.
+    """
+
+    __slots__ = ("_session", "_wire")
+
+    def __init__(self, wire: LinkWire, session: Session) -> None:
+        self._wire = wire
+        self._session = session
+
+    @property
+    def window(self) -> SendWindow:
+        """The window of what this end sends."""
+        return self._session.outgoing
+
+    def attach(self, owner: SessionOwner, group: str) -> None:
+        """Say who owns this end, and which group its payloads are published to."""
+        self._session.owner = owner
+        self._session.group = group
+
+    def accept(self) -> None:
+        """Worker: open the way for payloads."""
+        self._wire.link.accept(self._session)
+        self._wire.flush()
+
+    def send(self, data: str | bytes) -> None:
+        """Send a payload that has been pushed to the window."""
+        self._wire.link.send(self._session, data)
+        self._wire.flush()
+
+    def take(self, size: int) -> None:
+        """Say that a received payload of this size has been taken."""
+        self._wire.link.take(self._session, size, self._wire.now())
+        self._wire.flush()
+
+    def close(self, code: int, reason: str) -> None:
+        """Say this end's last word, unless it has been said."""
+        self._wire.link.close_session(self._session, code, reason, self._wire.now())
+        self._wire.flush()
+
+    def reset(self) -> None:
+        """Disown the session."""
+        self._wire.link.reset_session(self._session, self._wire.now())
+        self._wire.flush()
+
+
+class LinkHost(Protocol):
+    """What a wire needs of the node that it runs on."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine until it ends, or the node does."""
+
+    async def publish(self, group: str | None, channel: str, message: dict[str, Any]) -> bool:
+        """Send a message to a group, or to a channel where there is none."""
+
+    def wake_at(self, when: float) -> None:
+        """Have the wire's handle_timeout() called at this time of the loop's clock, or before."""
+
+    def granted(self, ref: str, port: SessionPort) -> None:
+        """Hand a granted session to the claim that it answers."""
+
+
+class LinkWire:
+    """Runs one link over the node's channel layer: publishes its batches, passes on its events.
+
+    Args:
+        node: The node.
+        link: The link.
+        peer: The channel of the peer's node.
+    """
+
+    def __init__(self, node: LinkHost, link: Link, peer: str) -> None:
+        self.link = link
+        self.peer = peer
+        self.now = node.loop.time
+        self._node = node
+        self._publishing: asyncio.Task[None] | None = None
+
+    @property
+    def deadline(self) -> float:
+        """When handle_timeout() has something to do; never while a publish is under way.
+
+        A layer that hangs is no fault of the peer's, and its time does not count.
+        """
+        return math.inf if self._publishing else self.link.deadline
+
+    def flush(self) -> None:
+        """Start to publish what waits, unless that is under way; see to the timer."""
+        if self._publishing is None:
+            if self.link.wants_to_send(self.now()):
+                self._publishing = self._node.start_task(self._publish())
+            else:
+                self._node.wake_at(self.link.deadline)
+
+    async def _publish(self) -> None:
+        try:
+            while (outgoing := self.link.batch_to_send(self.now())) is not None:
+                await self._node.publish(outgoing.group, self.peer, outgoing.batch.to_message())
+        finally:
+            self._publishing = None
+            self._node.wake_at(self.link.deadline)
+
+    def receive(self, batch: Batch) -> None:
+        """Pass a batch of the peer to the link, and what follows from it to the owners."""
+        self.link.receive_batch(batch, self.now())
+        self._pass_on_events()
+        self.flush()
+
+    def handle_timeout(self, now: float) -> None:
+        """Pass the time to the link, if it is waiting for it."""
+        if now >= self.deadline:
+            self.link.handle_timeout(now)
+            self._pass_on_events()
+            self.flush()
+
+    def _pass_on_events(self) -> None:
+        events = self.link.events()
+        while events:
+            self._pass_on(events.popleft())
+
+    def _pass_on(self, event: ev.Event) -> None:
+        if isinstance(event, ev.Received):
+            event.session.owner.received(event.data)
+        elif isinstance(event, ev.Writable):
+            event.session.owner.writable()
+        elif isinstance(event, ev.Accepted):
+            event.session.owner.accepted()
+        elif isinstance(event, ev.Closed):
+            event.session.owner.closed(event.code, event.reason)
+        elif isinstance(event, ev.Lost):
+            event.session.owner.lost()
+        elif isinstance(event, ev.Granted):
+            self._node.granted(event.ref, SessionPort(self, event.session))
+        elif isinstance(event, ev.PeerLost):
+            logger.warning("Node %s has been silent for %.1f s.", self.peer, event.silence)
+        else:
+            logger.warning("Node %s sent %s; ignored.", self.peer, event.reason)

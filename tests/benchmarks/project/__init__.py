@@ -1,0 +1,1 @@
+"""What is compared: one echo, written in three ways."""

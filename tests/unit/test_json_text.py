@@ -1,0 +1,65 @@
+"""JSON looked at as text."""
+
+import pytest
+
+from channels_demux_layer import json_text
+
+
+@pytest.mark.parametrize("text", ["1", " [] ", '{"a":"\\u00e9"}', '"\\ud83d\\ude00"'])
+def test_json_is_json(text: str) -> None:
+    """Text that RFC 8259 allows is JSON."""
+    assert json_text.is_json(text)
+
+
+@pytest.mark.parametrize("text", ["", "NaN", "[1,]", '"\\ud800"', '"\ud800"', "[" * 200_000])
+def test_other_text_is_not(text: str) -> None:
+    """Text that RFC 8259 forbids, or that cannot be looked at, is not JSON; nothing is raised."""
+    assert not json_text.is_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [("1", 0), ('"[["', 0), ("[]", 1), ('[{"a]":[[1],[]]},[]]', 4), ('["\\\\",[["\\"]"]]]', 3)],
+)
+def test_depth(text: str, levels: int) -> None:
+    """Levels are counted outside strings only."""
+    assert json_text.depth(text) == levels
+
+
+@pytest.mark.parametrize(
+    ("text", "repeated"),
+    [
+        ("{}", False),
+        ('{"a":1}', False),
+        ('{"a":1,"b":[1,2,","],",":1}', False),
+        ('{"a":1,"a":1}', True),
+        ('{"a":[1,2,3],"\\u0061":1}', True),
+        ('{"b":{"a":1,"a":2}}', False),
+        ('{"\\"":1,"\\\\":1,"\\\\\\"":1}', False),
+    ],
+)
+def test_repeated_keys_are_seen(text: str, repeated: bool) -> None:
+    """A key that stands twice on the first level is seen, however it is written."""
+    assert json_text.has_repeated_key(text, json_text.decode_members(text)) is repeated
+
+
+def test_two_faults_are_explained_by_their_place() -> None:
+    """Where several things are wrong, the explanation is the first place that is wrong."""
+    text = '{"a":NaN,"b":"\\ud800"}'
+    with pytest.raises(json_text.REFUSALS) as caught:
+        json_text.validate(text)
+    assert json_text.explain(text, caught.value).startswith("The frame is not JSON: JSON is mal")
+
+
+def test_sendable_text_is_the_same_object() -> None:
+    """Text that can be sent is not copied."""
+    text = "é😀" * 3
+    assert json_text.sendable(text) is text
+
+
+def test_escaped_backslashes_before_a_surrogate_are_kept() -> None:
+    """A backslash that is itself escaped does not make an escape of what follows."""
+    text = '"\\\\ud800"'
+    assert json_text.as_json(text) == text
+    assert json_text.as_json('"\\\\\\ud800"') == '"\\\\\\ud800"'
+    assert json_text.as_json("x") == '"x"'
