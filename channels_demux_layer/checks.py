@@ -66,14 +66,17 @@ def setting_faults(problems: Iterable[conf.Problem]) -> list[CheckMessage]:
 
 
 def size_faults(settings: conf.Settings) -> list[CheckMessage]:
-    """Report sizes that let a batch pass what channel layers take (E007)."""
-    # A batch takes one more frame while it holds less than BATCH_BYTES, whatever that one's size.
-    largest = settings.MAX_PAYLOAD + settings.BATCH_BYTES + BATCH_OVERHEAD
-    if largest <= MAX_LAYER_MESSAGE:
-        return []
+    """Report sizes that let a layer message pass what channel layers take (E007)."""
     room = MAX_LAYER_MESSAGE - BATCH_OVERHEAD
-    message = f"MAX_PAYLOAD and BATCH_BYTES allow channel-layer messages of {largest} bytes."
-    return [fault(7, message, f"Channel layers take 1 MB: let the two add up to {room} at most.")]
+    # A batch is no larger than BATCH_BYTES, or else a single payload of at most MAX_PAYLOAD.
+    hint = f"Channel layers need not take more than 1 MB: set it to {room} or less."
+    found: list[CheckMessage] = []
+    for key in ("MAX_PAYLOAD", "BATCH_BYTES"):
+        size = getattr(settings, key)
+        if size > room:
+            message = f"{conf.SETTING}[{key!r}] is {size}: channel-layer messages may pass 1 MB."
+            found.append(fault(7, message, hint))
+    return found
 
 
 # ---- demultiplexers ---------------------------------------------------------------------

@@ -13,9 +13,10 @@ from .envelope import EnvelopeCodec, Incoming
 from .exceptions import BadFrame
 from .flow import excess_size
 from .inline import InlineSession
+from .opening import RemoteAccess
 from .outbox import Outbox, Taker
-from .remote import RemoteAccess, RemoteSession
-from .streams import Stream
+from .remote import RemoteSession
+from .streams import MAX_STREAM_NAME, Stream
 
 __all__ = ["Connection", "Edge"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -189,7 +190,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
                 incoming = self._codec.decode_text(text_data)
             await self._connection.receive(incoming)
         except BadFrame as error:
-            self._connection.refuse(error)
+            await self._connection.refuse(error)
 
     async def _receive_decoded(self, text_data: str, kwargs: dict[str, Any]) -> None:
         try:
@@ -207,10 +208,9 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             **kwargs: Not used.
         """
         try:
-            text = msgspec.json.encode(content).decode()
-            await self._connection.receive(self._codec.decode_text(text))
+            await self._connection.receive(self._codec.decode_text(_encode(content)))
         except BadFrame as error:
-            self._connection.refuse(error)
+            await self._connection.refuse(error)
 
     # -- what the connection asks for ---------------------------------------------------------
 
@@ -223,7 +223,8 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         else:
             text = self._codec.encode_text(stream, data)
         if self._encodes_itself:
-            text = await self.encode_json(msgspec.json.decode(text))
+            # By the library that consumers encode with: what it wrote, it can read.
+            text = await self.encode_json(json.loads(text))
         return {"type": "websocket.send", "text": text}
 
     async def pack_scope(self) -> bytes:
@@ -234,6 +235,13 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         """Close the socket: no stream is left."""
         message = {"type": "websocket.close", "code": code, "reason": reason}
         self._connection.outbox.put_message(message)
+
+
+def _encode(content: Any) -> str:
+    try:
+        return msgspec.json.encode(content).decode()
+    except (TypeError, ValueError) as error:
+        raise BadFrame(ErrorCode.INVALID_JSON, f"The envelope is no JSON: {error}.") from error
 
 
 @lru_cache(maxsize=8)

@@ -179,11 +179,13 @@ class EnvelopeCodec:
             stream: The stream's name, for the refusal.
 
         Returns:
-            The bare string.
+            The bare string; a whole envelope unchanged, where envelopes are not managed.
 
         Raises:
             BadFrame: The payload is not a string.
         """
+        if self._whole:
+            return payload_json
         try:
             return decode_string(payload_json)
         except REFUSALS:

@@ -18,11 +18,13 @@ class Memberships:
     Args:
         layer: The channel layer.
         channel: The channel that is the member.
+        slots: Bounds the calls of the layer that are under way at once.
     """
 
-    def __init__(self, layer: Any, channel: str) -> None:
+    def __init__(self, layer: Any, channel: str, slots: asyncio.Semaphore) -> None:
         self._layer = layer
         self._channel = channel
+        self._slots = slots
         self._wanted: dict[str, int] = {}
         self._joined: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -55,6 +57,20 @@ class Memberships:
         self._unwant(group)
         await self._settle(group)
 
+    async def leave_all(self, timeout: float) -> None:
+        """Leave every group, whatever the number of joins, as far as the layer lets us.
+
+        Args:
+            timeout: How long that may take, in seconds.
+        """
+        self._wanted.clear()
+        leaves = [asyncio.ensure_future(self._settle(group)) for group in self._joined]
+        if leaves:
+            _, late = await asyncio.wait(leaves, timeout=timeout)
+            for leave in late:
+                leave.cancel()
+            await asyncio.gather(*leaves, return_exceptions=True)
+
     def _unwant(self, group: str) -> None:
         count = self._wanted[group] - 1
         if count:
@@ -65,7 +81,7 @@ class Memberships:
     async def _settle(self, group: str) -> None:
         lock = self._locks.setdefault(group, asyncio.Lock())
         try:
-            async with lock:
+            async with lock, self._slots:
                 wanted = group in self._wanted
                 if wanted and group not in self._joined:
                     await self._layer.group_add(group, self._channel)

@@ -48,9 +48,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int
     refs: list[str]
+    #: The channel that the opens came by.
+    stream_channel: str
     #: The channel of the worker's node: the other end of the link.
     channel: str
-    #: How many sessions the worker hosts and has claimed.
+    #: How many sessions the worker's process hosts and has claimed.
     load: int
 
     def to_message(self) -> dict[str, Any]:

@@ -48,9 +48,7 @@ def fault(number: int, message: str, hint: str) -> CheckMessage:
     return django_checks.Error(message, hint=hint, id=f"{TAG}.E{number:03}")
 
 
-def layer_faults(
-    settings: conf.Settings, configured: Any, edges: list[Edge]
-) -> list[CheckMessage]:
+def layer_faults(settings: conf.Settings, configured: Any, edges: list[Edge]) -> list[CheckMessage]:
     """Report all that is wrong with the channel layers in use (E002 to E006, W001, W002)."""
     layers = read_layers(configured)
     found = alias_faults(settings, layers) or hosting_faults(settings, layers, edges)

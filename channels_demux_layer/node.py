@@ -29,13 +29,16 @@ from .link.machine import Link
 from .link.window import SendWindow
 from .wire import LinkWire, SessionPort
 
-__all__ = ["Node", "find_node", "get_node"]
+__all__ = ["Node", "find_node", "get_node", "stop_nodes"]
 
 logger = logging.getLogger(__name__)
 
-#: Publishes that may be under way at once. redis-py caps a pool at 100 connections, and raises
-#: beyond; the consumers of the process need some of them.
-MAX_PUBLISHES = 50
+#: Calls of the layer that may be under way at once. redis-py caps a pool at 100 connections, and
+#: raises beyond; the consumers of the process need some of them.
+MAX_CALLS = 50
+
+#: How long a node that stops may take to leave its groups, in seconds.
+LEAVE_LIMIT = 2.0
 
 #: How long to wait after the layer's receive() has raised, in seconds: first, and at most.
 RECEIVE_BACK_OFF = (0.1, 5.0)
@@ -53,6 +56,8 @@ class Node:
         groups: The groups that the node is a member of.
         claimable: The opens that an edge of this process waits to have claimed, by ref.
         grantable: The claims that a worker of this process waits to have granted, by ref.
+        uncontested: The streams' channels whose opens are claimed once, as far as is known: the
+            layer gives each to one worker.
         hosted: How many sessions the workers of this process host.
     """
 
@@ -64,13 +69,15 @@ class Node:
         self.groups: Memberships
         self.claimable: dict[str, Callable[[Claim], None]] = {}
         self.grantable: dict[str, Callable[[SessionPort], None]] = {}
+        self.uncontested: set[str] = set()
         self.hosted = 0
         self._wires: dict[tuple[str, bool], LinkWire] = {}
         self._edge_wires: dict[str, LinkWire] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._publish_slots = asyncio.Semaphore(MAX_PUBLISHES)
+        self._slots = asyncio.Semaphore(MAX_CALLS)
         self._faults = FaultLog(logger)
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._started: asyncio.Future[None] | None = None
 
     # -- life ---------------------------------------------------------------------------------
@@ -87,7 +94,7 @@ class Node:
 
     async def _start(self) -> None:
         self.channel = await self.layer.new_channel()
-        self.groups = Memberships(self.layer, self.channel)
+        self.groups = Memberships(self.layer, self.channel, self._slots)
         self.start_task(self._receive_forever())
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -98,13 +105,16 @@ class Node:
         return task
 
     async def stop(self) -> None:
-        """End everything that the node has under way."""
+        """End everything that the node has under way, and leave its groups."""
+        while self._tasks:  # what is cancelled may start something more: a last word, a leave
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         if self._timer is not None:
             self._timer.cancel()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self.channel:
+            await self.groups.leave_all(LEAVE_LIMIT)
 
     # -- the layer ----------------------------------------------------------------------------
 
@@ -114,7 +124,7 @@ class Node:
         Returns:
             Whether the layer took it. It may be lost all the same.
         """
-        async with self._publish_slots:
+        async with self._slots:
             try:
                 if group is None:
                     await self.layer.send(channel, message)
@@ -128,6 +138,18 @@ class Node:
                 return False
         self._faults.worked("publish on the channel layer")
         return True
+
+    def leave_soon(self, group: str) -> None:
+        """Leave a group, without waiting for it."""
+        self.start_task(self._leave(group))
+
+    async def _leave(self, group: str) -> None:
+        try:
+            await self.groups.leave(group)
+        except Exception as error:
+            self._faults.failed("leave a group of the channel layer", error)
+        else:
+            self._faults.worked("leave a group of the channel layer")
 
     async def _receive_forever(self) -> None:
         shortest, longest = RECEIVE_BACK_OFF
@@ -180,6 +202,8 @@ class Node:
             waiting = self.claimable.get(ref)
             if waiting is not None:
                 waiting(claim)
+            else:
+                self.uncontested.discard(claim.stream_channel)
 
     # -- links --------------------------------------------------------------------------------
 
@@ -201,6 +225,11 @@ class Node:
         session = wire.link.open_session(ref, window, wire.now())
         wire.flush()
         return SessionPort(wire, session)
+
+    def sessions_with(self, channel: str) -> int:
+        """Return how many sessions the edges of this process have with a worker's node."""
+        wire = self._edge_wires.get(channel)
+        return len(wire.link.sessions) if wire else 0
 
     def granted(self, ref: str, port: SessionPort) -> None:
         """Worker: hand a granted session to the claim that it answers."""
@@ -231,9 +260,11 @@ class Node:
     def wake_at(self, when: float) -> None:
         """Have the timer ring at this time of the loop's clock, or before."""
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timer_at <= when:
                 return
             self._timer.cancel()
+        # Kept here, since uvloop's handle of a time that has passed has no when().
+        self._timer_at = when
         self._timer = self.loop.call_at(when, self._handle_timer)
 
     def _handle_timer(self) -> None:
@@ -294,6 +325,12 @@ async def get_node(alias: str) -> Node:
     node = find_node(alias)
     await node.start()
     return node
+
+
+async def stop_nodes() -> None:
+    """Stop all nodes of this event loop, and forget them."""
+    for node in _nodes.pop(asyncio.get_running_loop(), {}).values():
+        await node.stop()
 
 
 def _link_config() -> LinkConfig:

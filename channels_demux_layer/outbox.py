@@ -14,6 +14,9 @@ logger = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 
+#: So many messages for one client are more than a client that reads ever has waiting.
+MUCH = 100
+
 
 class Taker(Protocol):
     """Where a payload came from, to be told when the client's socket has taken it."""
@@ -25,8 +28,8 @@ class Taker(Protocol):
 class Outbox:
     """What waits to be written to one client's socket.
 
-    It has no bound of its own: payloads are bounded by the windows of their sessions, which
-    open when the socket has taken them.
+    Payloads are bounded by the windows of their sessions, which open when the socket has taken
+    them; who puts other messages asks to ease() after each.
 
     Args:
         wrap: Makes the WebSocket message of a stream's payload.
@@ -75,8 +78,18 @@ class Outbox:
             await self._send(entry)
             return
         stream, data, source = entry
-        await self._send(await self._wrap(stream, data))
+        try:
+            message = await self._wrap(stream, data)
+        except Exception:
+            logger.exception("A payload of stream %r could not be put into an envelope.", stream)
+        else:
+            await self._send(message)
         source.take(len(data))
+
+    async def ease(self) -> None:
+        """Wait while much waits: a client that sends and does not read gets no further."""
+        if len(self._waiting) > MUCH and self._writer is not None:
+            await asyncio.wait([self._writer])
 
     async def drain(self, timeout: float | None) -> None:
         """Wait until all is written.

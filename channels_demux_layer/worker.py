@@ -26,6 +26,8 @@ __all__ = ["StreamWorker"]
 
 logger = logging.getLogger(__name__)
 
+#: How long to wait before claims that the layer refused are sent again, in seconds.
+CLAIM_PAUSE = 0.02
 #: How long to wait before the next try to join a channel layer that fails, in seconds.
 JOIN_PAUSE = 1.0
 
@@ -58,7 +60,9 @@ class StreamWorker:
         while True:
             message = await receive()
             if desk is None:
-                desk = ClaimDesk(await self._get_node(), application, self._stream)
+                desk = ClaimDesk(
+                    await self._get_node(), scope["channel"], application, self._stream
+                )
             self._consider(message, desk)
 
     async def _get_node(self) -> Node:
@@ -96,12 +100,16 @@ class ClaimDesk:
 
     Args:
         node: The process's node.
+        channel: The stream's channel.
         application: The ASGI application of the stream's consumers.
         stream: The stream.
     """
 
-    def __init__(self, node: Node, application: ASGIApplication, stream: Stream) -> None:
+    def __init__(
+        self, node: Node, channel: str, application: ASGIApplication, stream: Stream
+    ) -> None:
         self._node = node
+        self._channel = channel
         self._application = application
         self._own_thread = (
             has_sync_consumer(application) if stream.own_thread is None else stream.own_thread
@@ -142,11 +150,18 @@ class ClaimDesk:
 
     async def _send_claims(self, edge: str) -> None:
         while refs := self._refs[edge]:
-            self._refs[edge] = []
             claim = Claim(
-                version=VERSION, refs=refs, channel=self._node.channel, load=self._node.load
+                version=VERSION,
+                refs=refs,
+                stream_channel=self._channel,
+                channel=self._node.channel,
+                load=self._node.load,
             )
-            await self._node.publish(None, edge, claim.to_message())
+            self._refs[edge] = []
+            if not await self._node.publish(None, edge, claim.to_message()):
+                # Many clients come at once: an edge whose channel is full is not gone.
+                await asyncio.sleep(CLAIM_PAUSE)
+                self._refs[edge] += [ref for ref in refs if ref in self._node.grantable]
         del self._refs[edge]
 
     def _start(self, opening: Open, port: SessionPort) -> None:

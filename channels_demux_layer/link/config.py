@@ -22,8 +22,8 @@ class LinkConfig:
     #: in use (channels_redis: 100 messages for all channels of a process), since several peers
     #: share it.
     max_in_flight: int = 16
-    #: Batches held that came before their turn. Above max_in_flight, so that no honest peer
-    #: ever meets it.
+    #: Batches held that came before their turn. A sender stays within it too: it does not run
+    #: further than this ahead of a batch that is lost again and again.
     max_early: int = 64
 
     #: An acknowledgement that finds no batch to ride on goes alone after this time or this many

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from ..json_text import sendable
+
 __all__ = [
     "BATCH",
     "VERSION",
@@ -93,12 +95,24 @@ def encode_frames(frames: list[Frame]) -> bytes:
     """Encode the frames of one batch.
 
     Args:
-        frames: The frames, in order.
+        frames: The frames, in order. A lone surrogate in a text becomes U+FFFD.
 
     Returns:
         One MessagePack array.
     """
-    return _encode(frames)
+    try:
+        return _encode(frames)
+    except UnicodeEncodeError:
+        # One consumer's broken text must not take along what shares the batch with it.
+        return _encode([_sendable(frame) for frame in frames])
+
+
+def _sendable(frame: Frame) -> Frame:
+    if isinstance(frame, Text):
+        return Text(frame.session, sendable(frame.text))
+    if isinstance(frame, Close):
+        return Close(frame.session, frame.code, sendable(frame.reason))
+    return frame
 
 
 def decode_frames(data: bytes) -> list[Frame]:

@@ -23,6 +23,7 @@ class Liveness:
         self._config = config
         self._heard_at = now
         self._sent_at = now
+        self._watched_at = now
 
     def heard(self, now: float) -> None:
         """Note that something arrived from the peer."""
@@ -34,7 +35,18 @@ class Liveness:
 
     def restart(self, now: float) -> None:
         """Begin to watch: the silence of a time without sessions does not count."""
-        self._heard_at = self._sent_at = now
+        self._heard_at = self._sent_at = self._watched_at = now
+
+    def watch(self, now: float) -> None:
+        """Note that we are here to hear the peer; to be called at each deadline.
+
+        Who was away himself (a blocked event loop, a stopped process, a publish that hung) knows
+        nothing about the peer: what it has said meanwhile may wait to be read. So its silence
+        counts from now.
+        """
+        if now >= self._watched_at + 2 * self._config.heartbeat_interval:
+            self._heard_at = now
+        self._watched_at = now
 
     def silence(self, now: float) -> float:
         """Return for how many seconds the peer has not been heard."""
@@ -50,8 +62,8 @@ class Liveness:
 
     @property
     def deadline(self) -> float:
-        """The next time at which one of the two answers may change."""
+        """The next time to watch, or at which one of the two answers may change."""
         return min(
             self._heard_at + self._config.peer_timeout,
-            self._sent_at + self._config.heartbeat_interval,
+            min(self._sent_at, self._watched_at) + self._config.heartbeat_interval,
         )

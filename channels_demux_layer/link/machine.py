@@ -38,6 +38,8 @@ __all__ = ["Link", "Outgoing"]
 
 #: An estimate of what a frame costs on the wire beside its payload.
 FRAME_OVERHEAD = 16
+#: The most that a character beyond ASCII takes there.
+UTF8_BYTES = 4
 
 
 class Outgoing(NamedTuple):
@@ -72,6 +74,8 @@ class Link:
         self._liveness = Liveness(config, now)
         self._queue: deque[tuple[Frame, int, str | None]] = deque()
         self._indebted: set[Session] = set()
+        # When the indebted sessions' credit must go, even alone; None where none is owed.
+        self._credit_at: float | None = None
         self._events: deque[ev.Event] = deque()
         self._next_session = 1
         self._idle_since: float | None = now
@@ -99,14 +103,25 @@ class Link:
         return SendWindow(self._config.window_frames, self._config.window_bytes)
 
     def accept(self, session: Session) -> None:
-        """Worker: tell the edge that the consumer has accepted."""
-        session.apply(SessionInput.ACCEPT)
-        self._enqueue(Accept(session.id), group=session.group)
+        """Worker: tell the edge that the consumer has accepted, unless it is past that."""
+        if session.state is SessionState.GRANTED:
+            session.apply(SessionInput.ACCEPT)
+            self._enqueue(Accept(session.id), group=session.group)
 
     def send(self, session: Session, data: str | bytes) -> None:
-        """Send one payload; the caller has pushed it to the session's window."""
-        frame = Text(session.id, data) if isinstance(data, str) else Binary(session.id, data)
-        self._queue.append((frame, len(data) + FRAME_OVERHEAD, session.group))
+        """Send one payload; the caller has pushed it to the session's window.
+
+        Nothing is sent before the accept, and nothing after this end's last word.
+        """
+        if not session.sends:
+            return
+        frame: Frame
+        if isinstance(data, str):
+            frame = Text(session.id, data)
+            size = len(data) if data.isascii() else len(data) * UTF8_BYTES
+        else:
+            frame, size = Binary(session.id, data), len(data)
+        self._queue.append((frame, size + FRAME_OVERHEAD, session.group))
 
     def close_session(self, session: Session, code: int, reason: str, now: float) -> None:
         """Say this end's last word on a session, unless it has been said."""
@@ -117,9 +132,10 @@ class Link:
         self._forget_if_ended(session, now)
 
     def reset_session(self, session: Session, now: float) -> None:
-        """Disown a session: the peer will find it lost."""
-        self._enqueue(Reset(session.id))
-        self._remove_session(session, now)
+        """Disown a session, unless it has ended: the peer will find it lost."""
+        if session.id in self.sessions:
+            self._enqueue(Reset(session.id))
+            self._remove_session(session, now)
 
     def take(self, session: Session, size: int, now: float) -> None:
         """Note that a received payload has been taken.
@@ -132,8 +148,10 @@ class Link:
         if session.id not in self.sessions:
             return
         self._indebted.add(session)
-        at_once = session.incoming.take(size)
-        self._receiver.ack_by(now if at_once else now + self._config.ack_delay)
+        if session.incoming.take(size):
+            self._credit_at = now
+        elif self._credit_at is None:
+            self._credit_at = now + self._config.ack_delay
 
     # -- inputs: the peer and the clock -------------------------------------------------------
 
@@ -156,18 +174,18 @@ class Link:
         unknown: set[int] = set()
         for frame in frames:
             session = self.sessions.get(frame.session)
-            if isinstance(frame, Grant):
-                self._receive_grant(frame, session, now)
-            elif session is not None:
+            if session is not None:
                 self._receive_frame(frame, session, now)
-            elif isinstance(frame, (Text, Binary, Accept)):
+            elif isinstance(frame, Grant):
+                self._receive_grant(frame, now)
+            elif not isinstance(frame, (Credit, Reset)):
                 unknown.add(frame.session)
         for session_id in unknown:
             self._enqueue(Reset(session_id))
 
-    def _receive_grant(self, frame: Grant, known: Session | None, now: float) -> None:
-        if self.is_edge or known is not None:
-            self._events.append(ev.Refused(f"a grant of session {frame.session} out of place"))
+    def _receive_grant(self, frame: Grant, now: float) -> None:
+        if self.is_edge:
+            self._events.append(ev.Refused("a grant, which is for the edge to give"))
             return
         session = self._add_session(frame.session, self.new_window(), now)
         self._events.append(ev.Granted(session, frame.ref))
@@ -184,9 +202,11 @@ class Link:
             self._receive_accept(session)
         elif isinstance(frame, Close):
             self._receive_close(frame, session, now)
-        else:
+        elif isinstance(frame, Reset):
             self._remove_session(session, now)
             self._events.append(ev.Lost(session))
+        else:
+            self._events.append(ev.Refused(f"a second grant of session {session.id}"))
 
     def _receive_data(self, session: Session, data: str | bytes) -> None:
         if session.receives:
@@ -198,8 +218,8 @@ class Link:
         if not (self.is_edge and session.may(SessionInput.ACCEPT)):
             self._events.append(ev.Refused(f"an accept in a session that is {session.state.name}"))
             return
-        session.apply(SessionInput.ACCEPT)
-        self._events.append(ev.Accepted(session))
+        if session.apply(SessionInput.ACCEPT) is SessionState.OPEN:
+            self._events.append(ev.Accepted(session))
 
     def _receive_close(self, frame: Close, session: Session, now: float) -> None:
         if not session.may(SessionInput.RECEIVE_CLOSE):
@@ -211,9 +231,11 @@ class Link:
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due; call it at `deadline` or after."""
+        self._liveness.watch(now)
         self._recovery.handle_timeout(now)
         if self._idle_since is not None:
-            self.is_over = now >= self._idle_since + self._patience
+            if now >= self._idle_since + self._patience:
+                self.is_over = True
         elif self._liveness.is_dead(now):
             self._lose_peer(now)
         elif self._liveness.owes_heartbeat(now):
@@ -236,9 +258,12 @@ class Link:
         """Tell whether batch_to_send() would return something."""
         if self.is_over:
             return False
-        if self._recovery.may_send and (self._queue or self._recovery.has_lost):
+        if self._recovery.may_resend or (self._recovery.may_send and self._has_frames(now)):
             return True
         return self._receiver.ack_at is not None and now >= self._receiver.ack_at
+
+    def _has_frames(self, now: float) -> bool:
+        return bool(self._queue) or (self._credit_at is not None and now >= self._credit_at)
 
     def batch_to_send(self, now: float) -> Outgoing | None:
         """Return the next batch, as of now; None where nothing may or need be sent.
@@ -249,10 +274,9 @@ class Link:
         """
         if not self.wants_to_send(now):
             return None
-        may_send = self._recovery.may_send
-        if may_send and self._recovery.has_lost:
+        if self._recovery.may_resend:
             return self._resend(now)
-        if may_send and (self._queue or self._indebted):
+        if self._recovery.may_send and (self._queue or self._indebted):
             return self._next_batch(now)
         return self._outgoing(None, 0, b"", now)
 
@@ -279,7 +303,7 @@ class Link:
         return frames, group
 
     def _credits(self) -> list[Frame]:
-        indebted, self._indebted = self._indebted, set()
+        indebted, self._indebted, self._credit_at = self._indebted, set(), None
         return [Credit(session.id, session.incoming.tell()) for session in indebted]
 
     def _outgoing(
@@ -309,7 +333,9 @@ class Link:
             deadline = self._liveness.deadline
         else:
             deadline = self._idle_since + self._patience
-        for other in (self._recovery.deadline, self._receiver.ack_at):
+        # Credit that may not go yet waits for acknowledgements, not for the clock.
+        credit_at = self._credit_at if self._recovery.may_send else None
+        for other in (self._recovery.deadline, self._receiver.ack_at, credit_at):
             if other is not None and other < deadline:
                 deadline = other
         return deadline
@@ -341,5 +367,7 @@ class Link:
         del self.sessions[session.id]
         session.state = SessionState.ENDED
         self._indebted.discard(session)
+        if not self._indebted:
+            self._credit_at = None
         if not self.sessions:
             self._idle_since = now

@@ -2,8 +2,8 @@
 
 Timeouts follow RFC 6298 (smoothed round trip, variance, doubling), samples Karn's rule (a batch
 sent twice measures nothing). A batch is also taken for lost when three later ones have arrived
-without it (RFC 9002, section 6.1.1). The number of batches in flight halves with each loss and
-grows by one a round trip: a full layer drops in silence, and this is how a link notices.
+without it (RFC 9002, section 6.1.1). The number of batches in flight halves with each congestion
+and grows by one a round trip: a full layer drops in silence, and this is how a link notices.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ REORDER_THRESHOLD = 3
 class SentBatch:
     """A batch that has been sent and not been acknowledged."""
 
-    __slots__ = ("again", "frames", "sent_at", "seq")
+    __slots__ = ("again", "frames", "sending", "sent_at", "seq")
 
-    def __init__(self, seq: int, frames: bytes, sent_at: float) -> None:
+    def __init__(self, seq: int, frames: bytes, sent_at: float, sending: int) -> None:
         self.seq = seq
         self.frames = frames
         self.sent_at = sent_at
+        #: How manieth sending of the link this was: a batch sent again has a new one.
+        self.sending = sending
         self.again = False
 
 
@@ -78,34 +80,36 @@ class Recovery:
     def __init__(self, config: LinkConfig) -> None:
         self._config = config
         self._next_seq = 1
+        self._sendings = 0
         # In the order of sending, oldest first: dicts keep it, and a resent batch goes last.
         self._in_flight: dict[int, SentBatch] = {}
         self._lost: deque[SentBatch] = deque()
         self._limit = float(config.max_in_flight)
-        # Losses of batches up to this one belong to one congestion and count once.
+        # Losses among the sendings up to this one belong to one congestion and count once
+        # (RFC 9002, section 7.3.1).
         self._congested_until = 0
+        #: The lowest sequence number that is kept, or the next one where none is.
+        self.base = 1
         self.round_trip = RoundTrip(config)
 
     @property
     def may_send(self) -> bool:
-        """Whether one more batch may be under way."""
-        return len(self._in_flight) < self._limit
+        """Whether one more new batch may be under way: never before those that were lost."""
+        return (
+            not self._lost
+            and len(self._in_flight) < self._limit
+            and self._next_seq < self.base + self._config.max_early
+        )
+
+    @property
+    def may_resend(self) -> bool:
+        """Whether a lost batch waits, and may be under way again."""
+        return bool(self._lost) and len(self._in_flight) < self._limit
 
     @property
     def is_idle(self) -> bool:
         """Whether everything sent has been acknowledged."""
         return not self._in_flight and not self._lost
-
-    @property
-    def has_lost(self) -> bool:
-        """Whether a batch waits to be sent again."""
-        return bool(self._lost)
-
-    @property
-    def base(self) -> int:
-        """The lowest sequence number that is kept, or the next one where none is."""
-        kept = [*self._in_flight, *(batch.seq for batch in self._lost)]
-        return min(kept, default=self._next_seq)
 
     @property
     def deadline(self) -> float | None:
@@ -116,7 +120,8 @@ class Recovery:
 
     def send(self, frames: bytes, now: float) -> SentBatch:
         """Give new frames their sequence number, and keep them."""
-        batch = SentBatch(self._next_seq, frames, now)
+        self._sendings += 1
+        batch = SentBatch(self._next_seq, frames, now, self._sendings)
         self._next_seq += 1
         self._in_flight[batch.seq] = batch
         return batch
@@ -124,7 +129,8 @@ class Recovery:
     def resend(self, now: float) -> SentBatch:
         """Return the first of the lost batches, which is in flight again."""
         batch = self._lost.popleft()
-        batch.sent_at, batch.again = now, True
+        self._sendings += 1
+        batch.sent_at, batch.sending, batch.again = now, self._sendings, True
         self._in_flight[batch.seq] = batch
         return batch
 
@@ -136,10 +142,11 @@ class Recovery:
             early: So have these, which lie above it.
             now: The present time in seconds.
         """
-        if ack >= self._next_seq:
+        highest = max(early, default=ack)
+        if max(ack, highest) >= self._next_seq:
             return  # Of a batch never sent: not from the peer of this link.
-        arrived = [seq for seq in self._in_flight if seq <= ack]
-        arrived += [seq for seq in early if seq in self._in_flight]
+        acknowledged = set(early)
+        arrived = [seq for seq in self._in_flight if seq <= ack or seq in acknowledged]
         for seq in arrived:
             batch = self._in_flight.pop(seq)
             if not batch.again:
@@ -147,10 +154,9 @@ class Recovery:
         if arrived:
             self._limit = min(self._limit + len(arrived) / self._limit, self._config.max_in_flight)
         if self._lost:
-            acknowledged = set(early)
             self._lost = deque(b for b in self._lost if b.seq > ack and b.seq not in acknowledged)
-        if early:
-            self._find_overtaken(max(early))
+        self._find_overtaken(highest)
+        self.base = min([*self._in_flight, *(b.seq for b in self._lost)], default=self._next_seq)
 
     def _find_overtaken(self, highest: int) -> None:
         overtaken = [
@@ -181,6 +187,6 @@ class Recovery:
         for batch in batches:
             del self._in_flight[batch.seq]
         self._lost = deque(sorted([*self._lost, *batches], key=lambda batch: batch.seq))
-        if self._lost[0].seq > self._congested_until:
+        if max(batch.sending for batch in batches) > self._congested_until:
             self._limit = max(self._limit / 2, 1.0)
-            self._congested_until = self._next_seq - 1
+            self._congested_until = self._sendings

@@ -54,6 +54,10 @@ TRANSITIONS: dict[tuple[SessionState, SessionInput], SessionState] = {
     (_S.CLOSE_RECEIVED, _I.SEND_CLOSE): _S.ENDED,
 }
 
+# Names of their own: they are looked up for each payload.
+_SENDING = (_S.OPEN, _S.CLOSE_RECEIVED)
+_RECEIVING = (_S.OPEN, _S.CLOSE_SENT)
+
 
 class Session:
     """One end's record of a session.
@@ -98,6 +102,11 @@ class Session:
         return self.state
 
     @property
+    def sends(self) -> bool:
+        """Whether a payload may still go: not before the accept, not after our own close."""
+        return self.state in _SENDING
+
+    @property
     def receives(self) -> bool:
-        """Whether a payload may still arrive: the peer has accepted and not closed."""
-        return self.state in (SessionState.OPEN, SessionState.CLOSE_SENT)
+        """Whether a payload may still arrive: not before the accept, not after the peer's close."""
+        return self.state in _RECEIVING

@@ -60,7 +60,6 @@ OTHER_CHANNELS = (
             "plain",
             "bytes",
             "raw",
-            "routed",
             "chat",
             "failing",
             "refusing",
@@ -74,6 +73,7 @@ OTHER_CHANNELS = (
     "closing.first",
     "closing.last",
     "refusing.only",
+    "routed.router",
 )
 
 

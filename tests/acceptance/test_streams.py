@@ -95,13 +95,14 @@ async def test_raw_application(url: str) -> None:
         assert await client.ask("raw", [1, {"b": None}]) == [1, {"b": None}]
 
 
-async def test_router_as_stream(url: str) -> None:
-    """A stream may be a URLRouter, which routes by the socket's own path."""
-    async with connect(url) as client:
-        answer = await client.ask("routed", None)
+async def test_router_as_stream(shared: SharedSite, server_kind: ServerKind) -> None:
+    """A stream may be a URLRouter, which routes by what is left of the socket's path."""
+    server = shared.server(server_kind)
+    async with connect(server.url("routed/")) as client:
+        answer = await client.ask("router", None)
         assert answer == {"room": "None", "type": "NoneType", "extra": "no room"}
-    async with connect(f"{url}{ROOM}/") as client:
-        answer = await client.ask("routed", None)
+    async with connect(server.url(f"routed/{ROOM}/")) as client:
+        answer = await client.ask("router", None)
         assert answer == {"room": ROOM, "type": "UUID", "extra": "a room"}
 
 

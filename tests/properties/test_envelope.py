@@ -55,8 +55,11 @@ KEYS = st.one_of(
     st.text(max_size=3),
 ).flatmap(spelled)
 STRANGE = st.sampled_from(
-    ["NaN", "-Infinity", '"\\ud800"', '"\\udc00x"', "01", "1e9999", "7" * 4500, "", "'a'", "[1,]"]
-    + ['"\\ud83d\\ude00"', '"a"', '"open"', '"close"', '"open"', '"\ud800"', "[" * 600 + "]" * 600]
+    [
+        *("NaN", "-Infinity", "01", "1e9999", "7" * 4500, "", "'a'", "[1,]", "[" * 600 + "]" * 600),
+        *('"a"', '"open"', '"open"', '"close"'),
+        *('"\\ud83d\\ude00"', '"\\ud800"', '"\\udc00x"', '"\ud800"'),
+    ]
 )
 
 
@@ -77,12 +80,12 @@ def frames(draw: st.DrawFn) -> str:
     return text
 
 
-class NotJSON(Exception):
+class NotJsonError(Exception):
     """The oracle's reader met a constant that is not JSON."""
 
 
 def _no_constant(name: str) -> Any:
-    raise NotJSON(name)
+    raise NotJsonError(name)
 
 
 def _depth(value: Any) -> int:
@@ -97,17 +100,22 @@ class Pairs(list[tuple[str, Any]]):
     """The members of an object, in order, with repetitions."""
 
 
-def _read(text: str) -> Any:
-    """Read JSON with the standard library, strictly."""
-    text.encode()
+def _loads(text: str) -> Any:
+    """Read JSON as browsers do: halves of surrogate pairs may be escaped."""
     # Numbers as text: Python's limit on the digits of an int is no rule of JSON.
-    value = json.loads(
+    return json.loads(
         text,
         object_pairs_hook=Pairs,
         parse_constant=_no_constant,
         parse_int=str.encode,
         parse_float=str.encode,
     )
+
+
+def _read(text: str) -> Any:
+    """Read JSON strictly."""
+    text.encode()
+    value = _loads(text)
     _check_characters(value)
     return value
 
@@ -124,7 +132,7 @@ def oracle(text: str, stream_key: str, payload_key: str, event_key: str) -> Any:
     """Say what a frame is, with the standard library: an error code, an event or a payload."""
     try:
         value = _read(text)
-    except (ValueError, NotJSON):
+    except (ValueError, NotJsonError):
         return ErrorCode.INVALID_JSON
     if not isinstance(value, Pairs):
         return ErrorCode.NOT_AN_OBJECT
@@ -155,15 +163,15 @@ def outcome(decode: Callable[[Any], Incoming], frame: str | bytes) -> Incoming |
     except BadFrame as error:
         json.dumps(error.message).encode()
         error.message.encode()
-        assert len(error.message) < 500
-        return error.code
+        return error.code if len(error.message) < 500 else ErrorCode.TOO_LARGE
 
 
 @given(frames())
 @example('{"stream":"a","payload":1,"":0,"":0}')
 @example('{"s":"a","p":1,"p":1}')
 @example('{"stream":"a","payload":"' + "[" * 600 + '"}')
-@settings(max_examples=1500, deadline=None)
+@example('{"stream":"a","payload":' + "[" * 600 + "]" * 600 + "}")
+@settings(max_examples=500, deadline=None)
 def test_frames_are_read_as_the_standard_library_reads_them(text: str) -> None:
     """Code, stream, event and payload are what a strict reader with json.loads makes of a frame."""
     for codec, keys in (
@@ -230,21 +238,10 @@ def test_whatever_a_consumer_sends_can_be_sent(stream: str, text: str) -> None:
     payload = dict(_loads(frame))["payload"]
     try:
         assert payload == _loads(sendable)
-    except (ValueError, NotJSON):
+    except (ValueError, NotJsonError):
         assert payload == sendable
     string = MANAGED.encode_string(stream, text)
     assert MANAGED.decode_string(str(MANAGED.decode_text(string).data), stream) == sendable
-
-
-def _loads(text: str) -> Any:
-    """Read JSON as browsers do: halves of surrogate pairs may be escaped."""
-    return json.loads(
-        text,
-        object_pairs_hook=Pairs,
-        parse_constant=_no_constant,
-        parse_int=str.encode,
-        parse_float=str.encode,
-    )
 
 
 @given(NAMES.filter(lambda name: len(name.encode()) <= 255), st.binary())

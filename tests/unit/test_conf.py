@@ -1,6 +1,8 @@
 """The settings: their defaults, what they accept, and the old names."""
 
+import ast
 import dataclasses
+import inspect
 import math
 
 import pytest
@@ -115,8 +117,9 @@ def test_wrong_values_are_named(key: str, value: object, expected: str) -> None:
 
 def test_times_become_floats_and_none_no_bound() -> None:
     """Times are floats whatever was written, and None for closing means infinity."""
-    assert isinstance(build_settings({"PEER_TIMEOUT": 3}).PEER_TIMEOUT, float)
-    assert build_settings({"CONSUMER_CLOSE_TIMEOUT": None}).CONSUMER_CLOSE_TIMEOUT == math.inf
+    settings = build_settings({"PEER_TIMEOUT": 3, "CONSUMER_CLOSE_TIMEOUT": None})
+    assert isinstance(settings.PEER_TIMEOUT, float)
+    assert math.isinf(settings.CONSUMER_CLOSE_TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -183,8 +186,8 @@ def test_old_names_are_read_where_the_dict_is_silent() -> None:
 )
 def test_old_timeouts_mean_what_they_meant(value: object, expected: float) -> None:
     """Every timeout that asyncio.wait() took is taken, with the meaning that it had there."""
-    settings = build_settings({}, {"CONSUMER_CLOSE_TIMEOUT": value})
-    assert settings.CONSUMER_CLOSE_TIMEOUT == expected
+    timeout = build_settings({}, {"CONSUMER_CLOSE_TIMEOUT": value}).CONSUMER_CLOSE_TIMEOUT
+    assert timeout == expected
 
 
 @pytest.mark.parametrize("value", [1, "yes", None, 0, False])
@@ -212,9 +215,6 @@ def test_old_key_named_event_moves_the_event_key() -> None:
 
 def test_every_setting_is_documented() -> None:
     """Each attribute of the class is followed by its documentation."""
-    import ast
-    import inspect
-
     (cls,) = ast.parse(inspect.getsource(Settings)).body
     assert isinstance(cls, ast.ClassDef)
     for statement, following in zip(cls.body, [*cls.body[1:], None], strict=True):

@@ -368,6 +368,7 @@ def test_whole_envelopes_pass_unchanged() -> None:
     for answer in (text, "not JSON", ""):
         assert WHOLE.encode_text("a", answer) == answer
         assert WHOLE.encode_string("a", answer) == answer
+        assert WHOLE.decode_string(answer, "a") == answer
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Names on the channel layer: readable where possible, valid always."""
 
+from functools import partial
+
 import pytest
 
 from channels_demux_layer.exceptions import ConfigurationError
@@ -82,9 +84,9 @@ def test_prefixes_up_to_the_limit_work() -> None:
 def test_other_prefixes_are_refused(prefix: str) -> None:
     """A prefix that cannot start a name is refused with its name and what is allowed."""
     for name in (
-        lambda: stream_channel(prefix, "echo"),
-        lambda: stream_group(prefix, CONNECTION, "echo"),
-        lambda: edge_group(prefix, CONNECTION),
+        partial(stream_channel, prefix, "echo"),
+        partial(stream_group, prefix, CONNECTION, "echo"),
+        partial(edge_group, prefix, CONNECTION),
     ):
         with pytest.raises(ConfigurationError, match=r"channel_prefix .* use 1 to 31 ASCII"):
             name()

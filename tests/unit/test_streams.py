@@ -141,7 +141,7 @@ def test_other_hosting_is_refused(hosting: Any) -> None:
 def test_options_are_named() -> None:
     """Options are given by name, and a stream cannot be changed."""
     with pytest.raises(TypeError):
-        Stream(Consumer, True)  # type: ignore[misc]
+        Stream(Consumer, True)  # type: ignore[call-arg]
     with pytest.raises(dataclasses.FrozenInstanceError):
         Stream(Consumer).lazy = True  # type: ignore[misc]
 

@@ -18,6 +18,7 @@ MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
 ROOT_URLCONF = "channels_demux_layer.demo.project.urls"
 ASGI_APPLICATION = "channels_demux_layer.demo.project.asgi.application"
 CHANNEL_LAYERS = channel_layers(os.environ)
+TIME_ZONE = "UTC"
 USE_TZ = True
 
 LOGGING = {

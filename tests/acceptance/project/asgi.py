@@ -7,11 +7,11 @@ http_application = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
 
 from channels_demux_layer.routing import stream_workers  # noqa: E402
 
-from .demultiplexers import Closing, Demultiplexer, Refusing, Silent, Single  # noqa: E402
+from .demultiplexers import Closing, Demultiplexer, Refusing, Routed, Silent, Single  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
@@ -24,12 +24,13 @@ application = ProtocolTypeRouter(
                     path("single/", Single.as_asgi()),
                     path("closing/", Closing.as_asgi()),
                     path("refusing/", Refusing.as_asgi()),
+                    re_path("^routed/", Routed.as_asgi()),
                     path("silent/", Silent.as_asgi()),
                 ]
             )
         ),
         "channel": ChannelNameRouter(
-            stream_workers(Demultiplexer, Single, Closing, Refusing, Silent)
+            stream_workers(Demultiplexer, Single, Closing, Refusing, Routed, Silent)
         ),
     }
 )

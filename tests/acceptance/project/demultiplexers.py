@@ -1,7 +1,5 @@
 """The demultiplexers of the project: one class for each path in `asgi.py`."""
 
-# Written as users write it, without ClassVar.
-
 from channels.routing import URLRouter
 from django.urls import path
 
@@ -11,10 +9,11 @@ from . import consumers
 
 CONSUMERS = "tests.acceptance.project.consumers"
 
+#: Routes by what the outer router has left of the path, as nested routers do.
 routed_application = URLRouter(
     [
-        path("ws/", consumers.RoutedConsumer.as_asgi(), {"extra": "no room"}),
-        path("ws/<uuid:room>/", consumers.RoutedConsumer.as_asgi(), {"extra": "a room"}),
+        path("", consumers.RoutedConsumer.as_asgi(), {"extra": "no room"}),
+        path("<uuid:room>/", consumers.RoutedConsumer.as_asgi(), {"extra": "a room"}),
     ]
 )
 
@@ -31,7 +30,6 @@ class Demultiplexer(WebsocketDemultiplexer):
         "plain": Stream(consumers.TextConsumer, lazy=True),
         "bytes": Stream(f"{CONSUMERS}.BytesConsumer", lazy=True),
         "raw": Stream(consumers.raw_application, lazy=True),
-        "routed": Stream(routed_application, lazy=True),
         "chat": Stream(consumers.ChatConsumer, lazy=True),
         "failing": Stream(consumers.FailingConsumer, lazy=True),
         "refusing": Stream(consumers.RefusingConsumer, lazy=True),
@@ -61,6 +59,13 @@ class Closing(WebsocketDemultiplexer):
         "first": consumers.ClosingConsumer,
         "last": consumers.ClosingConsumer,
     }
+
+
+class Routed(WebsocketDemultiplexer):
+    """A stream that is a router."""
+
+    channel_prefix = "routed"
+    consumer_classes = {"router": routed_application}
 
 
 class Refusing(WebsocketDemultiplexer):

@@ -8,4 +8,4 @@ from .consumers import EchoConsumer
 class Demultiplexer(WebsocketDemultiplexer):
     """One stream."""
 
-    consumer_classes = {"echo": EchoConsumer}  # noqa: RUF012
+    consumer_classes = {"echo": EchoConsumer}

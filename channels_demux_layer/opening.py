@@ -1,0 +1,199 @@
+"""Finds a worker for a stream: sends opens until one is claimed, and chooses among the claims."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+from .conf import get_settings
+from .faults import FaultLog
+from .handshake import Claim, Open
+from .link.frames import VERSION
+from .naming import edge_group, stream_channel, stream_group
+from .node import Node, find_node, get_node
+
+__all__ = ["RemoteAccess", "find_worker"]
+
+logger = logging.getLogger(__name__)
+faults = FaultLog(logger)
+
+#: The longest pause between two opens of a stream that nobody claims, in seconds, and by how
+#: much each is longer than the one before.
+LONGEST_PAUSE = 30.0
+PAUSE_GROWTH = 1.5
+#: The pause after a call that the layer refused, in seconds: at least, and at most. Random, so
+#: that a crowd of clients does not come back as one.
+REFUSED_PAUSE = (0.05, 0.5)
+#: How long to wait for more claims after the first, in seconds. A layer that gives an open to
+#: all workers would otherwise have the quickest host everything.
+CLAIM_WINDOW = 0.005
+
+
+class RemoteAccess:
+    """What the remote sessions of one connection share: its node, its group, its packed scope.
+
+    Args:
+        connection: The connection's id.
+        prefix: The demultiplexer's channel prefix.
+        pack: Packs the connection's scope.
+    """
+
+    def __init__(self, connection: str, prefix: str, pack: Callable[[], Awaitable[bytes]]) -> None:
+        self.connection = connection
+        self.prefix = prefix
+        self.scope = b""
+        self._group = edge_group(prefix, connection)
+        self._pack = pack
+        self._lock = asyncio.Lock()
+        self._node: Node | None = None
+
+    async def get_node(self) -> Node:
+        """Return the node, a member of the connection's edge group.
+
+        Raises:
+            Exception: Whatever the channel layer raises when it cannot be reached.
+        """
+        async with self._lock:
+            if self._node is None:
+                node = await get_node(get_settings().CHANNEL_LAYER)
+                self.scope = await self._pack()
+                await node.groups.join(self._group)
+                self._node = node
+        return self._node
+
+    def leave(self) -> None:
+        """Leave the connection's edge group, without waiting for it."""
+        if self._node is not None:
+            self._node.leave_soon(self._group)
+            self._node = None
+
+    def new_open(self, stream: str, ref: str, attempt: int, patience: float) -> Open:
+        """Return an open of one of the connection's streams.
+
+        Args:
+            stream: The stream's name.
+            ref: The ref of this open.
+            attempt: How often the stream has been opened before, plus one.
+            patience: How long a claim will be waited for, in seconds.
+        """
+        assert self._node is not None
+        return Open(
+            version=VERSION,
+            ref=ref,
+            connection=self.connection,
+            stream=stream,
+            channel=self._node.channel,
+            edge_group=self._group,
+            stream_group=stream_group(self.prefix, self.connection, stream),
+            attempt=attempt,
+            expires_at=time.time() + patience,
+            scope=self.scope,
+        )
+
+
+async def find_worker(
+    stream: str, attempt: int, access: RemoteAccess, unavailable: Callable[[str], None]
+) -> tuple[Node, Claim, str]:
+    """Find a worker for a stream, however long it takes.
+
+    Args:
+        stream: The stream's name.
+        attempt: How often the stream has been opened before, plus one.
+        access: What the connection's remote sessions share.
+        unavailable: Called with the stream's name when OPEN_TIMEOUT has passed without a claim.
+
+    Returns:
+        The edge's node, the claim to grant, and the ref to grant it under.
+    """
+    settings = get_settings()
+    loop = asyncio.get_running_loop()
+    alarm_at = loop.time() + settings.OPEN_TIMEOUT
+    alarm = loop.call_at(alarm_at, unavailable, stream)
+    patience = settings.OPEN_RETRY
+    try:
+        while (found := await _try_open(stream, attempt, access, patience)) is None:
+            if loop.time() >= alarm_at:
+                patience = min(patience * PAUSE_GROWTH, max(LONGEST_PAUSE, settings.OPEN_RETRY))
+    finally:
+        alarm.cancel()
+    return found
+
+
+async def _try_open(
+    stream: str, attempt: int, access: RemoteAccess, patience: float
+) -> tuple[Node, Claim, str] | None:
+    try:
+        node = await access.get_node()
+    except Exception as error:
+        faults.failed("join the channel layer", error)
+        await asyncio.sleep(random.uniform(*REFUSED_PAUSE))
+        return None
+    faults.worked("join the channel layer")
+    claims = Claims(node, stream_channel(access.prefix, stream))
+    try:
+        opening = access.new_open(stream, claims.ref, attempt, patience)
+        claim = await claims.call_for(opening, patience)
+    finally:
+        claims.end()
+    return None if claim is None else (node, claim, claims.ref)
+
+
+class Claims:
+    """The claims of one open.
+
+    Args:
+        node: The edge's node.
+        channel: The stream's channel.
+
+    Attributes:
+        ref: The open's ref.
+    """
+
+    def __init__(self, node: Node, channel: str) -> None:
+        self.ref = uuid.uuid4().hex
+        self._node = node
+        self._channel = channel
+        self._claims: list[Claim] = []
+        self._arrived = asyncio.Event()
+        node.claimable[self.ref] = self._receive
+
+    def _receive(self, claim: Claim) -> None:
+        self._claims.append(claim)
+        self._arrived.set()
+
+    def end(self) -> None:
+        """Take no further claim."""
+        del self._node.claimable[self.ref]
+
+    async def call_for(self, opening: Open, patience: float) -> Claim | None:
+        """Send an open, and wait for claims.
+
+        Args:
+            opening: The open.
+            patience: How long to wait for the first, in seconds.
+
+        Returns:
+            The claim of the worker with the fewest sessions; None where nobody claimed.
+        """
+        layer = find_node(get_settings().dispatch_layer)
+        if not await layer.publish(None, self._channel, opening.to_message()):
+            patience = random.uniform(*REFUSED_PAUSE)
+        try:
+            await asyncio.wait_for(self._arrived.wait(), patience)
+        except asyncio.TimeoutError:
+            return None
+        if self._channel not in self._node.uncontested:
+            await asyncio.sleep(CLAIM_WINDOW)
+            if len(self._claims) == 1:
+                self._node.uncontested.add(self._channel)
+        return min(self._claims, key=self._preference)
+
+    def _preference(self, claim: Claim) -> tuple[int, int, float]:
+        # What this process has granted it knows at once, and what others have only by report:
+        # if each spreads its own sessions evenly, the whole is even, and no herd runs to whoever
+        # reported least.
+        return self._node.sessions_with(claim.channel), claim.load, random.random()

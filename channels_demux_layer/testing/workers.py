@@ -1,0 +1,189 @@
+"""Workers for tests: a demultiplexer's streams hosted over a channel layer, inside the test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from channels.exceptions import ChannelFull
+from channels.layers import get_channel_layer
+from channels.routing import ChannelNameRouter
+from channels.worker import Worker
+from django.test.utils import override_settings
+
+from channels_demux_layer.conf import SETTING, get_settings, read_django_settings
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.node import stop_nodes
+from channels_demux_layer.routing import stream_workers
+
+from .database import connections_kept
+
+if TYPE_CHECKING:
+    from channels_demux_layer.demultiplexer import WebsocketDemultiplexer
+
+__all__ = ["run_workers"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds within which all workers must listen on their channels.
+START_LIMIT = 30.0
+#: Seconds after which a probe is sent again: the pub/sub layer drops what comes before somebody
+#: listens.
+PROBE_INTERVAL = 0.05
+#: The type of the message that tells that a worker listens. It goes no further than here.
+PROBE = "demux.testing.probe"
+
+
+@contextlib.asynccontextmanager
+async def run_workers(*demultiplexers: type[WebsocketDemultiplexer]) -> AsyncIterator[None]:
+    """Run the workers of all streams of demultiplexers in the test's event loop.
+
+    While it is open, ``HOSTING`` is ``"workers"``; a stream that says ``hosting="inline"``
+    itself stays where it is. Every stream's channel is served by Channels' own worker, over the
+    channel layer that the settings name: in-memory, or either of those over Redis. All workers
+    listen when the block begins. At its end all that they have started has ended, so
+    disconnect clients first::
+
+        async with run_workers(Demultiplexer):
+            async with DemuxCommunicator(Demultiplexer.as_asgi(), "/ws/") as client:
+                ...
+
+    Args:
+        *demultiplexers: The demultiplexer classes whose streams are hosted.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ConfigurationError: There is no channel layer, or a stream's consumer cannot be imported.
+        Exception: Whatever ended a worker: it is logged when it happens, and raised at the end
+            of the block.
+    """
+    get_settings()  # says what is wrong with them, if anything is
+    configured: Any = read_django_settings()[0]
+    forced = {SETTING: {**configured, "HOSTING": "workers"}}
+    with override_settings(**forced), connections_kept():
+        crew = _make_crew(demultiplexers)
+        try:
+            await _start(crew)
+            yield
+        finally:
+            failures = await asyncio.gather(*(worker.stop() for worker in crew))
+            await stop_nodes()
+            for failure in filter(None, failures):
+                raise failure
+
+
+def _make_crew(demultiplexers: tuple[type[WebsocketDemultiplexer], ...]) -> list[_StreamWorker]:
+    layer = _layer()
+    for demultiplexer in demultiplexers:
+        for stream in demultiplexer.stream_table().values():
+            # A worker would only say so in its log, once the first client has come.
+            stream.application()
+    workers = stream_workers(*demultiplexers)
+    router = ChannelNameRouter(workers)
+    return [_StreamWorker(router, channel, layer) for channel in workers]
+
+
+async def _start(crew: list[_StreamWorker]) -> None:
+    starts = await asyncio.gather(*(worker.start() for worker in crew), return_exceptions=True)
+    for failure in filter(None, starts):
+        raise failure
+
+
+def _layer() -> Any:
+    alias = get_settings().dispatch_layer
+    layer = get_channel_layer(alias)
+    if layer is None:
+        raise ConfigurationError(
+            f"CHANNEL_LAYERS has no {alias!r}: workers need a channel layer. For tests, "
+            "'channels.layers.InMemoryChannelLayer' will do."
+        )
+    return layer
+
+
+class _Ear:
+    """The channel layer as the worker sees it: without probes.
+
+    Args:
+        layer: The channel layer.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self._layer = layer
+        self.listens: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Return the next message that is no probe."""
+        while True:
+            message: dict[str, Any] = await self._layer.receive(channel)
+            if message.get("type") != PROBE:
+                return message
+            if not self.listens.done():
+                self.listens.set_result(None)
+
+
+class _StreamWorker(Worker):
+    """Channels' worker for one channel, whose every end is noticed.
+
+    Args:
+        application: The router of the streams' channels.
+        channel: The channel.
+        layer: The channel layer.
+    """
+
+    def __init__(self, application: Any, channel: str, layer: Any) -> None:
+        self._ear = _Ear(layer)
+        super().__init__(application, [channel], self._ear)
+        self._layer = layer
+        self._channel = channel
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._failure: BaseException | None = None
+
+    async def start(self) -> None:
+        """Run, and wait until the worker listens."""
+        run = asyncio.ensure_future(self.arun())
+        run.add_done_callback(self._ended)
+        self._tasks.add(run)
+        deadline = time.monotonic() + START_LIMIT
+        while not run.done() and not self._ear.listens.done():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"No worker listens on {self._channel} after {START_LIMIT} s.")
+            with contextlib.suppress(ChannelFull):
+                await self._layer.send(self._channel, {"type": PROBE})
+            await asyncio.wait(
+                {run, self._ear.listens},
+                timeout=PROBE_INTERVAL,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        if run.done():
+            run.result()
+
+    async def listener(self, channel: str) -> None:
+        """Take the channel's messages; noted, because nothing ends a listener with its worker."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        await super().listener(channel)
+
+    async def application_exception(self, exception: BaseException, details: Any) -> None:
+        """End with the application, instead of going on without it."""
+        raise exception
+
+    def _ended(self, run: asyncio.Future[None]) -> None:
+        if not run.cancelled():
+            self._failure = run.exception()
+            logger.error("The worker of channel %s has failed.", self._channel)
+
+    async def stop(self) -> BaseException | None:
+        """End all that the worker has started; return what it had ended of before, if it had."""
+        instances = [entry["future"] for entry in self.application_instances.values()]
+        tasks = [*self._tasks, *instances]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return self._failure

@@ -1,0 +1,77 @@
+"""What integration tests share: making demultiplexers, running them, waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from channels_demux_layer import WebsocketDemultiplexer
+from channels_demux_layer.testing import DemuxCommunicator, run_workers
+
+#: Seconds that anything may take. Generous: reaching it means that it never comes.
+LIMIT = 20.0
+#: Seconds between two looks at what cannot be waited for.
+PAUSE = 0.005
+
+Result = TypeVar("Result")
+
+
+async def within(awaitable: Awaitable[Result]) -> Result:
+    """Wait for something that will come, however slow the machine is."""
+    return await asyncio.wait_for(awaitable, LIMIT)
+
+
+async def until(look: Callable[[], Result]) -> Result:
+    """Look again and again until there is something true to see."""
+    deadline = asyncio.get_running_loop().time() + LIMIT
+    while not (seen := look()):
+        assert asyncio.get_running_loop().time() < deadline, "It never comes."
+        await asyncio.sleep(PAUSE)
+    return seen
+
+
+def demultiplexer(
+    consumer_classes: Mapping[str, Any], **attributes: Any
+) -> type[WebsocketDemultiplexer]:
+    """Make a demultiplexer class."""
+    attributes["consumer_classes"] = consumer_classes
+    return type("Demultiplexer", (WebsocketDemultiplexer,), attributes)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where streams are hosted.
+
+    Attributes:
+        name: What it is called in the tests' ids.
+        is_inline: Whether consumers run in the process of the edge, without a layer between.
+    """
+
+    name: str
+    is_inline: bool
+
+    @contextlib.asynccontextmanager
+    async def run(self, *classes: type[WebsocketDemultiplexer]) -> AsyncIterator[None]:
+        """Have the streams of demultiplexers hosted."""
+        if self.is_inline:
+            yield
+        else:
+            async with run_workers(*classes):
+                yield
+
+    @contextlib.asynccontextmanager
+    async def client(
+        self, streams: Mapping[str, Any] | type[WebsocketDemultiplexer], **options: Any
+    ) -> AsyncIterator[DemuxCommunicator]:
+        """Connect to a demultiplexer, whose streams are hosted meanwhile.
+
+        Args:
+            streams: The demultiplexer, or what one shall be made of.
+            **options: Attributes of the demultiplexer that is made.
+        """
+        cls = streams if isinstance(streams, type) else demultiplexer(streams, **options)
+        async with self.run(cls), DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
+            yield client

@@ -1,0 +1,68 @@
+"""User code that must type-check: what a project writes, with every public name in use."""
+
+from typing import Any
+
+from channels.routing import ChannelNameRouter
+from typing_extensions import assert_type
+
+from channels_demux_layer import Stream, WebsocketDemultiplexer
+from channels_demux_layer.codes import CloseCode, ErrorCode
+from channels_demux_layer.exceptions import DemuxError, PayloadTooLarge
+from channels_demux_layer.routing import stream_workers
+from channels_demux_layer.testing import DemuxCommunicator, run_workers
+
+
+class EchoConsumer:
+    """Stands for a consumer class; those of Channels have no types."""
+
+    @classmethod
+    def as_asgi(cls) -> Any:
+        """Return nothing of use."""
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Stands for an ASGI application."""
+
+
+class Demultiplexer(WebsocketDemultiplexer):
+    """A demultiplexer with an entry of each kind."""
+
+    consumer_classes = {
+        "echo": EchoConsumer,
+        "application": application,
+        "path": "mysite.consumers.PathConsumer",
+        "options": Stream(EchoConsumer, lazy=True, text=True, hosting="inline", own_thread=True),
+    }
+    channel_prefix = "site"
+    send_events = False
+
+    def portable_scope(self) -> dict[str, Any]:
+        """Put a plain value in the place of an object."""
+        return {**super().portable_scope(), "tenant": "one"}
+
+    async def connect(self) -> None:
+        """Accept."""
+        await self.accept()
+
+    async def disconnect(self, code: int) -> None:
+        """Close once more, with a code of the package."""
+        await self.close(CloseCode.GOING_AWAY, "bye")
+
+
+ChannelNameRouter(stream_workers(Demultiplexer))
+
+
+async def test_with_workers() -> None:
+    """Use what the package has for tests."""
+    client = DemuxCommunicator(Demultiplexer.as_asgi(), "/ws/")
+    async with run_workers(Demultiplexer), client:
+        await client.send_to("echo", {"any": ["JSON"]})
+        await client.send_to("echo", b"bytes")
+        assert (await client.receive_event("echo"))["code"] == ErrorCode.TOO_LARGE
+        closure = await client.receive_close()
+        assert_type(closure.code, int)
+
+
+def explain(error: DemuxError) -> int:
+    """Read what an exception says."""
+    return error.size - error.limit if isinstance(error, PayloadTooLarge) else 0

@@ -1,0 +1,247 @@
+"""What is written about the package is true of it."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from channels_demux_layer import checks, codes, conf, layer_checks
+from channels_demux_layer.link import frames
+from channels_demux_layer.streams import Stream
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(DOCS.glob("*.md")),
+]
+FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#[^)]*)?\)")
+
+
+def snippets(language: str) -> list[Any]:
+    """Find the code of one language.
+
+    Args:
+        language: The word behind the opening fence.
+
+    Returns:
+        The code of each fence, as a parameter named after its page and line.
+    """
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in FENCE.finditer(text):
+            if match[2] == language:
+                line = text.count("\n", 0, match.start()) + 2
+                code = re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
+                found.append(pytest.param(code, id=f"{page.name}:{line}"))
+    return found
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """Read the first table under a heading.
+
+    Args:
+        page: The file's name.
+        heading: The text of the heading.
+
+    Returns:
+        The cells of each row below the table's own head.
+    """
+    text = (DOCS / page).read_text(encoding="utf-8")
+    section = re.split(rf"^#+ {re.escape(heading)}$", text, flags=re.MULTILINE)[1]
+    lines = [line for line in section.partition("\n#")[0].splitlines() if line.startswith("|")]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [cells for cells in table if set(cells[0]) != {"-"}][1:]
+
+
+def words(page: str, heading: str) -> list[str]:
+    """Read the first column of a table, without its backticks."""
+    return [cells[0].strip("`") for cells in rows(page, heading)]
+
+
+@pytest.mark.parametrize("code", snippets("python"))
+def test_python_compiles(code: str) -> None:
+    """Every Python snippet can be pasted: it is valid Python."""
+    compile(code, "snippet", "exec")
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link from a page to a file of the repository leads to one that is there."""
+    broken = [
+        f"{page.name}: {target}"
+        for page in PAGES
+        for target in LINK.findall(page.read_text(encoding="utf-8"))
+        if target and not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_settings_table() -> None:
+    """The table of settings has the settings of the code, in their order, with their defaults."""
+    written = [
+        (cells[0].strip("`"), cells[1].strip("`")) for cells in rows("settings.md", "Settings")
+    ]
+    fields = dataclasses.fields(conf.Settings)
+    assert [name for name, _ in written] == [field.name for field in fields]
+    # The package decides what the text means, not Python's way to write it: 1_000 is 1000.
+    read = {name: eval(default, {}) for name, default in written}
+    assert read == {field.name: field.default for field in fields}
+
+
+def test_old_names_table() -> None:
+    """The table of channels-demultiplexer's settings has those that are honoured."""
+    table = rows("settings.md", "The names of channels-demultiplexer")
+    assert {key.strip("`"): name.strip("`") for name, key in table} == dict(conf.OLD_NAMES)
+    migrated = words("coming-from-channels-demultiplexer.md", "Its four settings")
+    assert migrated == list(conf.OLD_NAMES.values())
+
+
+def test_stream_options_table() -> None:
+    """The table of a stream's options has all of them, with their defaults."""
+    table = rows("quickstart.md", "Entries of `consumer_classes`")
+    options = {
+        field.name: repr(field.default)
+        for field in dataclasses.fields(Stream)
+        if field.name != "target"
+    }
+    assert {cells[0].strip("`"): cells[1].strip("`") for cells in table} == options
+
+
+@pytest.mark.parametrize(
+    ("heading", "words_of_code"),
+    [
+        ("Events from the server", codes.ServerEvent),
+        ("Events from the client", codes.ClientEvent),
+        ("Codes of `error` events", codes.ErrorCode),
+    ],
+)
+def test_words_tables(heading: str, words_of_code: Any) -> None:
+    """The tables of events and error codes have those of the code, in their order."""
+    assert words("events-and-codes.md", heading) == [str(word) for word in words_of_code]
+
+
+def test_close_codes_table() -> None:
+    """The table of close codes has those of the code, with their names."""
+    table = rows("events-and-codes.md", "Close codes")
+    written = {cells[1].strip("`"): int(cells[0]) for cells in table}
+    assert written == {code.name: code.value for code in codes.CloseCode}
+
+
+def test_every_error_code_has_its_clause() -> None:
+    """The client wire says for every error code which WebSocket frame gets it."""
+    clauses = {cells[1].strip("`") for cells in rows("client-wire.md", "6. Errors")}
+    assert clauses == {str(code) for code in codes.ErrorCode}
+
+
+def test_checks_table() -> None:
+    """The table of checks has the identifiers that the checks report."""
+    source = "".join(
+        Path(str(module.__file__)).read_text(encoding="utf-8") for module in (checks, layer_checks)
+    )
+    listed = set(re.findall(r"^([EW]\d{3}) ", str(checks.__doc__), re.MULTILINE))
+    reported = {f"E{int(number):03}" for number in re.findall(r"\bfault\((\d+),", source)}
+    reported |= set(re.findall(r"\.(W\d{3})", source))
+    assert reported == listed
+    assert words("checks.md", "Checks") == [f"{checks.TAG}.{number}" for number in sorted(listed)]
+
+
+def test_frames_table() -> None:
+    """The table of frames has the tags and the names of those on the layer wire."""
+    kinds = [frames.Grant, frames.Accept, frames.Text, frames.Binary, frames.Close]
+    kinds += [frames.Credit, frames.Reset]
+    assert {int(cells[0]): cells[1] for cells in rows("layer-wire.md", "4. Frames")} == {
+        kind.__struct_config__.tag: kind.__name__.lower() for kind in kinds
+    }
+
+
+def test_batch_table() -> None:
+    """The table of a batch's fields has those of the code, in their order."""
+    assert words("layer-wire.md", "3. Batches") == list(frames.Batch.__struct_fields__)
+
+
+def test_commands_for_a_fresh_machine() -> None:
+    """The README has exactly one line that runs the tests and one that runs the demo."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    start = "python3 -m venv .venv && .venv/bin/pip install "
+    assert [line for line in lines if "'.[test]'" in line] == [
+        f"{start}-e '.[test]' && .venv/bin/python -m pytest"
+    ]
+    assert [line for line in lines if "'.[demo]'" in line] == [
+        f"{start}'.[demo]' && .venv/bin/python -m channels_demux_layer.demo"
+    ]
+
+
+@pytest.fixture
+def quickstart(tmp_path: Path) -> Path:
+    """The project of the README's quickstart, each file as it stands there.
+
+    Returns:
+        The folder that holds the project's package.
+    """
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Quickstart")[2]
+    package = tmp_path / "mysite"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for name, code in re.findall(
+        r"^`mysite/(\w+\.py)`.*?```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL
+    ):
+        (package / name).write_text(code, encoding="utf-8")
+    return tmp_path
+
+
+def run_project(folder: Path, code: str, *settings: str) -> str:
+    """Run code in a process of its own, with the quickstart's project set up.
+
+    Args:
+        folder: The folder that holds the project's package.
+        code: The code.
+        *settings: Lines to add to the project's settings.
+
+    Returns:
+        What it printed.
+    """
+    with (folder / "mysite" / "settings.py").open("a", encoding="utf-8") as file:
+        file.write("\n".join(['SECRET_KEY = "quickstart"', *settings, ""]))
+    path = os.pathsep.join([str(folder), *filter(None, sys.path)])
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "mysite.settings", "PYTHONPATH": path}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(
+        command, cwd=folder, env=environ, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout + result.stderr
+
+
+def test_quickstart_has_no_wiring_faults(quickstart: Path) -> None:
+    """The system checks have nothing to say about the README's quickstart."""
+    code = "from django.core.management import execute_from_command_line as run\n"
+    code += "run(['manage.py', 'check', '--tag', 'channels_demux_layer'])"
+    assert "no issues" in run_project(quickstart, code)
+
+
+def test_quickstart_runs_in_one_process(quickstart: Path) -> None:
+    """The README's quickstart answers, without a worker where there is no channel layer."""
+    code = """
+import asyncio
+from mysite.asgi import application
+from channels_demux_layer.testing import DemuxCommunicator
+
+async def main():
+    origin = [(b"origin", b"http://localhost")]
+    async with DemuxCommunicator(application, "/ws/", headers=origin) as client:
+        await client.send_to("echo", {"text": "hello"})
+        print(await client.receive_from("echo"), await client.receive_from("clock"))
+
+asyncio.run(main())
+"""
+    printed = run_project(quickstart, code, "CHANNEL_LAYERS = {}", 'ALLOWED_HOSTS = ["localhost"]')
+    assert "{'text': 'hello'} {'now': " in printed
