@@ -163,9 +163,11 @@ class Connection:
             text = self._codec.encode_event(event, stream, **fields)
             self.outbox.put_message({"type": "websocket.send", "text": text})
 
-    def refuse(self, error: BadFrame) -> None:
-        """Tell the client that a frame of its was bad."""
-        self.send_event(ServerEvent.ERROR, error.stream, code=error.code, message=error.message)
+    async def refuse(self, error: BadFrame) -> None:
+        """Tell the client that one of its frames was bad; wait for it, if it does not read."""
+        stream = error.stream and error.stream[:MAX_STREAM_NAME]
+        self.send_event(ServerEvent.ERROR, stream, code=error.code, message=error.message)
+        await self.outbox.ease()
 
     # -- what the sessions say ----------------------------------------------------------------
 

@@ -1,0 +1,134 @@
+"""Batches and frames survive their way through a channel layer, and nothing else is taken."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from channels_demux_layer.link.frames import (
+    BATCH,
+    VERSION,
+    Accept,
+    Batch,
+    Binary,
+    Close,
+    Credit,
+    Frame,
+    Grant,
+    Reset,
+    Text,
+    decode_frames,
+    encode_frames,
+    parse_batch,
+)
+
+ALL_FRAMES: list[Frame] = [
+    Grant(1, "ref"),
+    Accept(1),
+    Text(1, "é😀"),
+    Text(1, ""),
+    Binary(2**40, b"\x00\xff"),
+    Close(1, 4001, "enough"),
+    Credit(1, 32),
+    Reset(1),
+]
+
+
+def make_batch(**fields: Any) -> Batch:
+    """Return a batch with nothing remarkable about it but these fields."""
+    plain: dict[str, Any] = {
+        "version": VERSION,
+        "link": "link",
+        "to_edge": False,
+        "channel": "node",
+        "seq": 1,
+        "base": 1,
+        "ack": 0,
+        "early": [],
+        "again": False,
+        "frames": b"\x90",
+    }
+    return Batch(**plain | fields)
+
+
+def test_frames_come_back_as_they_were() -> None:
+    """Each kind of frame is the same after encoding and decoding, and so is their order."""
+    assert decode_frames(encode_frames(ALL_FRAMES)) == ALL_FRAMES
+
+
+def test_the_wire_is_version_1() -> None:
+    """Frames are arrays of tag, session and the rest: releases of one version agree on that."""
+    wire = [[0, 1, "r"], [1, 1], [2, 1, "t"], [3, 1, b"b"], [4, 1, 1000, ""], [5, 1, 2], [6, 1]]
+    frames = [
+        Grant(1, "r"),
+        Accept(1),
+        Text(1, "t"),
+        Binary(1, b"b"),
+        Close(1, 1000),
+        Credit(1, 2),
+        Reset(1),
+    ]
+    assert msgspec.msgpack.decode(encode_frames(frames)) == wire
+    assert VERSION == 1
+
+
+def test_a_later_release_may_add_to_a_frame() -> None:
+    """Elements that this release does not know are passed over."""
+    assert decode_frames(msgspec.msgpack.encode([[1, 7, "new"]])) == [Accept(7)]
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"",
+        b"\xc1",
+        b"\x90\x90",
+        msgspec.msgpack.encode({}),
+        msgspec.msgpack.encode([[9, 1]]),
+        msgspec.msgpack.encode([[2, 1]]),
+        msgspec.msgpack.encode([[2, "1", "text"]]),
+        msgspec.msgpack.encode([[2, 1, b"bytes"]]),
+        b"\x91\x93\x02\x01\xa1\xff",
+    ],
+)
+def test_anything_else_is_refused(wire: bytes) -> None:
+    """What encode_frames() does not make, invalid UTF-8 included, raises one kind of error."""
+    with pytest.raises(msgspec.DecodeError):
+        decode_frames(wire)
+
+
+def test_a_lone_surrogate_does_not_take_the_batch_along() -> None:
+    """Half a surrogate pair becomes U+FFFD; the frames beside it are untouched."""
+    frames: list[Frame] = [Text(1, "a\ud800b"), Close(2, 1000, "\udfff"), Binary(3, b"x")]
+    assert decode_frames(encode_frames(frames)) == [
+        Text(1, "a\ufffdb"),
+        Close(2, 1000, "\ufffd"),
+        Binary(3, b"x"),
+    ]
+
+
+def test_a_batch_comes_back_as_it_was() -> None:
+    """A batch is the same after its way as a channel-layer message."""
+    batch = make_batch(seq=7, base=5, ack=3, early=[5, 9], again=True, frames=b"\x91\x92\x01\x01")
+    message = batch.to_message()
+    assert message["type"] == BATCH == "demux.batch"
+    assert parse_batch(message) == batch
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seq": "1"}, {"seq": 1.5}, {"early": 3}, {"early": ["x"]}, {"again": 1}, {"link": None}],
+)
+def test_a_field_of_the_wrong_type_is_refused(change: dict[str, Any]) -> None:
+    """A batch with a wrong field is no batch."""
+    with pytest.raises(msgspec.ValidationError):
+        parse_batch(make_batch().to_message() | change)
+
+
+@pytest.mark.parametrize("field", Batch.__struct_fields__)
+def test_a_missing_field_is_refused(field: str) -> None:
+    """A batch that lacks a field is no batch."""
+    message = make_batch().to_message()
+    del message[field]
+    with pytest.raises(msgspec.ValidationError):
+        parse_batch(message)
