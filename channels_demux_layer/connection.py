@@ -93,6 +93,8 @@ class Connection:
         Raises:
             BadFrame: It cannot be done.
         """
+        if self._is_over:
+            return  # The socket is being closed: what was on its way meets nobody.
         if incoming.data is None:
             self._receive_event(incoming.stream, incoming.event)
         else:
@@ -195,6 +197,7 @@ class Connection:
             self._reopening.discard(name)
             self._open(name)
         elif len(self._ended) == len(self._streams):
+            self._is_over = True
             self._edge.last_stream_closed(code, reason)
 
     # -- the end ------------------------------------------------------------------------------
@@ -207,9 +210,11 @@ class Connection:
             session.end(code, reason)
         if sessions:
             waits = [asyncio.ensure_future(session.ended.wait()) for session in sessions]
-            _, late = await asyncio.wait(waits, timeout=get_settings().CONSUMER_CLOSE_TIMEOUT)
-            for wait in late:
-                wait.cancel()
+            try:
+                await asyncio.wait(waits, timeout=get_settings().CONSUMER_CLOSE_TIMEOUT)
+            finally:
+                for wait in waits:
+                    wait.cancel()
 
     def abandon(self) -> None:
         """Leave nothing behind; for when the demultiplexer itself ends, however it does."""

@@ -160,6 +160,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         self._accepted = False
         await self._connection.end(CloseCode.NORMAL if code is None else code, reason or "")
         await self._connection.outbox.drain(get_settings().CONSUMER_CLOSE_TIMEOUT)
+        self._connection.outbox.stop()
         await super().close(code, reason)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
@@ -234,7 +235,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     def last_stream_closed(self, code: int, reason: str) -> None:
         """Close the socket: no stream is left."""
         message = {"type": "websocket.close", "code": code, "reason": reason}
-        self._connection.outbox.put_message(message)
+        self._connection.outbox.put_last(message)
 
 
 def _encode(content: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 __all__ = ["Memberships"]
@@ -27,6 +28,8 @@ class Memberships:
         self._slots = slots
         self._wanted: dict[str, int] = {}
         self._joined: set[str] = set()
+        # Those joined, and those where a call failed, so that nobody knows.
+        self._touched: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def join(self, group: str) -> None:
@@ -42,7 +45,9 @@ class Memberships:
         try:
             await self._settle(group)
         except BaseException:
-            self._unwant(group)
+            # The layer may have taken a call that was cut off half-way.
+            with contextlib.suppress(Exception):
+                await self.leave(group)
             raise
 
     async def leave(self, group: str) -> None:
@@ -64,7 +69,7 @@ class Memberships:
             timeout: How long that may take, in seconds.
         """
         self._wanted.clear()
-        leaves = [asyncio.ensure_future(self._settle(group)) for group in self._joined]
+        leaves = [asyncio.ensure_future(self._settle(group)) for group in self._touched]
         if leaves:
             _, late = await asyncio.wait(leaves, timeout=timeout)
             for leave in late:
@@ -84,11 +89,13 @@ class Memberships:
             async with lock, self._slots:
                 wanted = group in self._wanted
                 if wanted and group not in self._joined:
+                    self._touched.add(group)
                     await self._layer.group_add(group, self._channel)
                     self._joined.add(group)
-                elif not wanted and group in self._joined:
+                elif not wanted and group in self._touched:
                     self._joined.discard(group)
                     await self._layer.group_discard(group, self._channel)
+                    self._touched.discard(group)
         finally:
             if not lock.locked() and self._locks.get(group) is lock and group not in self._wanted:
                 del self._locks[group]

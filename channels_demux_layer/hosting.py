@@ -66,7 +66,7 @@ class Host:
         scope: Its scope.
         outlet: Where its doings go.
         max_payload: The largest payload that it may send, in bytes.
-        close_timeout: How long its disconnect() may take, in seconds; None for no bound.
+        close_timeout: How long its disconnect() may take, in seconds.
         stall_timeout: How long it may take to come to its disconnect, in seconds.
         own_thread: Whether its synchronous code gets a thread of its own. Otherwise it shares
             one with all others, and a slow one holds them up.
@@ -79,12 +79,13 @@ class Host:
         outlet: Outlet,
         *,
         max_payload: int,
-        close_timeout: float | None,
+        close_timeout: float,
         stall_timeout: float,
         own_thread: bool = False,
     ) -> None:
         self._application = application
-        self._scope = scope
+        # A stream has no HTTP response to deny with, nor whatever else the server extends.
+        self._scope = {**scope, "extensions": {}} if "extensions" in scope else scope
         self._outlet = outlet
         self._max_payload = max_payload
         self._close_timeout = close_timeout
@@ -213,11 +214,10 @@ class Host:
             logger.error("The consumer of %s returned without accepting.", self._name)
             self._outlet.close(CloseCode.INTERNAL_ERROR, "")
 
-    def _kill_in(self, seconds: float | None) -> None:
+    def _kill_in(self, seconds: float) -> None:
         if self._killer is not None:
             self._killer.cancel()
-        if seconds is not None:
-            self._killer = asyncio.get_running_loop().call_later(seconds, self._kill)
+        self._killer = asyncio.get_running_loop().call_later(seconds, self._kill)
 
     def _kill(self) -> None:
         self._timed_out = True

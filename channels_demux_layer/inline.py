@@ -53,6 +53,7 @@ class InlineSession:
         self._name = name
         self._listener = listener
         self._is_closed = False
+        self._code: tuple[int, str] | None = None
         windows = [SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES) for _ in range(2)]
         self._inflow, self._outflow = (Outflow(w, settings.STALL_TIMEOUT) for w in windows)
         application = stream.application()
@@ -92,6 +93,7 @@ class InlineSession:
 
     def end(self, code: int, reason: str) -> None:
         """Tell the consumer that its stream is over."""
+        self._code = self._code or (code, reason)
         self._inflow.finish()
         self._host.disconnect(code, reason)
 
@@ -106,6 +108,7 @@ class InlineSession:
             if await self._outflow.push(data):
                 self._listener.session_received(self._name, data, self)
         except Stalled:
+            self.end(CloseCode.STALLED, "the client does not read")
             self.close(CloseCode.STALLED, "the client does not read")
 
     def consumed(self, size: int) -> None:
@@ -114,9 +117,9 @@ class InlineSession:
             self._inflow.resume()
 
     def close(self, code: int, reason: str) -> None:
-        """Tell the client that the stream is over; once."""
+        """Tell the client that the stream is over; once, and with whose word was first."""
         if not self._is_closed:
             self._is_closed = True
             self._inflow.finish()
             self._outflow.finish()
-            self._listener.session_closed(self._name, code, reason)
+            self._listener.session_closed(self._name, *(self._code or (code, reason)))

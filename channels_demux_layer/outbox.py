@@ -45,7 +45,7 @@ class Outbox:
         self._send = send
         self._waiting: deque[tuple[str, str | bytes, Taker] | Message] = deque()
         self._writer: asyncio.Task[None] | None = None
-        self._is_broken = False
+        self._is_closed = False
 
     def put_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
         """Write a stream's payload after all that waits."""
@@ -55,11 +55,17 @@ class Outbox:
         """Write a message as it is, after all that waits."""
         self._put(message)
 
+    def put_last(self, message: Message) -> None:
+        """Write a message as it is, after all that waits, and nothing after it."""
+        self._put(message)
+        self._is_closed = True
+
     def _put(self, entry: tuple[str, str | bytes, Taker] | Message) -> None:
+        if self._is_closed:
+            _give_back(entry)
+            return
         self._waiting.append(entry)
-        if self._is_broken:
-            self._discard()
-        elif self._writer is None:
+        if self._writer is None:
             self._writer = asyncio.ensure_future(self._write())
 
     async def _write(self) -> None:
@@ -84,7 +90,8 @@ class Outbox:
             logger.exception("A payload of stream %r could not be put into an envelope.", stream)
         else:
             await self._send(message)
-        source.take(len(data))
+        finally:
+            source.take(len(data))
 
     async def ease(self) -> None:
         """Wait while much waits: a client that sends and does not read gets no further."""
@@ -102,11 +109,11 @@ class Outbox:
 
     def stop(self) -> None:
         """Write nothing more: a client who has left takes everything."""
-        self._is_broken = True
-        self._discard()
-
-    def _discard(self) -> None:
+        self._is_closed = True
         while self._waiting:
-            entry = self._waiting.popleft()
-            if isinstance(entry, tuple):
-                entry[2].take(len(entry[1]))
+            _give_back(self._waiting.popleft())
+
+
+def _give_back(entry: tuple[str, str | bytes, Taker] | Message) -> None:
+    if isinstance(entry, tuple):
+        entry[2].take(len(entry[1]))

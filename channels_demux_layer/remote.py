@@ -42,6 +42,7 @@ class RemoteSession:
         self._was_accepted = False
         self._is_accepted = False
         self._code: tuple[int, str] | None = None
+        self._closing: asyncio.TimerHandle | None = None
         self._start()
 
     def _start(self) -> None:
@@ -63,19 +64,36 @@ class RemoteSession:
             if await self._flow.push(data) and self._is_accepted and self._port is not None:
                 self._port.send(data)
         except Stalled:
-            self.end(CloseCode.STALLED, "the consumer takes nothing")
+            self._close(CloseCode.STALLED, "the consumer takes nothing")
 
     def end(self, code: int, reason: str) -> None:
-        """Tell the consumer that its stream is over."""
-        self._code = (code, reason)
+        """Tell the consumer that its stream is over, after all payloads before.
+
+        Payloads that wait for a consumer have CONSUMER_CLOSE_TIMEOUT to find one, or until this
+        is called again.
+        """
+        may_wait = self._code is None and not self._is_accepted and self._flow.window.untaken
+        if may_wait:
+            self._code = (code, reason)
+            self._flow.finish()
+            patience = get_settings().CONSUMER_CLOSE_TIMEOUT
+            loop = asyncio.get_running_loop()
+            self._closing = loop.call_later(patience, self._close, code, reason)
+        else:
+            self._close(code, reason)
+
+    def _close(self, code: int, reason: str) -> None:
+        self._code = self._code or (code, reason)
         self._flow.finish()
         self._opening.cancel()
         if self._port is None:
             self._finish(code, reason)
         else:
-            self._port.close(code, reason)
+            self._port.close(*self._code)
 
     def _finish(self, code: int, reason: str) -> None:
+        if self._closing is not None:
+            self._closing.cancel()
         if not self.ended.is_set():
             self.ended.set()
             self._flow.finish()
@@ -92,6 +110,8 @@ class RemoteSession:
         if self._was_accepted:
             self._listener.session_reopened(self._name)
         self._was_accepted = True
+        if self._code is not None:
+            self._close(*self._code)
 
     def received(self, data: str | bytes) -> None:
         """Pass on what the consumer sends."""

@@ -32,7 +32,8 @@ def stream_workers(*demultiplexers: type[WebsocketDemultiplexer]) -> dict[str, S
     for demultiplexer in demultiplexers:
         for name, stream in demultiplexer.stream_table().items():
             channel = stream_channel(demultiplexer.channel_prefix, name)
-            if streams.setdefault(channel, stream) != stream:
+            known = streams.setdefault(channel, stream)
+            if (known.target, known.own_thread) != (stream.target, stream.own_thread):
                 raise ConfigurationError(
                     f"{demultiplexer.__name__} and another demultiplexer both use the channel "
                     f"{channel!r} for different consumers. Give one of them another "

@@ -69,10 +69,11 @@ def check_traffic(talk: Conversation) -> None:
         mine, theirs = end.traffic, end.peer.traffic
         assert mine.most_early < CONFIG.max_early
         assert mine.furthest_ahead < CONFIG.max_early
-        # One for each that was lost, or whose acknowledgement was; and some more where batches
-        # overtake one another or the round trip is longer than it ever was before.
+        # One for each that was lost, or whose acknowledgement was; some where batches overtake
+        # one another; and all in flight where the first round trip outlasts the first timeout.
         lost = talk.network.lost[end] + talk.network.lost[end.peer]
-        assert mine.again <= lost + 0.4 * mine.new + 6, "a storm of batches sent again"
+        spurious = 0.3 * mine.new + CONFIG.max_in_flight
+        assert mine.again <= lost + spurious, "a storm of batches sent again"
         # Alone go: an acknowledgement of each batch at worst, with repeats, and heartbeats.
         arrivals = 4 * (theirs.new + theirs.again)
         assert mine.alone <= arrivals + talk.agenda.now / CONFIG.heartbeat_interval + 1

@@ -30,6 +30,10 @@ def within_limit(awaitable: Awaitable[Value]) -> Awaitable[Value]:
     return asyncio.wait_for(awaitable, LIMIT)
 
 
+class StreamClosedError(RuntimeError):
+    """A stream closed while a payload of it was awaited."""
+
+
 class Client:
     """One open socket. What was received but not asked for is kept.
 
@@ -93,10 +97,18 @@ class Client:
 
         Returns:
             The payload, decoded from JSON.
+
+        Raises:
+            StreamClosedError: The stream has closed and there will be none.
         """
         found = await self._receive_first(
-            lambda message: is_object(message, stream=stream) and "payload" in message
+            lambda message: (
+                is_object(message, stream=stream)
+                and ("payload" in message or message.get("event") == "closed")
+            )
         )
+        if "payload" not in found:
+            raise StreamClosedError(f"No payload comes after {found}.")
         return found["payload"]
 
     async def receive_bytes_from(self, stream: str) -> bytes:

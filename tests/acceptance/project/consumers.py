@@ -201,12 +201,14 @@ class ScopeConsumer(AsyncJsonWebsocketConsumer):
             "type": scope["type"],
             "path": scope["path"],
             "query_string": scope["query_string"].decode(),
-            "headers": [[name.decode(), value.decode()] for name, value in scope["headers"]],
+            "headers": [
+                [name.decode(), value.decode("latin-1")] for name, value in scope["headers"]
+            ],
             "cookies": scope["cookies"],
             "client": list(scope["client"]),
             "subprotocols": list(scope["subprotocols"]),
             "user": {
-                "class": f"{type(user).__module__}.{type(user).__name__}",
+                "class": user.__class__.__name__,
                 "name": user.get_username(),
                 "authenticated": user.is_authenticated,
                 "email": getattr(user, "email", None),
