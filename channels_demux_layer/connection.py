@@ -219,7 +219,8 @@ class Connection:
     def abandon(self) -> None:
         """Leave nothing behind; for when the demultiplexer itself ends, however it does."""
         self._is_over = True
-        for session in list(self._live.values()):
+        sessions = list(self._live.values())
+        for session in sessions:
             session.end(CloseCode.GOING_AWAY, "")
         self.outbox.stop()
-        self._access.leave()
+        self._access.leave([session.ended for session in sessions])

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
-import msgspec
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, get_channel_layer
@@ -240,8 +239,9 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
 
 def _encode(content: Any) -> str:
     try:
-        return msgspec.json.encode(content).decode()
-    except (TypeError, ValueError) as error:
+        # Not msgspec, which makes null of NaN: this leaves it for the codec to refuse.
+        return json.dumps(content, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise BadFrame(ErrorCode.INVALID_JSON, f"The envelope is no JSON: {error}.") from error
 
 

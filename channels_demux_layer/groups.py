@@ -30,7 +30,7 @@ class Memberships:
         self._joined: set[str] = set()
         # Those joined, and those where a call failed, so that nobody knows.
         self._touched: set[str] = set()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._turns: dict[str, _Turn] = {}
 
     async def join(self, group: str) -> None:
         """Join a group, or count one more reason to be in it.
@@ -77,25 +77,37 @@ class Memberships:
             await asyncio.gather(*leaves, return_exceptions=True)
 
     def _unwant(self, group: str) -> None:
-        count = self._wanted[group] - 1
+        count = self._wanted.pop(group, 1) - 1
         if count:
             self._wanted[group] = count
-        else:
-            del self._wanted[group]
 
     async def _settle(self, group: str) -> None:
-        lock = self._locks.setdefault(group, asyncio.Lock())
+        turn = self._turns.setdefault(group, _Turn())
+        turn.users += 1
         try:
-            async with lock, self._slots:
-                wanted = group in self._wanted
-                if wanted and group not in self._joined:
-                    self._touched.add(group)
-                    await self._layer.group_add(group, self._channel)
-                    self._joined.add(group)
-                elif not wanted and group in self._touched:
-                    self._joined.discard(group)
-                    await self._layer.group_discard(group, self._channel)
-                    self._touched.discard(group)
+            async with turn.lock, self._slots:
+                await self._bring_about(group, is_wanted=group in self._wanted)
         finally:
-            if not lock.locked() and self._locks.get(group) is lock and group not in self._wanted:
-                del self._locks[group]
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[group]
+
+    async def _bring_about(self, group: str, *, is_wanted: bool) -> None:
+        if is_wanted and group not in self._joined:
+            self._touched.add(group)
+            await self._layer.group_add(group, self._channel)
+            self._joined.add(group)
+        elif not is_wanted and group in self._touched:
+            self._touched.discard(group)
+            self._joined.discard(group)
+            await self._layer.group_discard(group, self._channel)
+
+
+class _Turn:
+    """Who joins or leaves a group waits for its turn."""
+
+    __slots__ = ("lock", "users")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0

@@ -17,6 +17,7 @@ from asgiref.sync import ThreadSensitiveContext
 from .codes import CloseCode
 from .exceptions import PayloadTooLarge
 from .flow import excess_size
+from .json_text import sendable
 
 __all__ = ["Host", "Outlet", "has_sync_consumer"]
 
@@ -167,7 +168,7 @@ class Host:
         if not self._accepted:
             raise RuntimeError(f"The consumer of {self._name} sent before it accepted.")
         text = message.get("text")
-        data = message["bytes"] if text is None else text
+        data = message["bytes"] if text is None else sendable(text)
         size = excess_size(data, self._max_payload)
         if size:
             raise PayloadTooLarge(size, self._max_payload)
@@ -175,6 +176,7 @@ class Host:
 
     def _close(self, code: int, reason: str) -> None:
         self._is_over = True
+        reason = sendable(reason)  # the link carries no half of a surrogate pair
         self._outlet.close(int(code), reason)
         self.disconnect(int(code), reason)
 

@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 from .codes import CloseCode
 from .conf import get_settings
+from .exceptions import ConfigurationError
 from .flow import Outflow, Stalled
 from .hosting import Host, has_sync_consumer
 from .link.window import SendWindow
 from .outbox import Taker
-from .streams import Stream
+from .streams import ASGIApplication, Stream
 
 __all__ = ["InlineSession", "SessionListener"]
 
@@ -56,7 +57,7 @@ class InlineSession:
         self._code: tuple[int, str] | None = None
         windows = [SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES) for _ in range(2)]
         self._inflow, self._outflow = (Outflow(w, settings.STALL_TIMEOUT) for w in windows)
-        application = stream.application()
+        application = _load(stream)
         own_thread = stream.own_thread
         self._host = Host(
             application,
@@ -123,3 +124,16 @@ class InlineSession:
             self._inflow.finish()
             self._outflow.finish()
             self._listener.session_closed(self._name, *(self._code or (code, reason)))
+
+
+def _load(stream: Stream) -> ASGIApplication:
+    try:
+        return stream.application()
+    except ConfigurationError as error:
+        problem = error  # a name that outlives this block
+
+    async def fail(*args: Any) -> None:
+        # Where the consumer would raise: the other streams are not to suffer.
+        raise problem
+
+    return fail

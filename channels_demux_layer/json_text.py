@@ -93,6 +93,8 @@ def sendable(text: str) -> str:
     Returns:
         The same, each half of a surrogate pair replaced by U+FFFD.
     """
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

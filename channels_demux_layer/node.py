@@ -139,11 +139,13 @@ class Node:
         self._faults.worked("publish on the channel layer")
         return True
 
-    def leave_soon(self, group: str) -> None:
-        """Leave a group, without waiting for it."""
-        self.start_task(self._leave(group))
+    def leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
+        """Leave a group in the background, once all of some events have happened."""
+        self.start_task(self._leave_after(group, ends))
 
-    async def _leave(self, group: str) -> None:
+    async def _leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
+        for end in ends:
+            await end.wait()
         try:
             await self.groups.leave(group)
         except Exception as error:

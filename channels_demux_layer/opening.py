@@ -65,10 +65,15 @@ class RemoteAccess:
                 self._node = node
         return self._node
 
-    def leave(self) -> None:
-        """Leave the connection's edge group, without waiting for it."""
+    def leave(self, ends: list[asyncio.Event]) -> None:
+        """Leave the connection's edge group, without waiting for it.
+
+        Args:
+            ends: What to wait for in the background first: until its session has ended, a
+                worker may publish to the group, and what it sends to others with it.
+        """
         if self._node is not None:
-            self._node.leave_soon(self._group)
+            self._node.leave_after(self._group, ends)
             self._node = None
 
     def new_open(self, stream: str, ref: str, attempt: int, patience: float) -> Open:

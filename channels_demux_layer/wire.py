@@ -165,19 +165,25 @@ class LinkWire:
             self._pass_on(events.popleft())
 
     def _pass_on(self, event: ev.Event) -> None:
-        if isinstance(event, ev.Received):
-            event.session.owner.received(event.data)
-        elif isinstance(event, ev.Writable):
-            event.session.owner.writable()
-        elif isinstance(event, ev.Accepted):
-            event.session.owner.accepted()
-        elif isinstance(event, ev.Closed):
-            event.session.owner.closed(event.code, event.reason)
-        elif isinstance(event, ev.Lost):
-            event.session.owner.lost()
+        if isinstance(event, ev.PeerLost):
+            logger.warning("Node %s has been silent for %.1f s.", self.peer, event.silence)
+        elif isinstance(event, ev.Refused):
+            logger.warning("Node %s sent %s; ignored.", self.peer, event.reason)
         elif isinstance(event, ev.Granted):
             self._node.granted(event.ref, SessionPort(self, event.session))
-        elif isinstance(event, ev.PeerLost):
-            logger.warning("Node %s has been silent for %.1f s.", self.peer, event.silence)
-        else:
-            logger.warning("Node %s sent %s; ignored.", self.peer, event.reason)
+        elif event.session.owner is not None:
+            _tell(event.session.owner, event)
+        # Else it was granted in vain and disowned at once; what its edge said meanwhile is moot.
+
+
+def _tell(owner: SessionOwner, event: ev.SessionEvent) -> None:
+    if isinstance(event, ev.Received):
+        owner.received(event.data)
+    elif isinstance(event, ev.Writable):
+        owner.writable()
+    elif isinstance(event, ev.Accepted):
+        owner.accepted()
+    elif isinstance(event, ev.Closed):
+        owner.closed(event.code, event.reason)
+    else:
+        owner.lost()

@@ -25,6 +25,7 @@ from .wire import SessionPort
 __all__ = ["StreamWorker"]
 
 logger = logging.getLogger(__name__)
+faults = FaultLog(logger)
 
 #: How long to wait before claims that the layer refused are sent again, in seconds.
 CLAIM_PAUSE = 0.02
@@ -194,17 +195,28 @@ class WorkerSession:
         node, group = self._node, self._opening.stream_group
         node.hosted += 1
         try:
-            await node.groups.join(group)
-            try:
-                await self._run_host(application, own_thread)
-                await self._gone.wait()
-            finally:
-                await node.groups.leave(group)
+            if await self._join(group):
+                try:
+                    await self._run_host(application, own_thread)
+                    await self._gone.wait()
+                finally:
+                    node.leave_soon(group)
         except Exception:
             logger.exception("Stream %r could not be hosted.", self._opening.stream)
             self.close(CloseCode.INTERNAL_ERROR, "")
         finally:
             node.hosted -= 1
+
+    async def _join(self, group: str) -> bool:
+        try:
+            await self._node.groups.join(group)
+        except Exception as error:
+            # Nothing has begun: the edge opens the stream again, here or elsewhere.
+            faults.failed("join a group of the channel layer", error)
+            self._port.reset()
+            return False
+        faults.worked("join a group of the channel layer")
+        return True
 
     async def _run_host(self, application: ASGIApplication, own_thread: bool) -> None:
         settings = get_settings()

@@ -12,6 +12,9 @@ EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
+REUSE_IS_HARMLESS = os.name == "posix"
+"""Elsewhere SO_REUSEADDR lets two servers share a port, here it only forgets closed sockets."""
+
 
 def reserve_port(host: str, port: int) -> int:
     """Make sure that a server can listen on a port.
@@ -31,7 +34,7 @@ def reserve_port(host: str, port: int) -> int:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as listener:
-            if os.name == "posix":  # elsewhere this option lets two servers share a port
+            if REUSE_IS_HARMLESS:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             return int(listener.getsockname()[1])

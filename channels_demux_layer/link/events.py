@@ -15,6 +15,7 @@ __all__ = [
     "PeerLost",
     "Received",
     "Refused",
+    "SessionEvent",
     "Writable",
 ]
 
@@ -71,4 +72,6 @@ class Refused(NamedTuple):
     reason: str
 
 
-Event: TypeAlias = Granted | Accepted | Received | Writable | Closed | Lost | PeerLost | Refused
+#: What concerns the owner of a session.
+SessionEvent: TypeAlias = Accepted | Received | Writable | Closed | Lost
+Event: TypeAlias = SessionEvent | Granted | PeerLost | Refused

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ..json_text import sendable
+from channels_demux_layer.json_text import sendable
 
 __all__ = [
     "BATCH",
@@ -127,7 +127,10 @@ def decode_frames(data: bytes) -> list[Frame]:
     Raises:
         msgspec.DecodeError: It is nothing that encode_frames() makes.
     """
-    return _decode(data)
+    try:
+        return _decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

@@ -168,7 +168,7 @@ class Link:
     def _receive_frames(self, encoded: bytes, now: float) -> None:
         try:
             frames = decode_frames(encoded)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             self._events.append(ev.Refused(f"frames that cannot be decoded: {error}"))
             return
         unknown: set[int] = set()

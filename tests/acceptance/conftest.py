@@ -113,7 +113,10 @@ def shared(
     Yields:
         The running site.
     """
-    site = Site(tmp_path_factory.mktemp(request.param), database, request.param)
+    # Nobody likes to wait ten seconds for a worker that never comes.
+    settings = {"CHANNELS_DEMUX_LAYER": {"OPEN_TIMEOUT": 3.0}}
+    directory = tmp_path_factory.mktemp(request.param)
+    site = Site(directory, database, request.param, settings=settings)
     try:
         yield SharedSite(site)
     finally:

@@ -153,7 +153,7 @@ async def test_consumer_close_timeout(make_example: MakeExample) -> None:
     """CONSUMER_CLOSE_TIMEOUT bounds a consumer's disconnect()."""
     site, server, _ = make_example(CHANNELS_DEMULTIPLEXER_CONSUMER_CLOSE_TIMEOUT=0.1)
     async with connect(server.url()) as client:
-        await client.ask("other", 1)
+        await client.ask("other", "linger")
     # Both timers run in one loop: the shorter one is always first.
     site.wait_for_journal("cut short")
     assert not site.journal("finished")
@@ -163,6 +163,6 @@ async def test_consumers_may_take_their_time(make_example: MakeExample) -> None:
     """By default a consumer has five seconds for its disconnect()."""
     site, server, _ = make_example()
     async with connect(server.url()) as client:
-        await client.ask("other", 1)
+        await client.ask("other", "linger")
     site.wait_for_journal("finished")
     assert not site.journal("cut short")

@@ -115,10 +115,8 @@ class Fleet:
 
     def stop(self) -> None:
         """Ends all processes, the edge while its workers can still answer it, Redis last."""
-        edge_first = sorted(
-            reversed(self.processes), key=lambda process: "edge" not in process.name
-        )
-        for process in edge_first:
+        turns = {"edge": 0, "worker": 1, "redis": 2}
+        for process in sorted(self.processes, key=lambda it: turns[it.name.partition("-")[0]]):
             process.stop()
 
     def _environment(self, service: str, name: str) -> dict[str, str]:

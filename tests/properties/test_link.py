@@ -7,19 +7,21 @@ if one of the mechanisms behind the promise were missing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
 
 from channels_demux_layer.link import machine
 from channels_demux_layer.link.config import LinkConfig
-from channels_demux_layer.link.frames import Close
+from channels_demux_layer.link.frames import Close, encode_frames
 from channels_demux_layer.link.machine import Link
 from channels_demux_layer.link.receiver import Receiver
 from channels_demux_layer.link.recovery import Recovery, RoundTrip
 from channels_demux_layer.link.session import Session
 from channels_demux_layer.link.window import SendWindow
-from tests.lossy_network import Conversation, Talker, Weather
+from tests.conversation import Conversation, Talker
+from tests.lossy_network import Weather
 
 #: Small sizes, so that every bound is met; no peer is taken for dead in a long outage.
 CONFIG = LinkConfig(
@@ -197,8 +199,7 @@ def close_first(patch: pytest.MonkeyPatch) -> None:
 
 def part_of_a_batch(patch: pytest.MonkeyPatch) -> None:
     """A long batch loses its last frame."""
-    original = machine.encode_frames
-    patch.setattr(machine, "encode_frames", lambda frames: original(frames[:5]))
+    patch.setattr(machine, "encode_frames", lambda frames: encode_frames(frames[:5]))
 
 
 MUTANTS = [
@@ -224,6 +225,10 @@ def test_a_missing_mechanism_is_noticed(
     """The check fails for some conversation as soon as one mechanism of the link is gone."""
     mutant(monkeypatch)
     with pytest.raises(AssertionError):
-        for seed in range(5):
-            for weather in WEATHERS.values():
-                check(seed, weather)
+        check_all()
+
+
+def check_all() -> None:
+    """Hold a few conversations in each weather."""
+    for seed, weather in product(range(5), WEATHERS.values()):
+        check(seed, weather)

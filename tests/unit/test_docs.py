@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from channels_demux_layer import checks, codes, conf, layer_checks
+from channels_demux_layer import checks, codes, conf, handshake, layer_checks
 from channels_demux_layer.link import frames
 from channels_demux_layer.streams import Stream
 
@@ -163,9 +164,20 @@ def test_frames_table() -> None:
     }
 
 
-def test_batch_table() -> None:
-    """The table of a batch's fields has those of the code, in their order."""
+def test_tables_of_layer_messages() -> None:
+    """The tables of the fields of opens, claims and batches have those of the code, in order."""
+    opens_and_claims = words("layer-wire.md", "2. Opening a session")
+    head = opens_and_claims.index("field")  # the second table's own
+    assert opens_and_claims[:head] == list(handshake.Open.__struct_fields__)
+    assert opens_and_claims[head + 1 :] == list(handshake.Claim.__struct_fields__)
     assert words("layer-wire.md", "3. Batches") == list(frames.Batch.__struct_fields__)
+
+
+def test_services_table() -> None:
+    """The table of services has those of the Compose file, in their order."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    table = rows("deploying.md", "Docker Compose")
+    assert re.findall(r"`([\w-]+)`", " ".join(c[0] for c in table)) == list(compose["services"])
 
 
 def test_commands_for_a_fresh_machine() -> None:

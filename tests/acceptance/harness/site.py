@@ -254,8 +254,10 @@ class Site:
         return "".join(process.log() for process in self.processes)
 
     def stop(self) -> None:
-        """Ends every process of the site."""
-        for process in reversed(self.processes):
+        """Ends every process of the site: servers first, as they take leave of their workers."""
+        for process in sorted(
+            self.processes, key=lambda process: process.name.startswith("worker")
+        ):
             process.stop()
         if self.redis is not None:
             self.redis.stop()

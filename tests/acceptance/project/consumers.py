@@ -223,15 +223,19 @@ class ScopeConsumer(AsyncJsonWebsocketConsumer):
 
 
 class LingeringConsumer(AsyncJsonWebsocketConsumer):
-    """Takes its time over its end."""
+    """Takes its time over its end if it is told to."""
+
+    lingers = False
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Echoes."""
+        self.lingers = content == "linger"
         await self.send_json(content)
 
     async def disconnect(self, code: int) -> None:
         """Writes down whether it was left in peace or cut short."""
-        note("lingering", code=code)
+        if not self.lingers:
+            return
         try:
             await asyncio.sleep(2.5)
         except asyncio.CancelledError:

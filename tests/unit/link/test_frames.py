@@ -59,7 +59,7 @@ def test_frames_come_back_as_they_were() -> None:
 def test_the_wire_is_version_1() -> None:
     """Frames are arrays of tag, session and the rest: releases of one version agree on that."""
     wire = [[0, 1, "r"], [1, 1], [2, 1, "t"], [3, 1, b"b"], [4, 1, 1000, ""], [5, 1, 2], [6, 1]]
-    frames = [
+    frames: list[Frame] = [
         Grant(1, "r"),
         Accept(1),
         Text(1, "t"),
@@ -89,10 +89,11 @@ def test_a_later_release_may_add_to_a_frame() -> None:
         msgspec.msgpack.encode([[2, "1", "text"]]),
         msgspec.msgpack.encode([[2, 1, b"bytes"]]),
         b"\x91\x93\x02\x01\xa1\xff",
+        b"\x91\x93\x01\x01" + b"\x91" * 100_000,
     ],
 )
 def test_anything_else_is_refused(wire: bytes) -> None:
-    """What encode_frames() does not make, invalid UTF-8 included, raises one kind of error."""
+    """What encode_frames() does not make, be it broken text or a deep nest, is a DecodeError."""
     with pytest.raises(msgspec.DecodeError):
         decode_frames(wire)
 

@@ -1,5 +1,7 @@
 """What is not acknowledged is kept and sent again: when, and how much at once."""
 
+from itertools import pairwise
+
 import pytest
 
 from channels_demux_layer.link.config import LinkConfig
@@ -259,7 +261,7 @@ def test_the_number_grows_by_one_each_round_trip() -> None:
         sizes.append(size)
         recovery.acknowledge(seq, [], 2.0)
     assert sizes[-1] == 8
-    assert all(0 <= later - earlier <= 1 for earlier, later in zip(sizes, sizes[1:], strict=False))
+    assert all(0 <= later - earlier <= 1 for earlier, later in pairwise(sizes))
 
 
 def test_a_batch_lost_again_and_again_holds_up_the_rest() -> None:
