@@ -200,7 +200,7 @@ class WorkerSession:
                     await self._run_host(application, own_thread)
                     await self._gone.wait()
                 finally:
-                    node.leave_soon(group)
+                    node.leave_after(group, [])
         except Exception:
             logger.exception("Stream %r could not be hosted.", self._opening.stream)
             self.close(CloseCode.INTERNAL_ERROR, "")

@@ -17,6 +17,9 @@ from tests.acceptance.harness.layers import channel_layers
 
 from .harness import Place
 
+#: Seconds that what is ending may take to end.
+GRACE = 5.0
+
 INLINE = "inline"
 MEMORY = "memory"
 FAKE = ("fakeredis-core", "fakeredis-pubsub")
@@ -71,7 +74,9 @@ async def _open_place(
     await layer.flush()
     if hasattr(layer, "close_pools"):
         await layer.close_pools()
-    left = asyncio.all_tasks() - {asyncio.current_task()}
+    left: set[asyncio.Task[Any]] = asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+    if left:  # a consumer that was cut off has a moment to end
+        _, left = await asyncio.wait(left, timeout=GRACE)
     assert not left, f"Still running: {left}"
 
 

@@ -1,0 +1,282 @@
+"""How edges find workers: unavailable streams, room, repeats, stale opens, foreign messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+from channels.routing import ChannelNameRouter
+
+from channels_demux_layer.handshake import Open
+from channels_demux_layer.link.frames import BATCH, VERSION
+from channels_demux_layer.node import find_node
+from channels_demux_layer.routing import stream_workers
+from channels_demux_layer.testing import DemuxCommunicator, run_workers
+
+from . import consumers
+from .harness import LIMIT, Place, demultiplexer, until, within
+
+WORKERS = {"HOSTING": "workers", "OPEN_RETRY": 0.1, "OPEN_TIMEOUT": 0.2}
+
+
+@pytest.fixture
+def opened() -> list[str]:
+    """The connections for which a `Noting` consumer was started."""
+    return []
+
+
+@pytest.fixture
+def noting(opened: list[str]) -> type[consumers.Json]:
+    """A consumer that notes its connection."""
+
+    class Noting(consumers.Json):
+        async def connect(self) -> None:
+            opened.append(self.scope["demux"]["connection"])
+            await self.accept()
+
+    return Noting
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """The package's log, all of it."""
+    with caplog.at_level(logging.DEBUG, "channels_demux_layer"):
+        yield caplog
+
+
+def an_open(channel: str, **changes: Any) -> dict[str, Any]:
+    """An open that answers to a channel."""
+    fields: dict[str, Any] = {
+        "version": VERSION,
+        "ref": "ref",
+        "connection": "0" * 32,
+        "stream": "echo",
+        "channel": channel,
+        "edge_group": "demux.edge",
+        "stream_group": "demux.echo",
+        "attempt": 1,
+        "expires_at": time.time() + 60,
+        "scope": b"",
+        **changes,
+    }
+    return Open(**fields).to_message()
+
+
+async def test_a_stream_without_a_worker_is_unavailable_until_one_comes(
+    quick_layer: Place, settings: Any
+) -> None:
+    """The client is told once, other streams are not concerned, and what it sent is kept."""
+    settings.CHANNELS_DEMUX_LAYER = WORKERS
+    here = demultiplexer({"echo": consumers.Json})
+    both = demultiplexer({"echo": consumers.Json, "later": consumers.Json})
+    later = demultiplexer({"later": consumers.Json})
+    async with run_workers(here):
+        async with DemuxCommunicator(both.as_asgi(), timeout=LIMIT) as client:
+            await client.send_to("later", "kept")
+            unavailable = await client.receive_event("later")
+            assert unavailable == {"stream": "later", "event": "unavailable"}
+            await client.send_to("echo", 1)
+            assert await client.receive_from("echo") == 1
+            worker = ChannelNameRouter(stream_workers(later))
+            messages: asyncio.Queue[Any] = asyncio.Queue()
+
+            async def listen() -> None:
+                while True:
+                    messages.put_nowait(await get_channel_layer().receive("demux.later"))
+
+            scope = {"type": "channel", "channel": "demux.later"}
+            tasks = [
+                asyncio.ensure_future(listen()),
+                asyncio.ensure_future(worker(scope, messages.get, None)),
+            ]
+            assert await client.receive_from("later") == "kept"
+            assert await client.receive_nothing()
+            await client.disconnect()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+async def test_a_full_worker_claims_nothing(
+    memory: Place, settings: Any, log: pytest.LogCaptureFixture
+) -> None:
+    """With MAX_SESSIONS sessions a worker leaves opens to others, until one ends."""
+    settings.CHANNELS_DEMUX_LAYER = {**WORKERS, "MAX_SESSIONS": 1}
+    cls = demultiplexer({"echo": consumers.Json})
+    async with memory.run(cls), DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as first:
+        await first.send_to("echo", 1)
+        assert await first.receive_from("echo") == 1
+        async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as second:
+            assert (await second.receive_event("echo"))["event"] == "unavailable"
+            await second.send_to("echo", 2)
+            assert await second.receive_nothing()
+            await first.disconnect()
+            assert await second.receive_from("echo") == 2
+    assert "No room for a session of stream 'echo'." in log.messages
+
+
+class Repeating:
+    """A layer that delivers every message to a normal channel three times."""
+
+    def __init__(self, layer: Any) -> None:
+        self._layer = layer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._layer, name)
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send it, thrice where any process could receive it."""
+        for _ in range(1 if "!" in channel else 3):
+            await self._layer.send(channel, message)
+
+
+async def test_an_open_that_comes_repeatedly_starts_one_consumer(
+    memory: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    noting: type[consumers.Json],
+    opened: list[str],
+) -> None:
+    """However often an open is delivered, its stream has one consumer."""
+    cls = demultiplexer({"one": noting, "two": noting})
+    monkeypatch.setattr("channels_demux_layer.node.get_channel_layer", _wrapped(Repeating))
+    async with memory.run(cls):
+        for _ in range(5):
+            async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
+                for stream in ("one", "two"):
+                    await client.send_to(stream, 1)
+                    await client.receive_from(stream)
+        assert len(opened) == 10
+
+
+def _wrapped(wrapper: type[Any]) -> Any:
+    """Make a get_channel_layer() that wraps the layer, always the same way."""
+    wrappers: dict[str, Any] = {}
+
+    def get(alias: str) -> Any:
+        return wrappers.setdefault(alias, wrapper(get_channel_layer(alias)))
+
+    return get
+
+
+async def test_an_open_that_comes_too_late_is_not_claimed(
+    memory: Place, log: pytest.LogCaptureFixture
+) -> None:
+    """A backlog of opens whose edges have stopped waiting starts nothing."""
+    cls = demultiplexer({"echo": consumers.Json})
+    layer = get_channel_layer()
+    async with memory.run(cls):
+        reply = await layer.new_channel()
+        stale = an_open(reply, expires_at=time.time() - 10)
+        await layer.send("demux.echo", stale)
+        await layer.send("demux.echo", an_open(reply, ref="fresh"))
+        claim = await within(layer.receive(reply))
+        assert claim["refs"] == ["fresh"]
+    assert any("came 10.0 s after its edge had stopped waiting" in text for text in log.messages)
+
+
+async def test_claims_that_gather_travel_together(memory: Place) -> None:
+    """While one claim is on its way others for the same edge wait, and go as one message."""
+    cls = demultiplexer({"echo": consumers.Json})
+    layer = get_channel_layer()
+    async with memory.run(cls):
+        reply = await layer.new_channel()
+        refs = [str(number) for number in range(20)]
+        for ref in refs:
+            await layer.send("demux.echo", an_open(reply, ref=ref))
+        claimed: list[str] = []
+        messages = 0
+        while len(claimed) < len(refs):
+            claimed += (await within(layer.receive(reply)))["refs"]
+            messages += 1
+        assert sorted(claimed, key=int) == refs
+        assert messages < len(refs)
+
+
+async def test_a_claim_that_lapses_is_forgotten(memory: Place, settings: Any) -> None:
+    """What no edge grants stops counting as load."""
+    settings.CHANNELS_DEMUX_LAYER = {**WORKERS, "MAX_SESSIONS": 1}
+    cls = demultiplexer({"echo": consumers.Json})
+    layer = get_channel_layer()
+    async with memory.run(cls):
+        reply = await layer.new_channel()
+        await layer.send("demux.echo", an_open(reply))
+        await within(layer.receive(reply))
+        node = find_node("default")
+        assert node.load == 1
+        await until(lambda: node.load == 0)
+
+
+async def test_foreign_messages_on_a_streams_channel_are_ignored(
+    layered: Place, log: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is sent to a stream's channel, its workers go on, and say what they ignored."""
+    cls = demultiplexer({"echo": consumers.Json})
+    layer = get_channel_layer()
+    async with layered.run(cls):
+        await layer.send("demux.echo", {"type": "somebody.elses"})
+        await layer.send("demux.echo", {"type": "demux.open"})
+        await layer.send("demux.echo", {**an_open("x"), "attempt": "first"})
+        for _ in range(2):
+            await layer.send("demux.echo", {**an_open("x"), "version": 99})
+        async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
+            await client.send_to("echo", 1)
+            assert await client.receive_from("echo") == 1
+    texts = "\n".join(log.messages)
+    assert "A message of type 'somebody.elses' is not for a stream's workers; ignored." in texts
+    assert texts.count("A malformed demux.open was ignored") == 2
+    assert texts.count("Cannot take opens of version 99") == 1
+
+
+async def test_foreign_messages_on_a_nodes_channel_are_ignored(
+    layered: Place, log: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is sent to a node, it goes on, and says what it ignored."""
+    batch = {
+        **{"version": VERSION, "link": "0" * 32, "to_edge": False, "channel": "x"},
+        **{"seq": 1, "base": 1, "ack": 0, "early": [], "again": False, "frames": b"\xff"},
+    }
+    cls = demultiplexer({"echo": consumers.Json})
+    layer = get_channel_layer()
+    async with layered.run(cls), DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
+        await client.send_to("echo", 1)
+        assert await client.receive_from("echo") == 1
+        node = find_node("default")
+        claim = {"version": VERSION, "refs": ["none"], "channel": node.channel, "load": 0}
+        for message in (
+            {"type": "somebody.elses"},
+            {"no": "type"},
+            {"type": BATCH, "version": VERSION},
+            {"type": "demux.claim", "refs": 1},
+            {"type": "demux.claim", "stream_channel": "demux.echo", **claim},
+            {"type": "demux.claim", "stream_channel": "demux.echo", **claim, "version": 99},
+            {"type": BATCH, **batch, "version": 99},
+            {"type": BATCH, **batch, "to_edge": True},
+            {"type": BATCH, **batch, "channel": await layer.new_channel()},
+        ):
+            await layer.send(node.channel, message)
+        await client.send_to("echo", 2)
+        assert await client.receive_from("echo") == 2
+    texts = "\n".join(log.messages)
+    assert "A message of type 'somebody.elses' is not for a node; ignored." in texts
+    assert "A message of type None is not for a node; ignored." in texts
+    assert texts.count("A malformed demux.batch was ignored") == 1
+    assert texts.count("A malformed demux.claim was ignored") == 1
+    assert texts.count("version 99") == 1
+    assert "frames that cannot be decoded" in texts
+
+
+async def test_a_grant_of_nothing_claimed_is_disowned(memory: Place) -> None:
+    """A worker that is granted what it did not claim says so, and the edge looks further."""
+    cls = demultiplexer({"echo": consumers.Json})
+    async with memory.run(cls):
+        node = find_node("default")
+        async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
+            await until(lambda: node.grantable)
+            node.grantable.clear()  # as if the grant had come too late
+            await client.send_to("echo", 1)
+            assert await client.receive_from("echo") == 1
