@@ -221,6 +221,6 @@ class Connection:
         self._is_over = True
         sessions = list(self._live.values())
         for session in sessions:
-            session.end(CloseCode.GOING_AWAY, "")
+            session.abandon()
         self.outbox.stop()
         self._access.leave([session.ended for session in sessions])

@@ -23,6 +23,9 @@ __all__ = ["Host", "Outlet", "has_sync_consumer"]
 
 logger = logging.getLogger(__name__)
 
+#: An application that makes its attributes up as they are asked for has no last one.
+MAX_APPLICATIONS = 1000
+
 Message = dict[str, Any]
 Application = Callable[..., Awaitable[Any]]
 
@@ -36,11 +39,19 @@ def has_sync_consumer(application: Any) -> bool:
     Returns:
         Whether a SyncConsumer was found behind it.
     """
-    if getattr(getattr(application, "consumer_class", None), "_sync", False):
-        return True
-    inner = [getattr(application, name, None) for name in ("inner", "application", "app")]
-    inner += [route.callback for route in getattr(application, "routes", ())]
-    return any(has_sync_consumer(other) for other in inner if other is not None)
+    seen: dict[int, Any] = {}
+    waiting = [application]
+    while waiting and len(seen) < MAX_APPLICATIONS:
+        current = waiting.pop()
+        if getattr(getattr(current, "consumer_class", None), "_sync", False) is True:
+            return True
+        if current is not None and id(current) not in seen:
+            seen[id(current)] = current
+            waiting += [getattr(current, name, None) for name in ("inner", "application", "app")]
+            routes = getattr(current, "routes", None)
+            if isinstance(routes, (list, tuple)):
+                waiting += [getattr(route, "callback", None) for route in routes]
+    return False
 
 
 class Outlet(Protocol):

@@ -98,6 +98,10 @@ class InlineSession:
         self._inflow.finish()
         self._host.disconnect(code, reason)
 
+    def abandon(self) -> None:
+        """End, without waiting for anything more."""
+        self.end(CloseCode.GOING_AWAY, "")
+
     # -- what the consumer does ---------------------------------------------------------------
 
     def accept(self) -> None:

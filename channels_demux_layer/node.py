@@ -184,12 +184,7 @@ class Node:
             logger.warning("A malformed %s was ignored: %s.", kind, error)
 
     def _receive_batch(self, batch: Batch) -> None:
-        if batch.version != VERSION:
-            self._faults.failed(
-                f"speak version {batch.version} of the layer wire",
-                f"this process speaks version {VERSION}: run the same release of "
-                "channels_demux_layer in servers and workers",
-            )
+        if not self._speaks(batch.version):
             return
         wire = self._wires.get((batch.link, batch.to_edge))
         if wire is None:
@@ -199,7 +194,18 @@ class Node:
             wire = self._add_wire(batch.link, batch.channel, is_edge=False)
         wire.receive(batch)
 
+    def _speaks(self, version: int) -> bool:
+        if version != VERSION:
+            self._faults.failed(
+                f"speak version {version} of the layer wire",
+                f"this process speaks version {VERSION}: run the same release of "
+                "channels_demux_layer in servers and workers",
+            )
+        return version == VERSION
+
     def _receive_claim(self, claim: Claim) -> None:
+        if not self._speaks(claim.version):
+            return
         for ref in claim.refs:
             waiting = self.claimable.get(ref)
             if waiting is not None:

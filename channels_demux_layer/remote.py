@@ -69,18 +69,21 @@ class RemoteSession:
     def end(self, code: int, reason: str) -> None:
         """Tell the consumer that its stream is over, after all payloads before.
 
-        Payloads that wait for a consumer have CONSUMER_CLOSE_TIMEOUT to find one, or until this
-        is called again.
+        Payloads that wait for a consumer have CONSUMER_CLOSE_TIMEOUT to find one.
         """
-        may_wait = self._code is None and not self._is_accepted and self._flow.window.untaken
-        if may_wait:
-            self._code = (code, reason)
-            self._flow.finish()
-            patience = get_settings().CONSUMER_CLOSE_TIMEOUT
-            loop = asyncio.get_running_loop()
-            self._closing = loop.call_later(patience, self._close, code, reason)
-        else:
+        if self._code is not None:
+            return
+        if self._is_accepted or not self._flow.window.untaken:
             self._close(code, reason)
+            return
+        self._code = (code, reason)
+        self._flow.finish()
+        patience = get_settings().CONSUMER_CLOSE_TIMEOUT
+        self._closing = asyncio.get_running_loop().call_later(patience, self.abandon)
+
+    def abandon(self) -> None:
+        """End, without waiting for anything more."""
+        self._close(CloseCode.GOING_AWAY, "")
 
     def _close(self, code: int, reason: str) -> None:
         self._code = self._code or (code, reason)

@@ -43,3 +43,10 @@ def layer(request: pytest.FixtureRequest, redis_server: RedisServer) -> Layer:
     with redis_server.client() as client:
         client.flushall()
     return Layer(request.param, redis_server)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs a real Redis."""
+    for item in items:
+        if "redis_installed" in getattr(item, "fixturenames", ()):
+            item.add_marker("redis")

@@ -8,7 +8,7 @@ from unittest import mock
 
 __all__ = ["connections_kept"]
 
-_patch = mock.patch("channels.db.close_old_connections", lambda: None)
+_patch = mock.patch("channels.db.close_old_connections", return_value=None)
 _users = 0
 
 

@@ -166,6 +166,14 @@ def make_site(database: Database, tmp_path: Path) -> Iterator[MakeSite]:
             site.stop()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what starts real processes."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("acceptance")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Remembers where the logs are when a test begins."""

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.testing import WebsocketCommunicator
+
+from channels_demux_layer.demultiplexer import WebsocketDemultiplexer
 
 from .conftest import MakeSite
 from .harness.client import connect
 from .harness.layers import Kind
 from .harness.processes import Process
 from .harness.site import Server, ServerKind, Site
+from .harness.waiting import LIMIT
 
 #: The quickstart of channels-demultiplexer 2.2, to the letter.
 DOCUMENTED = """
@@ -166,3 +171,35 @@ async def test_consumers_may_take_their_time(make_example: MakeExample) -> None:
         await client.ask("other", "linger")
     site.wait_for_journal("finished")
     assert not site.journal("cut short")
+
+
+class Answering(AsyncJsonWebsocketConsumer):
+    """Says what it got, as the consumer in the tests of channels-demultiplexer does."""
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Answers."""
+        await self.send_json({"received": content})
+
+
+class OldDemultiplexer(WebsocketDemultiplexer):
+    """The demultiplexer of those tests."""
+
+    consumer_classes = {"echo": Answering}
+
+
+@pytest.mark.parametrize(
+    ("manage_envelope", "answer"),
+    [
+        (True, {"stream": "echo", "payload": {"received": {}}}),
+        (False, {"received": {"stream": "echo", "payload": {}}}),
+    ],
+)
+async def test_its_own_tests(settings: Any, manage_envelope: bool, answer: dict[str, Any]) -> None:
+    """Its users' tests, written with Channels' communicator, pass as they are."""
+    settings.CHANNELS_DEMULTIPLEXER_MANAGE_ENVELOPE = manage_envelope
+    communicator = WebsocketCommunicator(OldDemultiplexer.as_asgi(), "/")
+    connected, _ = await communicator.connect()
+    assert connected
+    await communicator.send_json_to({"stream": "echo", "payload": {}})
+    assert await communicator.receive_json_from(timeout=LIMIT) == answer
+    await communicator.disconnect()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -39,7 +40,7 @@ async def ask_in_order(client: Client, frames: int) -> set[int]:
 
 
 @contextlib.asynccontextmanager
-async def many_clients(url: str, count: int):  # type: ignore[no-untyped-def]
+async def many_clients(url: str, count: int) -> AsyncIterator[list[Client]]:
     """Opens sockets side by side for the length of a block.
 
     Args:
@@ -116,7 +117,9 @@ async def test_connections_one_after_the_other(make_site: MakeSite, layer_kind: 
 
 
 @pytest.mark.parametrize(
-    ("layer_kind", "config"), [("core", {"capacity": 100}), ("pubsub", {})], indirect=["layer_kind"]
+    ("layer_kind", "config"),
+    [pytest.param("core", {"capacity": 100}, id="core"), pytest.param("pubsub", {}, id="pubsub")],
+    indirect=["layer_kind"],
 )
 async def test_a_flood_is_answered(
     make_site: MakeSite, layer_kind: Kind, config: dict[str, int]

@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.acceptance.harness.layers import KINDS
 from tests.acceptance.harness.processes import end_all
+from tests.acceptance.harness.redis_server import find_redis_server
 
 from .measuring import VARIANTS, Load, measure
 from .report import NAMES, Figures, Key, medians, ratios, table, warnings
@@ -100,6 +101,8 @@ def versions() -> dict[str, Any]:
 def main() -> None:
     """Measures, and prints the table."""
     arguments = read_arguments()
+    if find_redis_server() is None:
+        sys.exit("There is no redis-server here: install Debian's package redis-server.")
     try:
         rounds = run_rounds(arguments)
     except KeyboardInterrupt:

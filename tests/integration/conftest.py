@@ -13,6 +13,7 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer.demo import redis_stand_in
+from channels_demux_layer.testing.database import connections_kept
 from tests.acceptance.harness.layers import channel_layers
 
 from .harness import Place
@@ -36,9 +37,7 @@ QUICK_LAYERS = QUICK_PLACES[1:]
 
 def params(names: tuple[str, ...]) -> list[Any]:
     """Mark those places that need a Redis."""
-    return [
-        pytest.param(name, marks=pytest.mark.redis if name in REDIS else ()) for name in names
-    ]
+    return [pytest.param(name, marks=pytest.mark.redis if name in REDIS else ()) for name in names]
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +68,8 @@ async def _open_place(
     name: str, request: pytest.FixtureRequest, settings: Any
 ) -> AsyncIterator[Place]:
     settings.CHANNEL_LAYERS = _layers(name, request)
-    yield Place(name, is_inline=name == INLINE)
+    with connections_kept():
+        yield Place(name, is_inline=name == INLINE)
     layer = get_channel_layer()
     await layer.flush()
     if hasattr(layer, "close_pools"):
@@ -81,36 +81,28 @@ async def _open_place(
 
 
 @pytest.fixture(params=params(PLACES))
-async def place(
-    request: pytest.FixtureRequest, settings: Any
-) -> AsyncIterator[Place]:
+async def place(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[Place]:
     """Every place in turn; after the test nothing is left running."""
     async with _open_place(request.param, request, settings) as opened:
         yield opened
 
 
 @pytest.fixture(params=params(LAYERS))
-async def layered(
-    request: pytest.FixtureRequest, settings: Any
-) -> AsyncIterator[Place]:
+async def layered(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[Place]:
     """Every place with a layer in turn; after the test nothing is left running."""
     async with _open_place(request.param, request, settings) as opened:
         yield opened
 
 
 @pytest.fixture(params=params(QUICK_PLACES))
-async def quick_place(
-    request: pytest.FixtureRequest, settings: Any
-) -> AsyncIterator[Place]:
+async def quick_place(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[Place]:
     """Every place but those over fakeredis; after the test nothing is left running."""
     async with _open_place(request.param, request, settings) as opened:
         yield opened
 
 
 @pytest.fixture(params=params(QUICK_LAYERS))
-async def quick_layer(
-    request: pytest.FixtureRequest, settings: Any
-) -> AsyncIterator[Place]:
+async def quick_layer(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[Place]:
     """Every place with a layer but fakeredis; after the test nothing is left running."""
     async with _open_place(request.param, request, settings) as opened:
         yield opened

@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from channels.layers import get_channel_layer
+
 from channels_demux_layer import WebsocketDemultiplexer
+from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
 
 #: Seconds that anything may take. Generous: reaching it means that it never comes.
@@ -75,3 +78,33 @@ class Place:
         cls = streams if isinstance(streams, type) else demultiplexer(streams, **options)
         async with self.run(cls), DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
             yield client
+
+
+@contextlib.asynccontextmanager
+async def lone_worker(cls: type[WebsocketDemultiplexer]) -> AsyncIterator[Callable[[], None]]:
+    """Run the workers of a demultiplexer without anything around them.
+
+    Yields:
+        Ends them at once, as the end of their process would.
+    """
+    tasks: list[asyncio.Future[Any]] = []
+    for channel, worker in stream_workers(cls).items():
+        messages: asyncio.Queue[Any] = asyncio.Queue()
+        tasks.append(asyncio.ensure_future(_listen(channel, messages)))
+        scope = {"type": "channel", "channel": channel}
+        tasks.append(asyncio.ensure_future(worker(scope, messages.get, None)))
+
+    def end() -> None:
+        for task in tasks:
+            task.cancel()
+
+    try:
+        yield end
+    finally:
+        end()
+        await asyncio.wait(tasks)
+
+
+async def _listen(channel: str, messages: asyncio.Queue[Any]) -> None:
+    while True:
+        messages.put_nowait(await get_channel_layer().receive(channel))

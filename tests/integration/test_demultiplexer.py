@@ -62,17 +62,18 @@ async def test_connect_may_accept_in_channels_ways(quick_place: Place) -> None:
 
 async def test_a_demultiplexer_may_never_accept(inline: Place) -> None:
     """Without an accept no stream is opened."""
+    connected = asyncio.Event()
 
     class Silent(WebsocketDemultiplexer):
         consumer_classes = {"echo": consumers.Json}
 
         async def connect(self) -> None:
-            self.scope["seen"] = True
+            connected.set()
 
     client = DemuxCommunicator(Silent.as_asgi(), timeout=LIMIT)
     await client.send_input({"type": "websocket.connect"})
+    await within(connected.wait())
     assert await client.receive_nothing()
-    assert client.scope["seen"]
     await client.disconnect()
 
 

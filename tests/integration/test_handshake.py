@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -10,16 +9,14 @@ from typing import Any
 
 import pytest
 from channels.layers import get_channel_layer
-from channels.routing import ChannelNameRouter
 
 from channels_demux_layer.handshake import Open
 from channels_demux_layer.link.frames import BATCH, VERSION
 from channels_demux_layer.node import find_node
-from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
 
 from . import consumers
-from .harness import LIMIT, Place, demultiplexer, until, within
+from .harness import LIMIT, Place, demultiplexer, lone_worker, until, within
 
 WORKERS = {"HOSTING": "workers", "OPEN_RETRY": 0.1, "OPEN_TIMEOUT": 0.2}
 
@@ -75,31 +72,16 @@ async def test_a_stream_without_a_worker_is_unavailable_until_one_comes(
     here = demultiplexer({"echo": consumers.Json})
     both = demultiplexer({"echo": consumers.Json, "later": consumers.Json})
     later = demultiplexer({"later": consumers.Json})
-    async with run_workers(here):
-        async with DemuxCommunicator(both.as_asgi(), timeout=LIMIT) as client:
-            await client.send_to("later", "kept")
-            unavailable = await client.receive_event("later")
-            assert unavailable == {"stream": "later", "event": "unavailable"}
-            await client.send_to("echo", 1)
-            assert await client.receive_from("echo") == 1
-            worker = ChannelNameRouter(stream_workers(later))
-            messages: asyncio.Queue[Any] = asyncio.Queue()
-
-            async def listen() -> None:
-                while True:
-                    messages.put_nowait(await get_channel_layer().receive("demux.later"))
-
-            scope = {"type": "channel", "channel": "demux.later"}
-            tasks = [
-                asyncio.ensure_future(listen()),
-                asyncio.ensure_future(worker(scope, messages.get, None)),
-            ]
+    async with run_workers(here), DemuxCommunicator(both.as_asgi(), timeout=LIMIT) as client:
+        await client.send_to("later", "kept")
+        unavailable = await client.receive_event("later")
+        assert unavailable == {"stream": "later", "event": "unavailable"}
+        await client.send_to("echo", 1)
+        assert await client.receive_from("echo") == 1
+        async with lone_worker(later):
             assert await client.receive_from("later") == "kept"
-            assert await client.receive_nothing()
+            assert await client.receive_nothing(stream="later")
             await client.disconnect()
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
 
 
 async def test_a_full_worker_claims_nothing(
@@ -207,7 +189,6 @@ async def test_a_claim_that_lapses_is_forgotten(memory: Place, settings: Any) ->
         await layer.send("demux.echo", an_open(reply))
         await within(layer.receive(reply))
         node = find_node("default")
-        assert node.load == 1
         await until(lambda: node.load == 0)
 
 
@@ -237,8 +218,16 @@ async def test_foreign_messages_on_a_nodes_channel_are_ignored(
 ) -> None:
     """Whatever is sent to a node, it goes on, and says what it ignored."""
     batch = {
-        **{"version": VERSION, "link": "0" * 32, "to_edge": False, "channel": "x"},
-        **{"seq": 1, "base": 1, "ack": 0, "early": [], "again": False, "frames": b"\xff"},
+        "version": VERSION,
+        "link": "0" * 32,
+        "to_edge": False,
+        "channel": "x",
+        "seq": 1,
+        "base": 1,
+        "ack": 0,
+        "early": [],
+        "again": False,
+        "frames": b"\xff",
     }
     cls = demultiplexer({"echo": consumers.Json})
     layer = get_channel_layer()
@@ -275,8 +264,15 @@ async def test_a_grant_of_nothing_claimed_is_disowned(memory: Place) -> None:
     cls = demultiplexer({"echo": consumers.Json})
     async with memory.run(cls):
         node = find_node("default")
+        granted, late = node.granted, []
+
+        def come_too_late(ref: str, port: Any) -> None:
+            if not late:
+                late.append(node.grantable.pop(ref))
+            granted(ref, port)
+
+        node.granted = come_too_late  # type: ignore[method-assign]
         async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
-            await until(lambda: node.grantable)
-            node.grantable.clear()  # as if the grant had come too late
             await client.send_to("echo", 1)
             assert await client.receive_from("echo") == 1
+        assert late

@@ -112,12 +112,12 @@ class EncodedCommunicator(DemuxCommunicator):
 
 async def test_a_demultiplexer_may_have_its_own_encoding(quick_place: Place) -> None:
     """Overridden decode_json and encode_json see every envelope with a payload."""
-    async with quick_place.run(Encoded):
-        async with EncodedCommunicator(Encoded.as_asgi(), timeout=LIMIT) as client:
-            await client.send_to("echo", {"a": [1, 2**70]})
-            assert await client.receive_from("echo") == {"a": [1, 2**70]}
-            await client.send_to("text", "bare")
-            assert await client.receive_from("text") == "bare"
+    client = EncodedCommunicator(Encoded.as_asgi(), timeout=LIMIT)
+    async with quick_place.run(Encoded), client:
+        await client.send_to("echo", {"a": [1, 2**70]})
+        assert await client.receive_from("echo") == {"a": [1, 2**70]}
+        await client.send_to("text", "bare")
+        assert await client.receive_from("text") == "bare"
 
 
 @pytest.mark.parametrize(

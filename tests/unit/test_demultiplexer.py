@@ -1,0 +1,98 @@
+"""What a demultiplexer class says of itself, and what it makes of envelopes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+from channels_demux_layer import Stream, WebsocketDemultiplexer
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.testing import DemuxCommunicator
+
+REDIS = "channels_redis.core.RedisChannelLayer"
+MEMORY = "channels.layers.InMemoryChannelLayer"
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """An application."""
+
+
+class Placed(WebsocketDemultiplexer):
+    """Streams that say where they are hosted, and one that does not."""
+
+    consumer_classes = {
+        "any": echo,
+        "auto": Stream(echo, hosting="auto"),
+        "inline": Stream(echo, hosting="inline"),
+        "workers": Stream(echo, hosting="workers"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("hosting", "backend", "hosted"),
+    [
+        ("auto", REDIS, ["workers", "workers", "inline", "workers"]),
+        ("auto", MEMORY, ["inline", "inline", "inline", "workers"]),
+        ("auto", None, ["inline", "inline", "inline", "workers"]),
+        ("inline", REDIS, ["inline", "workers", "inline", "workers"]),
+        ("workers", MEMORY, ["workers", "inline", "inline", "workers"]),
+    ],
+)
+def test_where_streams_are_hosted(
+    settings: Any, hosting: str, backend: str | None, hosted: list[str]
+) -> None:
+    """A stream's own word counts before the setting, and "auto" looks at the layer."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend}} if backend else {}
+    settings.CHANNELS_DEMUX_LAYER = {"HOSTING": hosting}
+    assert [Placed.hosting_of(name) for name in Placed.stream_table()] == hosted
+
+
+def test_the_table_of_streams_is_each_class_its_own() -> None:
+    """A subclass with other streams has another table, made once."""
+
+    class Other(Placed):
+        consumer_classes = {"other": echo}
+
+    assert list(Other.stream_table()) == ["other"]
+    assert len(Placed.stream_table()) == 4
+    assert Other.stream_table() is Other.stream_table()
+
+
+def test_a_wrong_table_is_named_with_its_class() -> None:
+    """The message says which demultiplexer and which stream."""
+
+    class Wrong(WebsocketDemultiplexer):
+        consumer_classes = {"echo": 1}
+
+    with pytest.raises(ConfigurationError, match="Wrong: stream 'echo': 1 is neither"):
+        Wrong.stream_table()
+
+
+async def test_what_is_no_json_is_refused(settings: Any) -> None:
+    """An override that passes on what cannot be an envelope gets its client an error event."""
+    settings.CHANNEL_LAYERS = {}
+    recursive: list[Any] = []
+    recursive.append(recursive)
+    contents = {"set": {1}, "circle": recursive}
+
+    class Odd(WebsocketDemultiplexer):
+        consumer_classes = {"echo": AsyncJsonWebsocketConsumer}
+
+        async def receive_json(self, content: Any, **kwargs: Any) -> None:
+            await super().receive_json(contents[content])
+
+    async with DemuxCommunicator(Odd.as_asgi()) as client:
+        for content in contents:
+            await client.send_frame(json.dumps(content))
+            assert (await client.receive_event())["code"] == "invalid_json"
+
+
+def test_a_scope_travels_as_it_is_unless_told_otherwise() -> None:
+    """portable_scope() gives a copy, which an override may change."""
+    demultiplexer = Placed()
+    demultiplexer.scope = {"path": "/"}
+    assert demultiplexer.portable_scope() == {"path": "/"}
+    assert demultiplexer.portable_scope() is not demultiplexer.scope

@@ -1,0 +1,129 @@
+"""Finding a worker for a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+
+from channels_demux_layer import opening
+from channels_demux_layer.handshake import Claim, parse_open
+from channels_demux_layer.link.frames import VERSION
+from channels_demux_layer.node import Node, find_node, stop_nodes
+from channels_demux_layer.opening import RemoteAccess, find_worker
+from tests.integration.harness import until
+
+LIMIT = 20.0
+
+
+@pytest.fixture
+async def access(settings: Any) -> AsyncIterator[RemoteAccess]:
+    """What the sessions of a connection share."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    settings.CHANNELS_DEMUX_LAYER = {"OPEN_RETRY": 0.02, "OPEN_TIMEOUT": 0.05}
+
+    async def pack() -> bytes:
+        return b"scope"
+
+    yield RemoteAccess("0" * 32, "demux", pack)
+    await stop_nodes()
+
+
+def a_claim(ref: str, channel: str, load: int = 0) -> dict[str, Any]:
+    """The claim of a worker."""
+    return Claim(
+        version=VERSION, refs=[ref], stream_channel="demux.echo", channel=channel, load=load
+    ).to_message()
+
+
+async def find(access: RemoteAccess, told: list[str] | None = None) -> tuple[Node, Claim, str]:
+    """Find a worker for the stream."""
+    unavailable = [] if told is None else told
+    return await asyncio.wait_for(find_worker("echo", 1, access, unavailable.append), LIMIT)
+
+
+async def next_open() -> Any:
+    """Take the next open, as a worker does."""
+    layer = get_channel_layer()
+    return parse_open(await asyncio.wait_for(layer.receive("demux.echo"), LIMIT))
+
+
+async def test_the_worker_with_the_fewest_sessions_is_chosen(access: RemoteAccess) -> None:
+    """Of several claims the one with the lowest load wins, where this edge has none with any."""
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    for channel, load in (("busy!1", 5), ("idle!2", 1), ("busy!3", 3)):
+        await get_channel_layer().send(opened.channel, a_claim(opened.ref, channel, load))
+    node, claim, ref = await finding
+    assert node is find_node("default")
+    assert (claim.channel, ref) == ("idle!2", opened.ref)
+    assert not node.claimable
+
+
+async def test_a_layer_that_gives_an_open_to_one_worker_is_learned(access: RemoteAccess) -> None:
+    """Where one claim comes nobody waits for more, until a second one shows up."""
+    node = find_node("default")
+    for channel in ("one!1", "one!2"):
+        finding = asyncio.ensure_future(find(access))
+        opened = await next_open()
+        await get_channel_layer().send(opened.channel, a_claim(opened.ref, channel))
+        assert (await finding)[1].channel == channel
+        assert node.uncontested == {"demux.echo"}
+    await get_channel_layer().send(node.channel, a_claim(opened.ref, "late!3"))
+    await until(lambda: not node.uncontested)
+
+
+async def test_every_try_has_a_new_ref_and_an_expiry(access: RemoteAccess) -> None:
+    """An open that nobody claims is sent again, and the client is told once, in time."""
+    told: list[str] = []
+    finding = asyncio.ensure_future(find(access, told))
+    refs = []
+    while len(refs) < 6:
+        opened = await next_open()
+        refs.append(opened.ref)
+    await get_channel_layer().send(opened.channel, a_claim(opened.ref, "late!1"))
+    assert (await finding)[2] == refs[-1]
+    assert len(set(refs)) == 6
+    assert told == ["echo"]
+
+
+async def test_a_layer_that_refuses_an_open_is_asked_again_soon(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full channel is tried again after a short and random pause."""
+    monkeypatch.setattr(opening, "REFUSED_PAUSE", (0.001, 0.002))
+    node = find_node("default")
+    publish, refusals = node.publish, [3]
+
+    async def refuse(group: str | None, channel: str, message: Any) -> bool:
+        refusals[0] -= 1
+        return refusals[0] < 0 and await publish(group, channel, message)
+
+    monkeypatch.setattr(node, "publish", refuse)
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    await get_channel_layer().send(opened.channel, a_claim(opened.ref, "one!1"))
+    await finding
+    assert refusals == [-1]
+
+
+async def test_the_group_is_left_when_the_last_session_has_ended(access: RemoteAccess) -> None:
+    """Until then workers may publish to it; who never joined it has nothing to leave."""
+    group, ended = f"demux.{'0' * 32}.edge", asyncio.Event()
+    access.leave([])
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    assert opened.edge_group == group
+    assert opened.scope == b"scope"
+    await get_channel_layer().send(opened.channel, a_claim(opened.ref, "one!1"))
+    await finding
+    groups = get_channel_layer().groups
+    access.leave([ended])
+    access.leave([])
+    await asyncio.sleep(0)
+    assert group in groups
+    ended.set()
+    await until(lambda: group not in groups)

@@ -1,0 +1,187 @@
+"""One stream of a connection, hosted by one worker after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from channels_demux_layer import remote
+from channels_demux_layer.remote import RemoteSession
+from tests.integration.harness import until
+
+ACCESS: Any = type("Access", (), {"prefix": "demux", "connection": "0" * 32})
+
+
+class Port:
+    """The edge's end of a session.
+
+    Attributes:
+        said: What the edge said, in order.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def attach(self, owner: Any, group: str) -> None:
+        """Take the owner."""
+
+    def send(self, data: str | bytes) -> None:
+        """Note a payload."""
+        self.said.append(data)
+
+    def close(self, code: int, reason: str) -> None:
+        """Note a close."""
+        self.said.append((code, reason))
+
+
+class Listener:
+    """The connection.
+
+    Attributes:
+        told: What it was told, in order.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: self.told.append((name, *args[1:]))
+
+
+class Finder:
+    """Finds workers when it is told to.
+
+    Attributes:
+        ports: The ends of the sessions that were granted.
+    """
+
+    def __init__(self) -> None:
+        self.ports: list[Port] = []
+        self._found = asyncio.Event()
+
+    async def find(self, *args: Any) -> Any:
+        """Wait for a worker."""
+        await self._found.wait()
+        self._found.clear()
+        return self, None, "ref"
+
+    def grant(self, *args: Any) -> Port:
+        """Give a session to it."""
+        self.ports.append(Port())
+        return self.ports[-1]
+
+    async def let(self) -> Port:
+        """Let one worker be found."""
+        count = len(self.ports)
+        self._found.set()
+        await until(lambda: len(self.ports) > count)
+        return self.ports[-1]
+
+
+@pytest.fixture
+def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
+    """Who finds workers."""
+    finder = Finder()
+    monkeypatch.setattr(remote, "find_worker", finder.find)
+    return finder
+
+
+@pytest.fixture
+def listener() -> Listener:
+    """The connection."""
+    return Listener()
+
+
+async def test_a_session_outlives_its_worker(finder: Finder, listener: Listener) -> None:
+    """What was not taken is sent again, and the client hears of it once it is open."""
+    session = RemoteSession("s", ACCESS, listener)
+    first = await finder.let()
+    await session.deliver("1")
+    assert first.said == []
+    session.accepted()
+    await session.deliver("2")
+    assert first.said == ["1", "2"]
+    session.lost()
+    await session.deliver("3")
+    second = await finder.let()
+    session.accepted()
+    assert second.said == ["1", "2", "3"]
+    assert listener.told == [("session_reopened",)]
+    session.end(1000, "")
+    session.closed(1000, "")
+
+
+async def test_a_session_without_a_worker_ends_at_once(finder: Finder, listener: Listener) -> None:
+    """Nothing waits for a consumer, so there is nothing to wait for."""
+    session = RemoteSession("s", ACCESS, listener)
+    session.end(4000, "r")
+    assert session.ended.is_set()
+    assert listener.told == [("session_closed", 4000, "r")]
+    await session.deliver("1")
+    session.end(4001, "")
+    session.abandon()
+    assert len(listener.told) == 1
+
+
+async def test_payloads_that_wait_find_their_consumer_first(
+    finder: Finder, listener: Listener
+) -> None:
+    """A session that ends before it is open is opened, and closed behind its payloads."""
+    session = RemoteSession("s", ACCESS, listener)
+    await session.deliver("1")
+    session.end(1000, "")
+    assert not session.ended.is_set()
+    port = await finder.let()
+    session.accepted()
+    assert port.said == ["1", (1000, "")]
+    session.closed(1011, "")
+    session.abandon()
+    assert session.ended.is_set()
+    assert listener.told == [("session_closed", 1000, "")]
+
+
+async def test_payloads_that_wait_do_so_for_a_while(
+    finder: Finder, listener: Listener, settings: Any
+) -> None:
+    """After CONSUMER_CLOSE_TIMEOUT, or without the client, nobody waits for a worker any more."""
+    settings.CHANNELS_DEMUX_LAYER = {"CONSUMER_CLOSE_TIMEOUT": 0.01}
+    session = RemoteSession("s", ACCESS, listener)
+    await session.deliver("1")
+    session.end(1000, "")
+    await asyncio.wait_for(session.ended.wait(), 20.0)
+    settings.CHANNELS_DEMUX_LAYER = {"CONSUMER_CLOSE_TIMEOUT": None}
+    session = RemoteSession("s", ACCESS, listener)
+    await session.deliver("1")
+    session.end(4000, "r")
+    session.end(1001, "")
+    assert not session.ended.is_set()
+    session.abandon()
+    assert session.ended.is_set()
+    assert listener.told == [("session_closed", 1000, ""), ("session_closed", 4000, "r")]
+
+
+async def test_a_session_that_is_lost_while_it_ends_has_ended(
+    finder: Finder, listener: Listener
+) -> None:
+    """Nobody looks for another worker for a stream that is being closed."""
+    session = RemoteSession("s", ACCESS, listener)
+    port = await finder.let()
+    session.accepted()
+    session.end(1000, "")
+    assert port.said == [(1000, "")]
+    session.lost()
+    assert session.ended.is_set()
+    assert listener.told == [("session_closed", 1000, "")]
+
+
+async def test_a_consumer_that_takes_nothing_is_given_up(
+    finder: Finder, listener: Listener, settings: Any
+) -> None:
+    """Where nobody hosts the stream for STALL_TIMEOUT, its client is told so."""
+    settings.CHANNELS_DEMUX_LAYER = {"WINDOW_FRAMES": 1, "STALL_TIMEOUT": 0.01}
+    session = RemoteSession("s", ACCESS, listener)
+    await session.deliver("1")
+    await session.deliver("2")
+    assert listener.told == [("session_closed", 4408, "the consumer takes nothing")]

@@ -1,0 +1,58 @@
+"""What a project's routing needs."""
+
+import pytest
+
+from channels_demux_layer import Stream, WebsocketDemultiplexer
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.routing import stream_workers
+from channels_demux_layer.worker import StreamWorker
+
+
+async def echo(scope: object, receive: object, send: object) -> None:
+    """An application."""
+
+
+async def other(scope: object, receive: object, send: object) -> None:
+    """Another one."""
+
+
+class First(WebsocketDemultiplexer):
+    """A demultiplexer."""
+
+    consumer_classes = {"echo": echo, "lost.path": "nowhere.App", "my stream": echo}
+
+
+def test_every_stream_has_a_channel() -> None:
+    """The names are those that runworker takes, and dotted paths are not imported."""
+    workers = stream_workers(First)
+    assert list(workers) == ["demux.echo", "demux.lost.path", "demux.-my_20stream"]
+    assert all(isinstance(worker, StreamWorker) for worker in workers.values())
+
+
+def test_demultiplexers_may_share_a_stream() -> None:
+    """The same consumer under the same name has one channel, whatever the edges do with it."""
+
+    class Second(WebsocketDemultiplexer):
+        consumer_classes = {"echo": Stream(echo, lazy=True), "more": other}
+
+    assert len(stream_workers(First, Second)) == 4
+
+
+def test_demultiplexers_may_not_share_a_channel() -> None:
+    """Two consumers on one channel would get each other's sessions."""
+
+    class Second(WebsocketDemultiplexer):
+        consumer_classes = {"echo": other}
+
+    with pytest.raises(ConfigurationError, match=r"'demux\.echo' for different consumers"):
+        stream_workers(First, Second)
+
+
+def test_a_prefix_keeps_demultiplexers_apart() -> None:
+    """With a prefix of its own each has channels of its own."""
+
+    class Second(WebsocketDemultiplexer):
+        consumer_classes = {"echo": other}
+        channel_prefix = "second"
+
+    assert "second.echo" in stream_workers(First, Second)

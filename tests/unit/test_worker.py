@@ -1,0 +1,186 @@
+"""The worker's side, where no edge leads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+
+from channels_demux_layer import Stream
+from channels_demux_layer import worker as worker_module
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.handshake import Open
+from channels_demux_layer.link.frames import VERSION
+from channels_demux_layer.link.window import SendWindow
+from channels_demux_layer.node import Node, get_node, stop_nodes
+from channels_demux_layer.scope import pack_scope
+from channels_demux_layer.worker import ClaimDesk, StreamWorker, WorkerSession
+from tests.integration.harness import until
+
+SCOPE = {"type": "channel", "channel": "demux.s"}
+
+
+async def raw(scope: Any, receive: Any, send: Any) -> None:
+    """Accept, say what comes, and stop."""
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] != "websocket.disconnect":
+        if "text" in message:
+            await send({"type": "websocket.send", "text": message["text"]})
+
+
+@pytest.fixture
+async def node(settings: Any) -> AsyncIterator[Node]:
+    """The process's node."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    yield await get_node("default")
+    await stop_nodes()
+
+
+async def an_open(ref: str = "ref", channel: str = "edge!1") -> Open:
+    """An open."""
+    return Open(
+        version=VERSION,
+        ref=ref,
+        connection="0" * 32,
+        stream="s",
+        channel=channel,
+        edge_group="demux.e",
+        stream_group="demux.s",
+        attempt=1,
+        expires_at=time.time() + 60,
+        scope=await pack_scope({"type": "websocket"}),
+    )
+
+
+class Port:
+    """The worker's end of a session.
+
+    Attributes:
+        said: What the worker said, in order.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+        self.window = SendWindow(1, 100)
+
+    def attach(self, owner: Any, group: str) -> None:
+        """Take the owner."""
+
+    def accept(self) -> None:
+        """Note it."""
+        self.said.append("accept")
+
+    def send(self, data: str | bytes) -> None:
+        """Note it."""
+        self.said.append(data)
+
+    def take(self, size: int) -> None:
+        """Note it."""
+        self.said.append(size)
+
+    def close(self, code: int, reason: str) -> None:
+        """Note it."""
+        self.said.append((code, reason))
+
+
+async def test_a_worker_without_a_layer_fails(settings: Any) -> None:
+    """That is a fault of the project's, and no trying helps."""
+    settings.CHANNEL_LAYERS = {}
+    worker = StreamWorker(Stream(raw))
+    with pytest.raises(ConfigurationError):
+        await _first(worker)
+
+
+async def _first(worker: StreamWorker) -> None:
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    messages.put_nowait({"type": "anything"})
+    await worker(SCOPE, messages.get, None)
+
+
+async def test_a_worker_tries_until_it_can_join_the_layer(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A layer that cannot be reached is tried again, with one line in the log."""
+    monkeypatch.setattr(worker_module, "JOIN_PAUSE", 0.0)
+    tries = [3]
+
+    async def fail(alias: str) -> Node:
+        tries[0] -= 1
+        if tries[0]:
+            raise ConnectionError("refused")
+        return node
+
+    monkeypatch.setattr(worker_module, "get_node", fail)
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    messages.put_nowait({"type": "first"})
+    running = asyncio.ensure_future(StreamWorker(Stream(raw))(SCOPE, messages.get, None))
+    await until(lambda: len(caplog.messages) == 2)
+    running.cancel()
+    await asyncio.wait([running])
+    assert caplog.messages == [
+        "Cannot join the channel layer: refused. Trying on.",
+        "A message of type 'first' is not for a stream's workers; ignored.",
+    ]
+
+
+async def test_a_claim_that_the_layer_refuses_is_sent_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edge whose channel is full is not gone; what has lapsed meanwhile is not sent."""
+    monkeypatch.setattr(worker_module, "CLAIM_PAUSE", 0.0)
+    layer = get_channel_layer()
+    edge = await layer.new_channel()
+    desk = ClaimDesk(node, "demux.s", raw, Stream(raw))
+    publish, refusals = node.publish, [2]
+
+    async def refuse(group: str | None, channel: str, message: Any) -> bool:
+        refusals[0] -= 1
+        if refusals[0] == 1:
+            node.grantable.pop("lapsed")
+        return refusals[0] < 0 and await publish(group, channel, message)
+
+    monkeypatch.setattr(node, "publish", refuse)
+    for ref in ("kept", "lapsed", "kept"):
+        desk.consider(await an_open(ref, edge))
+    claim = await asyncio.wait_for(layer.receive(edge), 20.0)
+    assert claim["refs"] == ["kept"]
+
+
+async def run_session(node: Node, *inputs: tuple[Any, ...]) -> list[Any]:
+    """Run a session whose edge has said all this before its consumer starts."""
+    port = Port()
+    session = WorkerSession(await an_open(), port, node)  # type: ignore[arg-type]
+    for name, *arguments in inputs:
+        getattr(session, name)(*arguments)
+    await asyncio.wait_for(session.run(raw, own_thread=False), 20.0)
+    assert node.hosted == 0
+    return port.said
+
+
+async def test_a_session_that_ends_before_it_begins_has_its_consumer(node: Node) -> None:
+    """The consumer gets its connect and its disconnect; the edge hears no accept any more."""
+    assert await run_session(node, ("closed", 4000, "r")) == [(1000, "")]
+    assert await run_session(node, ("lost",)) == [(1000, "")]
+
+
+async def test_what_cannot_come_yet_is_nothing(node: Node) -> None:
+    """Payloads follow the accept, and an accept is no edge's to send."""
+    early = ("received", "text")
+    assert await run_session(node, early, ("accepted",), ("closed", 1000, "")) == [(1000, "")]
+
+
+async def test_a_client_that_does_not_read_is_closed(node: Node, settings: Any) -> None:
+    """A send() without room for STALL_TIMEOUT says goodbye, and sends nothing more."""
+    settings.CHANNELS_DEMUX_LAYER = {"STALL_TIMEOUT": 0.01}
+    port = Port()
+    session = WorkerSession(await an_open(), port, node)  # type: ignore[arg-type]
+    for text in ("1", "2", "3"):
+        await session.send(text)
+    session.accept()
+    session.consumed(1)
+    session.writable()
+    assert port.said == ["1", (4408, "the client does not read"), "accept", 1]
