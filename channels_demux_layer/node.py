@@ -12,7 +12,6 @@ import math
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import msgspec
 from channels.exceptions import ChannelFull
@@ -289,7 +288,7 @@ class Node:
             self.wake_at(deadline)
 
 
-_nodes: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Node]] = WeakKeyDictionary()
+_nodes: dict[asyncio.AbstractEventLoop, dict[str, Node]] = {}
 
 
 def find_node(alias: str) -> Node:
@@ -310,7 +309,11 @@ def find_node(alias: str) -> Node:
             f"CHANNEL_LAYERS has no {alias!r}: streams hosted by workers need a channel layer. "
             "Configure one, or set HOSTING to 'inline'."
         )
-    nodes = _nodes.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    if loop not in _nodes:
+        for other in [other for other in _nodes if other.is_closed()]:
+            del _nodes[other]
+    nodes = _nodes.setdefault(loop, {})
     node = nodes.get(alias)
     if node is None or node.layer is not layer:
         node = nodes[alias] = Node(layer, _link_config())

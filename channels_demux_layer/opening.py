@@ -7,7 +7,8 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from .conf import get_settings
 from .faults import FaultLog
@@ -20,6 +21,8 @@ __all__ = ["RemoteAccess", "find_worker"]
 
 logger = logging.getLogger(__name__)
 faults = FaultLog(logger)
+
+Result = TypeVar("Result")
 
 #: The longest pause between two opens of a stream that nobody claims, in seconds, and by how
 #: much each is longer than the one before.
@@ -50,6 +53,7 @@ class RemoteAccess:
         self._pack = pack
         self._lock = asyncio.Lock()
         self._node: Node | None = None
+        self._has_left = False
 
     async def get_node(self) -> Node:
         """Return the node, a member of the connection's edge group.
@@ -59,11 +63,19 @@ class RemoteAccess:
         """
         async with self._lock:
             if self._node is None:
-                node = await get_node(get_settings().CHANNEL_LAYER)
-                self.scope = await self._pack()
-                await node.groups.join(self._group)
-                self._node = node
+                await _finish(self._join())
+        if self._node is None:
+            raise asyncio.CancelledError("the connection has ended")
         return self._node
+
+    async def _join(self) -> None:
+        node = await get_node(get_settings().CHANNEL_LAYER)
+        self.scope = await self._pack()
+        await node.groups.join(self._group)
+        if self._has_left:
+            node.leave_after(self._group, [])
+        else:
+            self._node = node
 
     def leave(self, ends: list[asyncio.Event]) -> None:
         """Leave the connection's edge group, without waiting for it.
@@ -72,6 +84,7 @@ class RemoteAccess:
             ends: What to wait for in the background first: until its session has ended, a
                 worker may publish to the group, and what it sends to others with it.
         """
+        self._has_left = True
         if self._node is not None:
             self._node.leave_after(self._group, ends)
             self._node = None
@@ -101,8 +114,12 @@ class RemoteAccess:
 
 
 async def find_worker(
-    stream: str, attempt: int, access: RemoteAccess, unavailable: Callable[[str], None]
-) -> tuple[Node, Claim, str]:
+    stream: str,
+    attempt: int,
+    access: RemoteAccess,
+    unavailable: Callable[[str], None],
+    is_wanted: Callable[[], bool],
+) -> tuple[Node, Claim, str] | None:
     """Find a worker for a stream, however long it takes.
 
     Args:
@@ -110,22 +127,27 @@ async def find_worker(
         attempt: How often the stream has been opened before, plus one.
         access: What the connection's remote sessions share.
         unavailable: Called with the stream's name when OPEN_TIMEOUT has passed without a claim.
+        is_wanted: Tells whether to go on. Cancelling is not enough: below a channel layer there
+            are libraries that swallow it.
 
     Returns:
-        The edge's node, the claim to grant, and the ref to grant it under.
+        The edge's node, the claim to grant, and the ref to grant it under; None where no worker
+        is wanted any more.
     """
     settings = get_settings()
     loop = asyncio.get_running_loop()
     alarm_at = loop.time() + settings.OPEN_TIMEOUT
     alarm = loop.call_at(alarm_at, unavailable, stream)
     patience = settings.OPEN_RETRY
+    found = None
     try:
-        while (found := await _try_open(stream, attempt, access, patience)) is None:
+        while found is None and is_wanted():
+            found = await _try_open(stream, attempt, access, patience)
             if loop.time() >= alarm_at:
                 patience = min(patience * PAUSE_GROWTH, max(LONGEST_PAUSE, settings.OPEN_RETRY))
     finally:
         alarm.cancel()
-    return found
+    return found if is_wanted() else None
 
 
 async def _try_open(
@@ -147,6 +169,20 @@ async def _try_open(
     return None if claim is None else (node, claim, claims.ref)
 
 
+async def _finish(call: Coroutine[Any, Any, Result]) -> Result:
+    """Await calls of the channel layer, and finish them even if cancelled meanwhile.
+
+    A connection that redis-py is just making is left open when its caller is cancelled, and
+    clients that come and go at once cancel a lot.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
 class Claims:
     """The claims of one open.
 
@@ -163,12 +199,13 @@ class Claims:
         self._node = node
         self._channel = channel
         self._claims: list[Claim] = []
-        self._arrived = asyncio.Event()
+        self._arrived: asyncio.Future[None] = node.loop.create_future()
         node.claimable[self.ref] = self._receive
 
     def _receive(self, claim: Claim) -> None:
         self._claims.append(claim)
-        self._arrived.set()
+        if not self._arrived.done():
+            self._arrived.set_result(None)
 
     def end(self) -> None:
         """Take no further claim."""
@@ -185,11 +222,11 @@ class Claims:
             The claim of the worker with the fewest sessions; None where nobody claimed.
         """
         layer = find_node(get_settings().dispatch_layer)
-        if not await layer.publish(None, self._channel, opening.to_message()):
+        if not await _finish(layer.publish(None, self._channel, opening.to_message())):
             patience = random.uniform(*REFUSED_PAUSE)
-        try:
-            await asyncio.wait_for(self._arrived.wait(), patience)
-        except asyncio.TimeoutError:
+        # Not wait_for(), which before Python 3.12 may swallow a cancellation.
+        await asyncio.wait([self._arrived], timeout=patience)
+        if not self._claims:
             return None
         if self._channel not in self._node.uncontested:
             await asyncio.sleep(CLAIM_WINDOW)

@@ -50,11 +50,17 @@ class RemoteSession:
         self._opening = asyncio.ensure_future(self._open())
 
     async def _open(self) -> None:
-        node, claim, ref = await find_worker(
-            self._name, self._attempt, self._access, self._listener.session_unavailable
+        found = await find_worker(
+            self._name,
+            self._attempt,
+            self._access,
+            self._listener.session_unavailable,
+            lambda: not self.ended.is_set(),
         )
-        self._port = node.grant(claim, ref, self._flow.window)
-        self._port.attach(self, self._group)
+        if found is not None:
+            node, claim, ref = found
+            self._port = node.grant(claim, ref, self._flow.window)
+            self._port.attach(self, self._group)
 
     # -- what the client does -----------------------------------------------------------------
 

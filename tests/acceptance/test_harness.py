@@ -1,12 +1,15 @@
 """The harness itself: shown with consumers that know nothing of the package."""
 
+from pathlib import Path
+
 import pytest
 
 from .conftest import MakeSite
 from .harness.client import connect
 from .harness.layers import Kind
-from .harness.processes import Process, ProcessEndedError
+from .harness.processes import LAST_WILL, Process, ProcessEndedError
 from .harness.site import ServerKind
+from .harness.waiting import wait_until
 
 PLAIN = "tests.acceptance.project.plain_asgi.application"
 
@@ -61,3 +64,24 @@ def test_a_stubborn_process_is_ended() -> None:
     process.wait_for_line("deaf")
     process.stop(grace=0.1)
     assert not process.running
+
+
+@pytest.mark.skipif(not LAST_WILL, reason="There is no setpriv here, which needs Linux.")
+def test_nothing_outlives_killed_tests() -> None:
+    """When the tests are killed outright, what they started ends too."""
+    code = (
+        "from tests.acceptance.harness.processes import Process;"
+        "child = Process('child', ['python', '-c', 'print(1); import signal; signal.pause()']);"
+        "child.wait_for_line('1'); print('child', child.pid); import signal; signal.pause()"
+    )
+    parent = Process("parent", ["python", "-c", code])
+    pid = int(parent.wait_for_line(r"child (\d+)").group(1))
+    parent.kill()
+    parent.stop()
+
+    def ended() -> bool:
+        status = Path(f"/proc/{pid}/stat")
+        # Nobody may be there to collect it.
+        return not status.exists() or " Z " in status.read_text()
+
+    wait_until(ended, "the end of the child")

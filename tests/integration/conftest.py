@@ -72,11 +72,12 @@ async def _open_place(
         yield Place(name, is_inline=name == INLINE)
     layer = get_channel_layer()
     await layer.flush()
-    if hasattr(layer, "close_pools"):
-        await layer.close_pools()
     left: set[asyncio.Task[Any]] = asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
     if left:  # a consumer that was cut off has a moment to end
         _, left = await asyncio.wait(left, timeout=GRACE)
+    await layer.flush()  # again, for what that moment may have opened
+    if hasattr(layer, "close_pools"):
+        await layer.close_pools()
     assert not left, f"Still running: {left}"
 
 

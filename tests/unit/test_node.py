@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -46,16 +47,24 @@ async def test_a_loop_has_one_node_for_each_layer(settings: Any) -> None:
 
 
 def test_a_node_goes_with_its_loop(settings: Any) -> None:
-    """Nothing of a loop that has ended is kept."""
+    """Nothing of a loop that has ended is kept, once there is another one."""
     settings.CHANNEL_LAYERS = MEMORY
+    nodes: list[weakref.ref[Node]] = []
 
     async def use() -> None:
-        await get_node("default")
+        nodes.append(weakref.ref(await get_node("default")))
+
+    for _ in range(3):
+        asyncio.run(use())
+    gc.collect()
+    assert [node() is None for node in nodes] == [True, True, False]
+
+    async def end() -> None:
+        find_node("default")
         await stop_nodes()
 
-    asyncio.run(use())
-    gc.collect()
-    assert len(node_module._nodes) == 0
+    asyncio.run(end())
+    assert not any(loop.is_closed() for loop in node_module._nodes)
 
 
 async def test_a_node_needs_a_layer(settings: Any) -> None:

@@ -42,7 +42,10 @@ def a_claim(ref: str, channel: str, load: int = 0) -> dict[str, Any]:
 async def find(access: RemoteAccess, told: list[str] | None = None) -> tuple[Node, Claim, str]:
     """Find a worker for the stream."""
     unavailable = [] if told is None else told
-    return await asyncio.wait_for(find_worker("echo", 1, access, unavailable.append), LIMIT)
+    finding = find_worker("echo", 1, access, unavailable.append, lambda: True)
+    found = await asyncio.wait_for(finding, LIMIT)
+    assert found is not None
+    return found
 
 
 async def next_open() -> Any:
@@ -110,10 +113,54 @@ async def test_a_layer_that_refuses_an_open_is_asked_again_soon(
     assert refusals == [-1]
 
 
+async def test_a_layer_call_is_not_cut_off(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that leaves while its group is being joined has it joined, and left."""
+    layer, calls, gate = get_channel_layer(), [], asyncio.Event()
+    add, discard = layer.group_add, layer.group_discard
+
+    async def group_add(group: str, channel: str) -> None:
+        calls.append("add")
+        await gate.wait()
+        await add(group, channel)
+        calls.append("added")
+
+    async def group_discard(group: str, channel: str) -> None:
+        await discard(group, channel)
+        calls.append("discarded")
+
+    monkeypatch.setattr(layer, "group_add", group_add)
+    monkeypatch.setattr(layer, "group_discard", group_discard)
+    finding = asyncio.ensure_future(find(access))
+    await until(lambda: calls)
+    finding.cancel()
+    access.leave([])
+    await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await finding
+    await until(lambda: calls == ["add", "added", "discarded"])
+    assert not layer.groups
+
+
+async def test_a_search_that_cannot_be_cancelled_ends_all_the_same(access: RemoteAccess) -> None:
+    """Who does not want a worker any more gets none, even where a cancellation was swallowed."""
+    wanted = True
+    finding = asyncio.ensure_future(
+        find_worker("echo", 1, access, lambda stream: None, lambda: wanted)
+    )
+    opened = await next_open()
+    wanted = False
+    await get_channel_layer().send(opened.channel, a_claim(opened.ref, "one!1"))
+    assert await asyncio.wait_for(finding, LIMIT) is None
+    assert await find_worker("echo", 1, access, lambda stream: None, lambda: wanted) is None
+    assert not find_node("default").claimable
+
+
 async def test_the_group_is_left_when_the_last_session_has_ended(access: RemoteAccess) -> None:
     """Until then workers may publish to it; who never joined it has nothing to leave."""
     group, ended = f"demux.{'0' * 32}.edge", asyncio.Event()
-    access.leave([])
     finding = asyncio.ensure_future(find(access))
     opened = await next_open()
     assert opened.edge_group == group
@@ -123,6 +170,8 @@ async def test_the_group_is_left_when_the_last_session_has_ended(access: RemoteA
     groups = get_channel_layer().groups
     access.leave([ended])
     access.leave([])
+    with pytest.raises(asyncio.CancelledError):
+        await access.get_node()
     await asyncio.sleep(0)
     assert group in groups
     ended.set()

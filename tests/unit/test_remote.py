@@ -62,8 +62,11 @@ class Finder:
         self._found = asyncio.Event()
 
     async def find(self, *args: Any) -> Any:
-        """Wait for a worker."""
-        await self._found.wait()
+        """Wait for a worker; a cancellation is swallowed, as some libraries do."""
+        try:
+            await self._found.wait()
+        except asyncio.CancelledError:
+            return None
         self._found.clear()
         return self, None, "ref"
 

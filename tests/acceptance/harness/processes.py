@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 #: Seconds between asking a process to end and making it.
 GRACE = 5.0
+
+#: Has the kernel kill a child when the tests are killed themselves, where it can do that.
+LAST_WILL = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 
 #: Every process that was started, for the logs of a failed test and for the end of the run.
 STARTED: list["Process"] = []
@@ -50,7 +54,7 @@ class Process:
         self._ended = False
         self._changed = threading.Condition()
         self._popen = subprocess.Popen(
-            [sys.executable if word == "python" else word for word in argv],
+            [*LAST_WILL, *(sys.executable if word == "python" else word for word in argv)],
             cwd=cwd,
             env=_environment(env or {}),
             stdin=subprocess.DEVNULL,

@@ -130,16 +130,17 @@ class Site:
         assert self._database is not None, "A site without a database has no session."
         return self._database.session_key
 
-    def server(self, kind: ServerKind = "uvicorn") -> Server:
+    def server(self, kind: ServerKind = "uvicorn", *options: str) -> Server:
         """Starts an ASGI server and waits until it accepts.
 
         Args:
             kind: Which of the two servers.
+            *options: More words of its command line.
 
         Returns:
             The running server.
         """
-        process = self.start(kind, self._server_command(kind))
+        process = self.start(kind, [*self._server_command(kind), *options])
         return Server(process, int(process.wait_for_line(LISTENING[kind]).group(1)))
 
     def worker(self, *channels: str) -> Process:
