@@ -7,12 +7,13 @@ payloads go, is behind `Outlet`.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from asgiref.sync import ThreadSensitiveContext
+from asgiref.sync import AsyncToSync, ThreadSensitiveContext
 
 from .codes import CloseCode
 from .exceptions import PayloadTooLarge
@@ -103,6 +104,7 @@ class Host:
         self._close_timeout = close_timeout
         self._stall_timeout = stall_timeout
         self._own_thread = own_thread
+        self._context = contextvars.copy_context()
         self._inbox: deque[Message] = deque([{"type": "websocket.connect"}])
         self._waiter: asyncio.Future[None] | None = None
         self._in_hand: int | None = None
@@ -155,6 +157,14 @@ class Host:
     # -- what goes out ------------------------------------------------------------------------
 
     async def _send(self, message: Message) -> None:
+        if hasattr(AsyncToSync.executors, "current"):
+            # Synchronous code sends. What its message starts here must not inherit its context:
+            # sync_to_async() would look for a thread that waits no longer.
+            await self._context.copy().run(asyncio.ensure_future, self._handle(message))
+        else:
+            await self._handle(message)
+
+    async def _handle(self, message: Message) -> None:
         kind = message["type"]
         if kind == "websocket.send":
             await self._send_payload(message)

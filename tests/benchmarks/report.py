@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
+from tests.acceptance.harness.layers import Kind
+
 from .measuring import Variant
 
 #: Of a processor: a generator that uses more was the bottleneck, and the figures are too low.
@@ -15,7 +17,7 @@ NAMES: dict[Variant, str] = {
 }
 
 Figures = dict[str, float]
-Key = tuple[str, Variant]
+Key = tuple[Kind, Variant]
 
 HEADER = (
     "",

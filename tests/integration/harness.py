@@ -15,7 +15,7 @@ from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
 
 #: Seconds that anything may take. Generous: reaching it means that it never comes.
-LIMIT = 20.0
+LIMIT = 60.0
 #: Seconds between two looks at what cannot be waited for.
 PAUSE = 0.005
 

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
@@ -133,6 +134,23 @@ async def test_its_own_encoding_is_not_trusted(inline: Place, content: str) -> N
         assert json.loads(await client.receive_frame())["event"] == "error"
         await client.send_to("echo", 1)
         assert await client.receive_from("echo") == 1
+
+
+async def test_its_encoding_may_be_synchronous_code(quick_place: Place) -> None:
+    """An encode_json in a thread works for synchronous consumers as well, which have their own."""
+
+    class Threaded(WebsocketDemultiplexer):
+        consumer_classes = {"sync": consumers.SyncJson, "async": consumers.Json}
+
+        @classmethod
+        async def encode_json(cls, content: Any) -> str:
+            return await sync_to_async(json.dumps)(content)
+
+    async with quick_place.client(Threaded) as client:
+        for stream in ("sync", "async"):
+            for number in range(20):
+                await client.send_to(stream, number)
+            assert [await client.receive_from(stream) for _ in range(20)] == list(range(20))
 
 
 async def test_receive_json_may_be_overridden_alone(quick_place: Place) -> None:

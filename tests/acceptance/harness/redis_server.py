@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import redis
 
@@ -76,7 +75,7 @@ class RedisServer:
         ]
 
     @contextlib.contextmanager
-    def client(self) -> Iterator["redis.Redis[Any]"]:
+    def client(self) -> Iterator[redis.Redis]:
         """Opens a client of this server.
 
         Yields:
