@@ -1,0 +1,198 @@
+"""What happens in a run, all of it drawn from the seed before it begins; times in seconds."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+STREAMS = ("echo", "prices", "o d d")
+
+#: From when on nothing fails any more.
+HEALS_AT = 15.0
+#: Within which everything must have come to its end, without or with the pauses between opens.
+LIMIT = 200.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """One payload of a client: what its consumer is to do with it."""
+
+    number: int
+    replies: int
+    think: float
+    filler: int
+    pause: float
+    binary: bool
+    ends: bool
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A stream from its opening to its end.
+
+    Attributes:
+        orders: The payloads.
+        closer: Who ends it: the "client" once all is answered, "at once" when all is sent, or the
+            "consumer"; "nobody" before the client leaves.
+    """
+
+    orders: list[Order]
+    closer: str
+
+
+@dataclass(frozen=True)
+class ClientPlan:
+    """What a client does.
+
+    Attributes:
+        edge: Which edge it connects to.
+        arrives_at: When.
+        leaves_at: When it leaves, whatever is under way; None: when all is done.
+        reading: How long it takes over each message, at most.
+        chapters: What it says, by stream.
+    """
+
+    edge: int
+    arrives_at: float
+    leaves_at: float | None
+    reading: float
+    chapters: dict[str, list[Chapter]]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One thing that goes wrong.
+
+    Attributes:
+        at: When.
+        kind: "kill worker", "drain worker", "kill edge", "restart" or "forget".
+        lasts: How long until the layer is back, or a new process is there.
+        target: Which of the processes.
+    """
+
+    at: float
+    kind: str
+    lasts: float
+    target: int
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """All that a run is made of."""
+
+    weather: dict[str, Any]
+    settings: dict[str, Any]
+    capacity: int
+    #: How long a call of the layer takes at most.
+    latency: float
+    is_pubsub: bool
+    edges: int
+    workers: int
+    #: Whether the first edge's process hosts consumers as well.
+    is_shared: bool
+    connect_time: float
+    clients: list[ClientPlan] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+
+
+def draw(rng: random.Random) -> Scenario:
+    """Draw a scenario."""
+    edges, workers = rng.choice([1, 1, 2]), rng.choice([1, 2, 2, 3])
+    window = rng.choice([2, 4, 8, 64])
+    return Scenario(
+        weather=_weather(rng),
+        settings={
+            "HOSTING": "workers",
+            "WINDOW_FRAMES": window,
+            "WINDOW_BYTES": rng.choice([1_024, 1_500, 1_048_576]),
+            "BATCH_BYTES": rng.choice([1_024, 2_000, 131_072]),
+            "PEER_TIMEOUT": rng.choice([5.0, 10.0]),
+            "MAX_SESSIONS": rng.choice([0, 0, 0, 6]),
+        },
+        capacity=rng.choice([5, 20, 100]),
+        latency=rng.choice([0.0, 0.0, 0.005, 0.1]),
+        is_pubsub=rng.random() < 0.4,
+        edges=edges,
+        workers=workers,
+        is_shared=rng.random() < 0.15,
+        connect_time=rng.choice([0.0, 0.0, 0.3, 1.0]),
+        clients=[_client(rng, edges) for _ in range(rng.choice([1, 1, 2, 3]))],
+        troubles=_troubles(rng),
+    )
+
+
+def _weather(rng: random.Random) -> dict[str, Any]:
+    if rng.random() < 0.15:
+        return {}
+    return {
+        "drop": rng.choice([0.0, 0.02, 0.1, 0.2]),
+        "repeat": rng.choice([0.0, 0.05, 0.3]),
+        "reorder": rng.choice([0.0, 0.05, 0.2]),
+        "delay": rng.choice([(0.0, 0.0), (0.001, 0.002), (0.001, 0.05), (0.05, 0.3)]),
+        "fail": rng.choice([0.0, 0.0, 0.02]),
+    }
+
+
+def _troubles(rng: random.Random) -> list[Trouble]:
+    kinds = ["kill worker", "kill worker", "drain worker", "drain worker", "restart", "forget"]
+    kinds += ["kill edge"] if rng.random() < 0.3 else []
+    troubles = [
+        Trouble(
+            # Often while streams are being opened, where most is under way.
+            at=rng.uniform(0.0, rng.choice([5.0, HEALS_AT - 3])),
+            kind=rng.choice(kinds),
+            lasts=rng.choice([0.0, 0.1, 1.0, 3.0, 8.0]) * rng.uniform(0.5, 1.5),
+            target=rng.randrange(100),
+        )
+        for _ in range(rng.choice([0, 1, 1, 2, 3]))
+    ]
+    return sorted(troubles, key=lambda trouble: trouble.at)
+
+
+def _client(rng: random.Random, edges: int) -> ClientPlan:
+    pace = rng.choice([0.0, 0.02, 0.3, 1.0])
+    count = rng.choice([1, 1, 2])
+    return ClientPlan(
+        edge=rng.randrange(edges),
+        arrives_at=rng.uniform(0.0, 4.0),
+        leaves_at=rng.uniform(4.0, HEALS_AT) if rng.random() < 0.2 else None,
+        reading=rng.choice([0.0, 0.0, 0.01, 0.2]),
+        chapters={stream: _chapters(rng, pace) for stream in rng.sample(STREAMS, count)},
+    )
+
+
+def _chapters(rng: random.Random, pace: float) -> list[Chapter]:
+    thinking = rng.choice([0.0, 0.0, 0.01, 0.3])
+    chapters = []
+    for number in range(rng.choice([1, 1, 1, 2])):
+        closer = rng.choice(["client", "consumer", "at once"] if number else ["client", "consumer"])
+        chapters.append(_chapter(rng, pace, thinking, closer))
+    last = chapters[-1]
+    if rng.random() < 0.5:
+        chapters[-1] = Chapter([_tame(order) for order in last.orders], "nobody")
+    return chapters
+
+
+def _tame(order: Order) -> Order:
+    return Order(**{**order.__dict__, "ends": False})
+
+
+def _chapter(rng: random.Random, pace: float, thinking: float, closer: str) -> Chapter:
+    length = rng.choice([1, 3, 10, 10, 25])
+    fillers = rng.choice([[0], [0, 40], [0, 300]])
+    orders = []
+    for number in range(length):
+        is_last = number == length - 1
+        orders.append(
+            Order(
+                number=number,
+                replies=rng.choice([1, 2]) if is_last else rng.choice([0, 1, 1, 3]),
+                think=rng.uniform(0.0, thinking),
+                filler=rng.choice(fillers),
+                pause=rng.uniform(0.0, pace) if rng.random() < 0.7 else 0.0,
+                binary=rng.random() < 0.2,
+                ends=is_last and closer == "consumer",
+            )
+        )
+    return Chapter(orders, closer)
