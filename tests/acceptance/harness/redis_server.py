@@ -110,6 +110,21 @@ class RedisServer:
         finally:
             monitor.finish()
 
+    def go_away(self) -> None:
+        """Ends the server with all that it knows; its port stays its own."""
+        self.process.stop()
+
+    def come_back(self) -> None:
+        """Starts the server again on the same port, empty."""
+        self.process = Process(f"redis-server:{self.port}", self._command(self.port))
+        self.process.wait_for_line("Ready to accept connections")
+
+    def cut_clients(self) -> None:
+        """Closes the connections of all clients: ordinary ones and subscribers."""
+        with self.client() as client:
+            for kind in ("normal", "pubsub"):
+                client.client_kill_filter(_type=kind, skipme=True)
+
     def stop(self) -> None:
         """Ends the server."""
         self.process.stop()

@@ -1,0 +1,1 @@
+"""Every fault that the package answers for, mixed, for as long as one likes, on real processes."""
