@@ -108,6 +108,9 @@ class Settings:
     PEER_TIMEOUT: float = 10.0
     """Seconds of silence after which a node is taken for dead."""
 
+    DRAIN_TIMEOUT: float = 30.0
+    """Seconds that the sessions of a worker that ends may take to move to others."""
+
     MAX_SESSIONS: int = 0
     """Sessions that one worker process hosts at a time; 0: no bound."""
 
@@ -187,6 +190,7 @@ _RULES: Mapping[str, _Rule] = {
     "OPEN_TIMEOUT": _SECONDS,
     "STALL_TIMEOUT": _SECONDS,
     "PEER_TIMEOUT": _SECONDS,
+    "DRAIN_TIMEOUT": _SECONDS,
     "MAX_SESSIONS": _Rule(_at_least(0), "a whole number, 0 (no bound) or more"),
 }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from channels_demux_layer.applications import attribute, mapping_of, walk
 from channels_demux_layer.naming import stream_channel
 from channels_demux_layer.streams import StreamTable
 
@@ -16,14 +16,8 @@ __all__ = [
     "find_demultiplexers",
     "find_routes",
     "load_application",
-    "walk",
+    "stream_applications",
 ]
-
-# An application whose attributes are made on the fly, such as a mock, has no last one.
-_MAX_APPLICATIONS = 10_000
-
-_WRAPPED = ("inner", "application", "app")
-"""Where middleware keeps the application that it wraps: Channels, its security module, others."""
 
 
 class Routes(NamedTuple):
@@ -84,26 +78,6 @@ def load_application(path: str) -> object:
         raise ImportError(f"the module {module_path!r} has no {name!r}") from None
 
 
-def walk(application: object) -> Iterator[object]:
-    """Go through an application and all that it routes to or wraps, each once.
-
-    Args:
-        application: An ASGI application made of Channels' routers and of middleware.
-
-    Yields:
-        The applications, outer ones before what they hold.
-    """
-    seen: dict[int, object] = {}
-    waiting = [application]
-    while waiting and len(seen) < _MAX_APPLICATIONS:
-        current = waiting.pop()
-        if current is not None and id(current) not in seen:
-            # Kept, not only counted: an object's id is another's once it is gone.
-            seen[id(current)] = current
-            yield current
-            waiting += reversed(list(_parts(current)))
-
-
 def find_demultiplexers(application: object) -> list[Any]:
     """Find the demultiplexer classes that an application mounts.
 
@@ -113,7 +87,7 @@ def find_demultiplexers(application: object) -> list[Any]:
     Returns:
         The classes, each once, in the order of the routes.
     """
-    classes = (_get(part, "consumer_class") for part in walk(application))
+    classes = (attribute(part, "consumer_class") for part in walk(application))
     found = [cls for cls in classes if isinstance(cls, type) and hasattr(cls, "stream_table")]
     return list(dict.fromkeys(found))
 
@@ -128,36 +102,30 @@ def find_routes(application: object) -> Routes:
         The channels below the ``channel`` entry of its ``ProtocolTypeRouter``.
     """
     for part in walk(application):
-        mapping = _mapping(part)
+        mapping = mapping_of(part)
         if "channel" in mapping:
-            routers = [_mapping(inner) for inner in walk(mapping["channel"])]
+            routers = [mapping_of(inner) for inner in walk(mapping["channel"])]
             names = frozenset(name for router in routers for name in router)
             return Routes(exist=True, channels=names if any(routers) else None)
     return Routes(exist=False, channels=frozenset())
 
 
-def _parts(application: object) -> Iterator[object]:
-    """Yield what an application holds, one level down."""
-    yield from _mapping(application).values()
-    routes = _get(application, "routes")
-    for route in routes if isinstance(routes, Iterable) else ():
-        yield _get(route, "callback")
-    for name in _WRAPPED:
-        yield _get(application, name)
+def stream_applications(application: object) -> dict[str, Any]:
+    """Find the applications that host streams, as stream_workers() made them.
 
+    Args:
+        application: The ASGI application.
 
-def _mapping(application: object) -> Mapping[Any, object]:
-    """Return what ``ProtocolTypeRouter`` and ``ChannelNameRouter`` route, of others nothing."""
-    mapping = _get(application, "application_mapping")
-    return mapping if isinstance(mapping, Mapping) else {}
-
-
-def _get(application: object, name: str) -> Any:
-    # A property of somebody's application may raise anything.
-    try:
-        return getattr(application, name, None)
-    except Exception:
-        return None
+    Returns:
+        The application of each stream's channel.
+    """
+    mappings = (mapping_of(part) for part in walk(application))
+    return {
+        channel: inner
+        for mapping in mappings
+        for channel, inner in mapping.items()
+        if hasattr(type(inner), "hosts_stream")
+    }
 
 
 def dotted_name(cls: type) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["FaultLog"]
+__all__ = ["FaultLog", "layer_faults"]
 
 
 class FaultLog:
@@ -27,7 +27,7 @@ class FaultLog:
         """
         if action not in self._failing:
             self._failing.add(action)
-            detail = str(reason) or type(reason).__name__
+            detail = str(reason).rstrip(".") or type(reason).__name__
             self._logger.warning("Cannot %s: %s. Trying on.", action, detail)
 
     def worked(self, action: str) -> None:
@@ -35,3 +35,7 @@ class FaultLog:
         if self._failing and action in self._failing:
             self._failing.discard(action)
             self._logger.info("Can %s again.", action)
+
+
+#: Faults of the channel layer, which many find at the same time and one of them tells.
+layer_faults = FaultLog(logging.getLogger(__name__))

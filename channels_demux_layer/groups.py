@@ -43,7 +43,7 @@ class Memberships:
         """
         self._wanted[group] = self._wanted.get(group, 0) + 1
         try:
-            await self._settle(group)
+            await self.settle(group)
         except BaseException:
             # The layer may have taken a call that was cut off half-way.
             with contextlib.suppress(Exception):
@@ -59,8 +59,8 @@ class Memberships:
         Raises:
             Exception: Whatever the channel layer raises.
         """
-        self._unwant(group)
-        await self._settle(group)
+        self.unwant(group)
+        await self.settle(group)
 
     async def leave_all(self, timeout: float) -> None:
         """Leave every group, whatever the number of joins, as far as the layer lets us.
@@ -69,19 +69,25 @@ class Memberships:
             timeout: How long that may take, in seconds.
         """
         self._wanted.clear()
-        leaves = [asyncio.ensure_future(self._settle(group)) for group in self._touched]
+        leaves = [asyncio.ensure_future(self.settle(group)) for group in self._touched]
         if leaves:
             _, late = await asyncio.wait(leaves, timeout=timeout)
             for leave in late:
                 leave.cancel()
             await asyncio.gather(*leaves, return_exceptions=True)
 
-    def _unwant(self, group: str) -> None:
+    def unwant(self, group: str) -> None:
+        """Undo one join; settle() then leaves the group, if that was the last one."""
         count = self._wanted.pop(group, 1) - 1
         if count:
             self._wanted[group] = count
 
-    async def _settle(self, group: str) -> None:
+    async def settle(self, group: str) -> None:
+        """Join or leave a group, as is wanted by now.
+
+        Raises:
+            Exception: Whatever the channel layer raises.
+        """
         turn = self._turns.setdefault(group, _Turn())
         turn.users += 1
         try:
@@ -98,9 +104,9 @@ class Memberships:
             await self._layer.group_add(group, self._channel)
             self._joined.add(group)
         elif not is_wanted and group in self._touched:
-            self._touched.discard(group)
             self._joined.discard(group)
             await self._layer.group_discard(group, self._channel)
+            self._touched.discard(group)
 
 
 class _Turn:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from asgiref.sync import AsyncToSync, ThreadSensitiveContext
 
+from .applications import attribute, walk
 from .codes import CloseCode
 from .exceptions import PayloadTooLarge
 from .flow import excess_size
@@ -23,9 +24,6 @@ from .json_text import sendable
 __all__ = ["Host", "Outlet", "has_sync_consumer"]
 
 logger = logging.getLogger(__name__)
-
-#: An application that makes its attributes up as they are asked for has no last one.
-MAX_APPLICATIONS = 1000
 
 Message = dict[str, Any]
 Application = Callable[..., Awaitable[Any]]
@@ -40,19 +38,8 @@ def has_sync_consumer(application: Any) -> bool:
     Returns:
         Whether a SyncConsumer was found behind it.
     """
-    seen: dict[int, Any] = {}
-    waiting = [application]
-    while waiting and len(seen) < MAX_APPLICATIONS:
-        current = waiting.pop()
-        if getattr(getattr(current, "consumer_class", None), "_sync", False) is True:
-            return True
-        if current is not None and id(current) not in seen:
-            seen[id(current)] = current
-            waiting += [getattr(current, name, None) for name in ("inner", "application", "app")]
-            routes = getattr(current, "routes", None)
-            if isinstance(routes, (list, tuple)):
-                waiting += [getattr(route, "callback", None) for route in routes]
-    return False
+    classes = (attribute(inner, "consumer_class") for inner in walk(application))
+    return any(attribute(cls, "_sync") is True for cls in classes)
 
 
 class Outlet(Protocol):
@@ -68,7 +55,10 @@ class Outlet(Protocol):
         """The consumer has taken a payload of this size: it asks for the next one."""
 
     def close(self, code: int, reason: str) -> None:
-        """The consumer has closed or ended. May be called again; only the first call counts."""
+        """End the stream, as the consumer wants, or fails; only the first end counts."""
+
+    def finished(self, code: int) -> None:
+        """The consumer has come to its end without a word of its own."""
 
 
 class Host:
@@ -217,7 +207,7 @@ class Host:
                 self._outlet.close(CloseCode.GOING_AWAY, "")
                 raise
             logger.warning("The consumer of %s did not end in time; cancelled.", self._name)
-            self._outlet.close(CloseCode.INTERNAL_ERROR, "")
+            self._outlet.finished(CloseCode.INTERNAL_ERROR)
         except PayloadTooLarge as error:
             logger.error("The consumer of %s: %s", self._name, error)
             self._outlet.close(CloseCode.TOO_BIG, "")
@@ -232,7 +222,7 @@ class Host:
 
     def _returned(self) -> None:
         if self._accepted or self._disconnect is not None:
-            self._outlet.close(CloseCode.NORMAL, "")
+            self._outlet.finished(CloseCode.NORMAL)
         else:
             logger.error("The consumer of %s returned without accepting.", self._name)
             self._outlet.close(CloseCode.INTERNAL_ERROR, "")

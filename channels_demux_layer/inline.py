@@ -129,6 +129,10 @@ class InlineSession:
             self._outflow.finish()
             self._listener.session_closed(self._name, *(self._code or (code, reason)))
 
+    def finished(self, code: int) -> None:
+        """Tell the client that the stream is over, unless it knows."""
+        self.close(code, "")
+
 
 def _load(stream: Stream) -> ASGIApplication:
     try:

@@ -7,6 +7,7 @@ timer, however many connections and sessions there are.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import uuid
@@ -14,9 +15,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
-from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 
+from .calls import LayerCalls
 from .conf import get_settings
 from .exceptions import ConfigurationError
 from .faults import FaultLog
@@ -26,21 +27,20 @@ from .link.config import LinkConfig
 from .link.frames import BATCH, VERSION, Batch, parse_batch
 from .link.machine import Link
 from .link.window import SendWindow
-from .wire import LinkWire, SessionPort
+from .steadfast import SteadfastLayer, make_steadfast
+from .wire import Hosted, LinkWire, SessionPort, link_config
 
-__all__ = ["Node", "find_node", "get_node", "stop_nodes"]
+__all__ = ["Node", "find_node", "get_node", "running_nodes", "stop_nodes"]
 
 logger = logging.getLogger(__name__)
-
-#: Calls of the layer that may be under way at once. redis-py caps a pool at 100 connections, and
-#: raises beyond; the consumers of the process need some of them.
-MAX_CALLS = 50
 
 #: How long a node that stops may take to leave its groups, in seconds.
 LEAVE_LIMIT = 2.0
 
-#: How long to wait after the layer's receive() has raised, in seconds: first, and at most.
-RECEIVE_BACK_OFF = (0.1, 5.0)
+#: How long groups are not refreshed again after they have been, in seconds.
+REFRESH_PAUSE = 5.0
+#: How long a layer that does not say remembers the members of a group, in seconds.
+GROUP_EXPIRY = 86_400
 
 
 class Node:
@@ -57,7 +57,8 @@ class Node:
         grantable: The claims that a worker of this process waits to have granted, by ref.
         uncontested: The streams' channels whose opens are claimed once, as far as is known: the
             layer gives each to one worker.
-        hosted: How many sessions the workers of this process host.
+        hosted: The sessions that the workers of this process host.
+        is_draining: Whether the workers of this process take no more sessions.
     """
 
     def __init__(self, layer: Any, config: LinkConfig) -> None:
@@ -69,11 +70,14 @@ class Node:
         self.claimable: dict[str, Callable[[Claim], None]] = {}
         self.grantable: dict[str, Callable[[SessionPort], None]] = {}
         self.uncontested: set[str] = set()
-        self.hosted = 0
+        self.hosted: set[Hosted] = set()
+        self.is_draining = False
+        self._refresh_wanted = asyncio.Event()
+        self._heard_at = self._excused_at = self.loop.time()
         self._wires: dict[tuple[str, bool], LinkWire] = {}
         self._edge_wires: dict[str, LinkWire] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(MAX_CALLS)
+        self._calls = LayerCalls(layer, self._reconnected)
         self._faults = FaultLog(logger)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -92,9 +96,12 @@ class Node:
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
-        self.channel = await self.layer.new_channel()
-        self.groups = Memberships(self.layer, self.channel, self._slots)
+        # Not by way of a steadfast layer, which would wait: who asks has something else to try.
+        self.channel = await getattr(self.layer, "unsteady", self.layer).new_channel()
+        self.groups = Memberships(self.layer, self.channel, self._calls.slots)
         self.start_task(self._receive_forever())
+        if isinstance(self.layer, SteadfastLayer):
+            self.start_task(self._refresh_forever(self.layer))
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine of this node's until it ends, or the node does."""
@@ -109,7 +116,9 @@ class Node:
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # A layer that hangs may hold them: they are cancelled again then, and let go.
+            ends = asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait([ends], timeout=LEAVE_LIMIT / 2)
         if self._timer is not None:
             self._timer.cancel()
         if self.channel:
@@ -123,20 +132,13 @@ class Node:
         Returns:
             Whether the layer took it. It may be lost all the same.
         """
-        async with self._slots:
-            try:
-                if group is None:
-                    await self.layer.send(channel, message)
-                else:
-                    await self.layer.group_send(group, message)
-            except ChannelFull:
-                logger.debug("Channel %s is full.", channel)
-                return False
-            except Exception as error:
-                self._faults.failed("publish on the channel layer", error)
-                return False
-        self._faults.worked("publish on the channel layer")
-        return True
+        return await self._calls.publish(group, channel, message)
+
+    def expel(self, group: str, channel: str) -> None:
+        """Have a dead node leave a group in the background: it cannot do so itself any more."""
+        self.start_task(
+            self._calls.persist("clear a group", lambda: self._calls.expel(group, channel))
+        )
 
     def leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
         """Leave a group in the background, once all of some events have happened."""
@@ -145,26 +147,46 @@ class Node:
     async def _leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
         for end in ends:
             await end.wait()
-        try:
-            await self.groups.leave(group)
-        except Exception as error:
-            self._faults.failed("leave a group of the channel layer", error)
-        else:
-            self._faults.worked("leave a group of the channel layer")
+        self.groups.unwant(group)
+        self.settle(group)
+
+    def settle(self, group: str) -> None:
+        """Leave a group in the background, if a join that failed has put us in it after all."""
+        self.start_task(self._calls.persist("leave a group", lambda: self.groups.settle(group)))
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the layer has failed, and taken nothing since."""
+        return self._calls.is_cut_off
+
+    def _reconnected(self) -> None:
+        self._excuse_peers()
+        self._refresh_wanted.set()
+
+    def _excuse_peers(self) -> None:
+        # Who has no layer cannot hear, and knows nothing about those who may be speaking. But
+        # whom we have not heard since the last time, when others were, is silent by himself:
+        # a layer that fails again and again does not hide a death.
+        was_deaf = self._heard_at <= self._excused_at
+        for wire in self._wires.values():
+            if was_deaf or wire.heard_at > self._excused_at:
+                wire.link.excuse_peer(self.loop.time())
+        self._excused_at = self.loop.time()
+
+    async def _refresh_forever(self, layer: SteadfastLayer) -> None:
+        # A quarter of the time after which channels_redis forgets members.
+        interval = getattr(layer, "group_expiry", GROUP_EXPIRY) / 4
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._refresh_wanted.wait(), interval)
+            # Who wants it from here on means a failure that this one may not make good.
+            self._refresh_wanted.clear()
+            await self._calls.persist("rejoin the groups", layer.rejoin)
+            await asyncio.sleep(REFRESH_PAUSE)
 
     async def _receive_forever(self) -> None:
-        shortest, longest = RECEIVE_BACK_OFF
-        back_off = shortest
-        while True:
-            try:
-                message = await self.layer.receive(self.channel)
-            except Exception as error:
-                self._faults.failed("receive from the channel layer", error)
-                await asyncio.sleep(back_off)
-                back_off = min(back_off * 2, longest)
-                continue
-            back_off = shortest
-            self._faults.worked("receive from the channel layer")
+        async for message in self._calls.messages(self.channel):
+            self._heard_at = self.loop.time()
             try:
                 self._dispatch(message)
             except Exception:
@@ -185,6 +207,9 @@ class Node:
     def _receive_batch(self, batch: Batch) -> None:
         if not self._speaks(batch.version):
             return
+        if batch.again:
+            # It did not arrive by the group: the layer may have forgotten that we are in it.
+            self._refresh_wanted.set()
         wire = self._wires.get((batch.link, batch.to_edge))
         if wire is None:
             if batch.to_edge or batch.base != 1 or not batch.seq:
@@ -249,7 +274,12 @@ class Node:
     @property
     def load(self) -> int:
         """How many sessions the workers of this process host and have claimed."""
-        return self.hosted + len(self.grantable)
+        return len(self.hosted) + len(self.grantable)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all that was sent to peers has arrived."""
+        return all(wire.link.is_quiet for wire in self._wires.values())
 
     def _add_wire(self, link_id: str, peer: str, *, is_edge: bool) -> LinkWire:
         link = Link(
@@ -277,6 +307,8 @@ class Node:
     def _handle_timer(self) -> None:
         self._timer = None
         now = self.loop.time()
+        if self._calls.is_cut_off:
+            self._excuse_peers()
         for key, wire in list(self._wires.items()):
             wire.handle_timeout(now)
             if wire.link.is_over:
@@ -289,6 +321,9 @@ class Node:
 
 
 _nodes: dict[asyncio.AbstractEventLoop, dict[str, Node]] = {}
+
+
+_overrides: dict[str, int] = {}
 
 
 def find_node(alias: str) -> Node:
@@ -315,8 +350,8 @@ def find_node(alias: str) -> Node:
             del _nodes[other]
     nodes = _nodes.setdefault(loop, {})
     node = nodes.get(alias)
-    if node is None or node.layer is not layer:
-        node = nodes[alias] = Node(layer, _link_config())
+    if node is None or layer not in (node.layer, getattr(node.layer, "unsteady", None)):
+        node = nodes[alias] = Node(make_steadfast(alias, layer), link_config())
     return node
 
 
@@ -338,17 +373,26 @@ async def get_node(alias: str) -> Node:
     return node
 
 
+def set_max_sessions(count: int) -> None:
+    """Override MAX_SESSIONS for this process.
+
+    Args:
+        count: How many sessions its workers host at a time; 0 for no bound.
+    """
+    _overrides["max_sessions"] = count
+
+
+def max_sessions() -> int:
+    """Return how many sessions the workers of this process host at a time; 0 for no bound."""
+    return _overrides.get("max_sessions", get_settings().MAX_SESSIONS)
+
+
+def running_nodes() -> list[Node]:
+    """Return all nodes of this event loop."""
+    return list(_nodes.get(asyncio.get_running_loop(), {}).values())
+
+
 async def stop_nodes() -> None:
     """Stop all nodes of this event loop, and forget them."""
     for node in _nodes.pop(asyncio.get_running_loop(), {}).values():
         await node.stop()
-
-
-def _link_config() -> LinkConfig:
-    settings = get_settings()
-    return LinkConfig(
-        batch_bytes=settings.BATCH_BYTES,
-        window_frames=settings.WINDOW_FRAMES,
-        window_bytes=settings.WINDOW_BYTES,
-        peer_timeout=settings.PEER_TIMEOUT,
-    )

@@ -71,11 +71,20 @@ class RemoteAccess:
     async def _join(self) -> None:
         node = await get_node(get_settings().CHANNEL_LAYER)
         self.scope = await self._pack()
-        await node.groups.join(self._group)
+        try:
+            await node.groups.join(self._group)
+        except BaseException:
+            node.settle(self._group)
+            raise
         if self._has_left:
             node.leave_after(self._group, [])
         else:
             self._node = node
+
+    def expel(self, group: str, channel: str) -> None:
+        """Have a dead worker's node leave a group."""
+        if self._node is not None:
+            self._node.expel(group, channel)
 
     def leave(self, ends: list[asyncio.Event]) -> None:
         """Leave the connection's edge group, without waiting for it.

@@ -40,6 +40,8 @@ class RemoteSession:
         self._port: SessionPort | None = None
         self._attempt = 0
         self._was_accepted = False
+        self._is_moving = False
+        self._is_leaving = False
         self._is_accepted = False
         self._code: tuple[int, str] | None = None
         self._closing: asyncio.TimerHandle | None = None
@@ -93,6 +95,7 @@ class RemoteSession:
 
     def _close(self, code: int, reason: str) -> None:
         self._code = self._code or (code, reason)
+        self._stop_waiting()
         self._flow.finish()
         self._opening.cancel()
         if self._port is None:
@@ -101,24 +104,30 @@ class RemoteSession:
             self._port.close(*self._code)
 
     def _finish(self, code: int, reason: str) -> None:
-        if self._closing is not None:
-            self._closing.cancel()
+        self._stop_waiting()
         if not self.ended.is_set():
             self.ended.set()
             self._flow.finish()
             self._listener.session_closed(self._name, *(self._code or (code, reason)))
+
+    def _stop_waiting(self) -> None:
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
 
     # -- what the worker says -----------------------------------------------------------------
 
     def accepted(self) -> None:
         """Send what has waited for the consumer."""
         assert self._port is not None
+        if self._is_leaving:
+            return  # It came with the worker's wish to be rid of the session.
         self._is_accepted = True
         for data in self._flow.window.untaken:
             self._port.send(data)
-        if self._was_accepted:
+        if self._was_accepted and not self._is_moving:
             self._listener.session_reopened(self._name)
-        self._was_accepted = True
+        self._was_accepted, self._is_moving = True, False
         if self._code is not None:
             self._close(*self._code)
 
@@ -134,14 +143,30 @@ class RemoteSession:
     def closed(self, code: int, reason: str) -> None:
         """Answer the worker's last word, and tell the client."""
         assert self._port is not None
-        self._port.close(code, reason)
-        self._finish(code, reason)
+        if self._is_leaving and code == CloseCode.SERVICE_RESTART:
+            self._replace()
+        else:
+            self._port.close(code, reason)
+            self._finish(code, reason)
 
-    def lost(self) -> None:
-        """Find another worker; it gets what this one had not taken."""
-        self._port = None
+    def moved(self) -> None:
+        """Send this worker nothing more: when its consumer is done, another goes on."""
+        assert self._port is not None
         self._is_accepted = False
-        if self._code is not None:
+        self._is_moving = self._is_leaving = True
+        self._port.close(CloseCode.SERVICE_RESTART, "")
+
+    def lost(self, *, peer_is_dead: bool) -> None:
+        """Find another worker; it gets what this one had not taken."""
+        if peer_is_dead and self._port is not None:
+            self._access.expel(self._group, self._port.peer)
+        self._is_moving = False
+        self._replace()
+
+    def _replace(self) -> None:
+        self._port = None
+        self._is_accepted = self._is_leaving = False
+        if self._code is not None and self._closing is None:
             self._finish(*self._code)
         else:
             self._start()

@@ -8,13 +8,15 @@ import math
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from .conf import get_settings
 from .link import events as ev
+from .link.config import LinkConfig
 from .link.frames import Batch
 from .link.machine import Link
 from .link.session import Session
 from .link.window import SendWindow
 
-__all__ = ["LinkHost", "LinkWire", "SessionOwner", "SessionPort"]
+__all__ = ["Hosted", "LinkHost", "LinkWire", "SessionOwner", "SessionPort", "link_config"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +36,24 @@ class SessionOwner(Protocol):
     def closed(self, code: int, reason: str) -> None:
         """The peer has said its last word."""
 
-    def lost(self) -> None:
+    def moved(self) -> None:
+        """The worker asks to be rid of the session (edge only)."""
+
+    def lost(self, *, peer_is_dead: bool) -> None:
         """The session is gone: the peer does not know it, or is dead."""
+
+
+class Hosted(Protocol):
+    """A session that a worker of this process hosts."""
+
+    #: Set when the consumer has ended and nothing of the session is left.
+    over: asyncio.Event
+
+    def move(self) -> None:
+        """Have the session go on with another worker, once the consumer is done with its own."""
+
+    def disown(self) -> None:
+        """Have the session go on with another worker, whatever the consumer is doing."""
 
 
 class SessionPort:
@@ -57,6 +75,11 @@ class SessionPort:
         """The window of what this end sends."""
         return self._session.outgoing
 
+    @property
+    def peer(self) -> str:
+        """The channel of the peer's node."""
+        return self._wire.peer
+
     def attach(self, owner: SessionOwner, group: str) -> None:
         """Say who owns this end, and which group its payloads are published to."""
         self._session.owner = owner
@@ -75,6 +98,11 @@ class SessionPort:
     def take(self, size: int) -> None:
         """Say that a received payload of this size has been taken."""
         self._wire.link.take(self._session, size, self._wire.now())
+        self._wire.flush()
+
+    def move(self) -> None:
+        """Worker: ask the edge to go on with another worker."""
+        self._wire.link.move_session(self._session)
         self._wire.flush()
 
     def close(self, code: int, reason: str) -> None:
@@ -113,12 +141,16 @@ class LinkWire:
         node: The node.
         link: The link.
         peer: The channel of the peer's node.
+
+    Attributes:
+        heard_at: When the peer was last heard, or the wire was made.
     """
 
     def __init__(self, node: LinkHost, link: Link, peer: str) -> None:
         self.link = link
         self.peer = peer
         self.now = node.loop.time
+        self.heard_at = self.now()
         self._node = node
         self._publishing: asyncio.Task[None] | None = None
 
@@ -148,7 +180,8 @@ class LinkWire:
 
     def receive(self, batch: Batch) -> None:
         """Pass a batch of the peer to the link, and what follows from it to the owners."""
-        self.link.receive_batch(batch, self.now())
+        self.heard_at = self.now()
+        self.link.receive_batch(batch, self.heard_at)
         self._pass_on_events()
         self.flush()
 
@@ -185,5 +218,22 @@ def _tell(owner: SessionOwner, event: ev.SessionEvent) -> None:
         owner.accepted()
     elif isinstance(event, ev.Closed):
         owner.closed(event.code, event.reason)
+    elif isinstance(event, ev.Moved):
+        owner.moved()
     else:
-        owner.lost()
+        owner.lost(peer_is_dead=event.peer_is_dead)
+
+
+def link_config() -> LinkConfig:
+    """Return the numbers that the settings give links."""
+    settings = get_settings()
+    return LinkConfig(
+        batch_bytes=settings.BATCH_BYTES,
+        window_frames=settings.WINDOW_FRAMES,
+        window_bytes=settings.WINDOW_BYTES,
+        # Whoever is heard badly gets through in one of four tries, before it is taken for dead.
+        max_timeout=min(
+            LinkConfig.max_timeout, max(settings.PEER_TIMEOUT / 4, LinkConfig.min_timeout)
+        ),
+        peer_timeout=settings.PEER_TIMEOUT,
+    )

@@ -17,7 +17,7 @@ from .flow import Outflow, Stalled
 from .handshake import OPEN, Claim, Open, parse_open
 from .hosting import Host, has_sync_consumer
 from .link.frames import VERSION
-from .node import Node, get_node
+from .node import Node, get_node, max_sessions
 from .scope import unpack_scope
 from .streams import ASGIApplication, Stream
 from .wire import SessionPort
@@ -40,8 +40,12 @@ class StreamWorker:
         stream: The stream whose consumers it hosts.
     """
 
+    #: Tells it from other applications on a channel.
+    hosts_stream = True
+
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._application: ASGIApplication | None = None
         self._faults = FaultLog(logger)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -56,7 +60,7 @@ class StreamWorker:
             ConfigurationError: The stream's consumer cannot be imported, or there is no
                 channel layer.
         """
-        application = self._stream.application()
+        application = self.prepare()
         desk: ClaimDesk | None = None
         while True:
             message = await receive()
@@ -65,6 +69,19 @@ class StreamWorker:
                     await self._get_node(), scope["channel"], application, self._stream
                 )
             self._consider(message, desk)
+
+    def prepare(self) -> ASGIApplication:
+        """Import the stream's consumer, if that has not been done.
+
+        Returns:
+            The ASGI application of its consumers.
+
+        Raises:
+            ConfigurationError: It cannot be imported.
+        """
+        if self._application is None:
+            self._application = self._stream.application()
+        return self._application
 
     async def _get_node(self) -> Node:
         while True:
@@ -129,9 +146,10 @@ class ClaimDesk:
                 late,
             )
             return
-        if opening.ref in self._node.grantable:
+        if self._node.is_draining or opening.ref in self._node.grantable:
             return  # Some layers deliver a message twice.
-        if settings.MAX_SESSIONS and self._node.load >= settings.MAX_SESSIONS:
+        room = max_sessions()
+        if room and self._node.load >= room:
             logger.debug("No room for a session of stream %r.", opening.stream)
             return
         self._node.grantable[opening.ref] = lambda port: self._start(opening, port)
@@ -177,6 +195,9 @@ class WorkerSession:
         opening: The open that it answers.
         port: This end of the session.
         node: The process's node.
+
+    Attributes:
+        over: Set when the consumer has ended and nothing of the session is left here.
     """
 
     def __init__(self, opening: Open, port: SessionPort, node: Node) -> None:
@@ -186,14 +207,16 @@ class WorkerSession:
         self._node = node
         self._flow = Outflow(port.window, settings.STALL_TIMEOUT)
         self._host: Host | None = None
+        self._is_moving = False
         self._closed: tuple[int, str] | None = None
         self._gone = asyncio.Event()
+        self.over = asyncio.Event()
         port.attach(self, opening.edge_group)
 
     async def run(self, application: ASGIApplication, *, own_thread: bool) -> None:
         """Host the consumer from its connect to its end."""
         node, group = self._node, self._opening.stream_group
-        node.hosted += 1
+        node.hosted.add(self)
         try:
             if await self._join(group):
                 try:
@@ -205,7 +228,8 @@ class WorkerSession:
             logger.exception("Stream %r could not be hosted.", self._opening.stream)
             self.close(CloseCode.INTERNAL_ERROR, "")
         finally:
-            node.hosted -= 1
+            node.hosted.discard(self)
+            self.over.set()
 
     async def _join(self, group: str) -> bool:
         try:
@@ -213,6 +237,7 @@ class WorkerSession:
         except Exception as error:
             # Nothing has begun: the edge opens the stream again, here or elsewhere.
             faults.failed("join a group of the channel layer", error)
+            self._node.settle(group)
             self._port.reset()
             return False
         faults.worked("join a group of the channel layer")
@@ -257,10 +282,26 @@ class WorkerSession:
         """Tell the consumer that the client, or the edge, has closed its stream."""
         self._end(code, reason)
 
-    def lost(self) -> None:
+    def moved(self) -> None:
+        """Does not come: it is the worker that asks."""
+
+    def lost(self, *, peer_is_dead: bool) -> None:
         """Tell the consumer that its edge is gone."""
+        if peer_is_dead:
+            self._node.expel(self._opening.edge_group, self._port.peer)
         self._flow.finish()
         self._end(CloseCode.ABNORMAL, "")
+
+    def move(self) -> None:
+        """Have the session go on with another worker, once the consumer is done with its own."""
+        self._is_moving = True
+        self._port.move()
+
+    def disown(self) -> None:
+        """Have the session go on with another worker, whatever the consumer is doing."""
+        self._port.reset()
+        self._flow.finish()
+        self._end(CloseCode.SERVICE_RESTART, "")
 
     def _end(self, code: int, reason: str) -> None:
         self._closed = (code, reason)
@@ -286,6 +327,11 @@ class WorkerSession:
     def consumed(self, size: int) -> None:
         """Give the edge its credit back."""
         self._port.take(size)
+
+    def finished(self, code: int) -> None:
+        """Say this end's last word: the consumer has none."""
+        moves = self._is_moving and self._closed is not None
+        self.close(self._closed[0] if moves and self._closed else code, "")
 
     def close(self, code: int, reason: str) -> None:
         """Say this end's last word."""

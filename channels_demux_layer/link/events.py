@@ -12,6 +12,7 @@ __all__ = [
     "Event",
     "Granted",
     "Lost",
+    "Moved",
     "PeerLost",
     "Received",
     "Refused",
@@ -54,10 +55,17 @@ class Closed(NamedTuple):
     reason: str
 
 
+class Moved(NamedTuple):
+    """Edge: the worker asks to be rid of the session, which is to go on with another worker."""
+
+    session: Session
+
+
 class Lost(NamedTuple):
     """The session is gone: the peer does not know it, or is dead."""
 
     session: Session
+    peer_is_dead: bool
 
 
 class PeerLost(NamedTuple):
@@ -73,5 +81,5 @@ class Refused(NamedTuple):
 
 
 #: What concerns the owner of a session.
-SessionEvent: TypeAlias = Accepted | Received | Writable | Closed | Lost
+SessionEvent: TypeAlias = Accepted | Received | Writable | Closed | Moved | Lost
 Event: TypeAlias = SessionEvent | Granted | PeerLost | Refused

@@ -24,6 +24,7 @@ __all__ = [
     "Credit",
     "Frame",
     "Grant",
+    "Move",
     "Reset",
     "Text",
     "decode_frames",
@@ -85,7 +86,13 @@ class Reset(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=6):
     session: int
 
 
-Frame: TypeAlias = Grant | Accept | Text | Binary | Close | Credit | Reset
+class Move(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=7):
+    """Worker to edge: close this session and open another, with somebody else."""
+
+    session: int
+
+
+Frame: TypeAlias = Grant | Accept | Text | Binary | Close | Credit | Reset | Move
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Frame]).decode

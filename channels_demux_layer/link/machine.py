@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from . import events as ev
+from .backlog import Backlog
 from .config import LinkConfig
 from .frames import (
     VERSION,
@@ -23,6 +24,7 @@ from .frames import (
     Credit,
     Frame,
     Grant,
+    Move,
     Reset,
     Text,
     decode_frames,
@@ -35,11 +37,6 @@ from .session import Session, SessionInput, SessionState
 from .window import ReceiveWindow, SendWindow
 
 __all__ = ["Link", "Outgoing"]
-
-#: An estimate of what a frame costs on the wire beside its payload.
-FRAME_OVERHEAD = 16
-#: The most that a character beyond ASCII takes there.
-UTF8_BYTES = 4
 
 
 class Outgoing(NamedTuple):
@@ -72,7 +69,7 @@ class Link:
         self._recovery = Recovery(config)
         self._receiver = Receiver(config)
         self._liveness = Liveness(config, now)
-        self._queue: deque[tuple[Frame, int, str | None]] = deque()
+        self._queue = Backlog()
         self._indebted: set[Session] = set()
         # When the indebted sessions' credit must go, even alone; None where none is owed.
         self._credit_at: float | None = None
@@ -95,7 +92,7 @@ class Link:
         """
         session = self._add_session(self._next_session, outgoing, now)
         self._next_session += 1
-        self._enqueue(Grant(session.id, ref))
+        self._queue.put(Grant(session.id, ref))
         return session
 
     def new_window(self) -> SendWindow:
@@ -106,7 +103,7 @@ class Link:
         """Worker: tell the edge that the consumer has accepted, unless it is past that."""
         if session.state is SessionState.GRANTED:
             session.apply(SessionInput.ACCEPT)
-            self._enqueue(Accept(session.id), group=session.group)
+            self._queue.put(Accept(session.id), group=session.group)
 
     def send(self, session: Session, data: str | bytes) -> None:
         """Send one payload; the caller has pushed it to the session's window.
@@ -115,26 +112,30 @@ class Link:
         """
         if not session.sends:
             return
-        frame: Frame
-        if isinstance(data, str):
-            frame = Text(session.id, data)
-            size = len(data) if data.isascii() else len(data) * UTF8_BYTES
-        else:
-            frame, size = Binary(session.id, data), len(data)
-        self._queue.append((frame, size + FRAME_OVERHEAD, session.group))
+        self._queue.put_payload(session, data)
+
+    def move_session(self, session: Session) -> None:
+        """Worker: ask the edge to close a session and to open another elsewhere."""
+        if session.may(SessionInput.SEND_CLOSE):
+            self._queue.put(Move(session.id), group=session.group)
 
     def close_session(self, session: Session, code: int, reason: str, now: float) -> None:
         """Say this end's last word on a session, unless it has been said."""
         if not session.may(SessionInput.SEND_CLOSE):
             return
         session.apply(SessionInput.SEND_CLOSE)
-        self._enqueue(Close(session.id, code, reason), group=session.group)
+        if session in self._indebted:
+            # Before the last word, after which nobody counts any more: what was taken is not to
+            # be sent to another consumer.
+            self._indebted.discard(session)
+            self._queue.put(Credit(session.id, session.incoming.tell()), group=session.group)
+        self._queue.put(Close(session.id, code, reason), group=session.group)
         self._forget_if_ended(session, now)
 
     def reset_session(self, session: Session, now: float) -> None:
         """Disown a session, unless it has ended: the peer will find it lost."""
         if session.id in self.sessions:
-            self._enqueue(Reset(session.id))
+            self._queue.put(Reset(session.id))
             self._remove_session(session, now)
 
     def take(self, session: Session, size: int, now: float) -> None:
@@ -181,7 +182,7 @@ class Link:
             elif not isinstance(frame, (Credit, Reset)):
                 unknown.add(frame.session)
         for session_id in unknown:
-            self._enqueue(Reset(session_id))
+            self._queue.put(Reset(session_id))
 
     def _receive_grant(self, frame: Grant, now: float) -> None:
         if self.is_edge:
@@ -202,9 +203,11 @@ class Link:
             self._receive_accept(session)
         elif isinstance(frame, Close):
             self._receive_close(frame, session, now)
+        elif isinstance(frame, Move):
+            self._receive_move(session)
         elif isinstance(frame, Reset):
             self._remove_session(session, now)
-            self._events.append(ev.Lost(session))
+            self._events.append(ev.Lost(session, peer_is_dead=False))
         else:
             self._events.append(ev.Refused(f"a second grant of session {session.id}"))
 
@@ -221,6 +224,12 @@ class Link:
         if session.apply(SessionInput.ACCEPT) is SessionState.OPEN:
             self._events.append(ev.Accepted(session))
 
+    def _receive_move(self, session: Session) -> None:
+        if not self.is_edge:
+            self._events.append(ev.Refused("a move, which is for the worker to ask for"))
+        elif session.may(SessionInput.SEND_CLOSE):
+            self._events.append(ev.Moved(session))
+
     def _receive_close(self, frame: Close, session: Session, now: float) -> None:
         if not session.may(SessionInput.RECEIVE_CLOSE):
             self._events.append(ev.Refused(f"a close in a session that is {session.state.name}"))
@@ -228,6 +237,10 @@ class Link:
         session.apply(SessionInput.RECEIVE_CLOSE)
         self._events.append(ev.Closed(session, frame.code, frame.reason))
         self._forget_if_ended(session, now)
+
+    def excuse_peer(self, now: float) -> None:
+        """Let the peer's silence count from now: it could not have been heard."""
+        self._liveness.heard(now)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due; call it at `deadline` or after."""
@@ -245,7 +258,7 @@ class Link:
         self.is_over = True
         for session in list(self.sessions.values()):
             self._remove_session(session, now)
-            self._events.append(ev.Lost(session))
+            self._events.append(ev.Lost(session, peer_is_dead=True))
         self._events.append(ev.PeerLost(self._liveness.silence(now)))
 
     # -- outputs ------------------------------------------------------------------------------
@@ -264,6 +277,11 @@ class Link:
 
     def _has_frames(self, now: float) -> bool:
         return bool(self._queue) or (self._credit_at is not None and now >= self._credit_at)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything has been sent, and has arrived."""
+        return not self._queue and self._recovery.is_idle
 
     def batch_to_send(self, now: float) -> Outgoing | None:
         """Return the next batch, as of now; None where nothing may or need be sent.
@@ -286,21 +304,12 @@ class Link:
         return self._outgoing(None, sent.seq, sent.frames, now, again=True)
 
     def _next_batch(self, now: float) -> Outgoing:
-        frames, group = self._gather()
-        frames += self._credits()
+        # Behind the consumers' answers: what is told as taken is given to no other consumer.
+        for credit in self._credits():
+            self._queue.put(credit)
+        frames, group = self._queue.gather(self._config.batch_bytes)
         sent = self._recovery.send(encode_frames(frames), now)
         return self._outgoing(group, sent.seq, sent.frames, now)
-
-    def _gather(self) -> tuple[list[Frame], str | None]:
-        frames: list[Frame] = []
-        group, size, limit = None, 0, self._config.batch_bytes
-        queue = self._queue
-        while queue and (not frames or size + queue[0][1] <= limit):
-            frame, frame_size, frame_group = queue.popleft()
-            frames.append(frame)
-            size += frame_size
-            group = group or frame_group
-        return frames, group
 
     def _credits(self) -> list[Frame]:
         indebted, self._indebted, self._credit_at = self._indebted, set(), None
@@ -310,8 +319,7 @@ class Link:
         self, group: str | None, seq: int, frames: bytes, now: float, *, again: bool = False
     ) -> Outgoing:
         self._liveness.sent(now)
-        receiver = self._receiver
-        receiver.acknowledged()
+        self._receiver.acknowledged()
         batch = Batch(
             version=VERSION,
             link=self.id,
@@ -319,8 +327,8 @@ class Link:
             channel=self._channel,
             seq=seq,
             base=self._recovery.base,
-            ack=receiver.delivered,
-            early=receiver.early,
+            ack=self._receiver.delivered,
+            early=self._receiver.early,
             again=again,
             frames=frames,
         )
@@ -329,10 +337,8 @@ class Link:
     @property
     def deadline(self) -> float:
         """When handle_timeout() or batch_to_send() has something to do at the latest."""
-        if self._idle_since is None:
-            deadline = self._liveness.deadline
-        else:
-            deadline = self._idle_since + self._patience
+        idle = self._idle_since
+        deadline = self._liveness.deadline if idle is None else idle + self._patience
         # Credit that may not go yet waits for acknowledgements, not for the clock.
         credit_at = self._credit_at if self._recovery.may_send else None
         for other in (self._recovery.deadline, self._receiver.ack_at, credit_at):
@@ -347,9 +353,6 @@ class Link:
         # The edge forgets a link without sessions first: only it opens sessions, so it never
         # sends on a link that the worker has forgotten.
         return self._config.peer_timeout * (1 if self.is_edge else 3)
-
-    def _enqueue(self, frame: Frame, group: str | None = None) -> None:
-        self._queue.append((frame, FRAME_OVERHEAD, group))
 
     def _add_session(self, session_id: int, outgoing: SendWindow, now: float) -> Session:
         incoming = ReceiveWindow(self._config.window_frames, self._config.window_bytes)

@@ -107,6 +107,11 @@ class Recovery:
         return bool(self._lost) and len(self._in_flight) < self._limit
 
     @property
+    def is_idle(self) -> bool:
+        """Whether everything sent has been acknowledged."""
+        return not self._in_flight and not self._lost
+
+    @property
     def deadline(self) -> float | None:
         """When the oldest batch in flight counts as lost; None where there is none."""
         for batch in self._in_flight.values():

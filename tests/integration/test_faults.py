@@ -11,6 +11,7 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream
+from channels_demux_layer import calls as calls_module
 from channels_demux_layer import node as node_module
 from channels_demux_layer.node import Node, find_node, stop_nodes
 from channels_demux_layer.testing import DemuxCommunicator
@@ -90,7 +91,8 @@ def shaky(monkeypatch: pytest.MonkeyPatch) -> Shaky:
         return layers[0]
 
     monkeypatch.setattr(node_module, "get_channel_layer", get)
-    monkeypatch.setattr(node_module, "RECEIVE_BACK_OFF", (0.01, 0.02))
+    monkeypatch.setattr(node_module, "make_steadfast", lambda alias, layer: layer)
+    monkeypatch.setattr(calls_module, "BACK_OFF", (0.01, 0.02))
     monkeypatch.setattr("channels_demux_layer.worker.JOIN_PAUSE", 0.01)
     return get("default")
 
@@ -110,7 +112,7 @@ async def worker_nodes(
     nodes: list[Node] = []
 
     async def get_node(alias: str) -> Node:
-        node = Node(get_channel_layer(alias), node_module._link_config())
+        node = Node(get_channel_layer(alias), node_module.link_config())
         nodes.append(node)
         await node.start()
         return node
@@ -177,8 +179,8 @@ async def test_a_layer_that_does_not_deliver_is_listened_to_again(
         layer.receive_failures = 3
         await client.send_to("echo", 2)
         assert await client.receive_from("echo") == 2
-        await until(lambda: "Can receive from the channel layer again." in caplog.messages)
-    assert caplog.text.count("Cannot receive from the channel layer") == 1
+        await until(lambda: "Can receive on the channel layer again." in caplog.messages)
+    assert caplog.text.count("Cannot receive on the channel layer") == 1
 
 
 async def test_a_worker_that_cannot_join_a_group_gives_its_session_back(
@@ -219,9 +221,9 @@ async def test_groups_that_cannot_be_left_are_told_of_once(
             layer.group_discard = fail  # type: ignore[method-assign]
             await client.close("one")
             await client.receive_event("one")
-            await until(lambda: "Cannot leave a group of the channel layer" in caplog.text)
+            await until(lambda: "Cannot leave a group on the channel layer" in caplog.text)
             layer.group_discard = discard  # type: ignore[method-assign]
-        await until(lambda: "Can leave a group of the channel layer again." in caplog.messages)
+        await until(lambda: "Can leave a group on the channel layer again." in caplog.messages)
     assert caplog.text.count("Cannot leave a group") == 1
 
 
@@ -272,7 +274,7 @@ async def test_a_session_that_is_lost_goes_on_with_another_consumer(quick_layer:
         await until(lambda: wire.link.sessions)
         (session,) = wire.link.sessions.values()
         await until(lambda: session.owner._host._in_hand)  # all has arrived, nothing is taken
-        session.owner.lost()
+        session.owner.lost(peer_is_dead=False)
         SessionPort(wire, session).reset()
         assert await client.receive_event("hold") == {"stream": "hold", "event": "reopened"}
         assert [await client.receive_from("hold") for _ in range(3)] == [0, 1, 2]

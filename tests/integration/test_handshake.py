@@ -126,6 +126,7 @@ async def test_an_open_that_comes_repeatedly_starts_one_consumer(
     """However often an open is delivered, its stream has one consumer."""
     cls = demultiplexer({"one": noting, "two": noting})
     monkeypatch.setattr("channels_demux_layer.node.get_channel_layer", _wrapped(Repeating))
+    monkeypatch.setattr("channels_demux_layer.node.make_steadfast", lambda alias, layer: layer)
     async with memory.run(cls):
         for _ in range(5):
             async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:

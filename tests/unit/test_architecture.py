@@ -43,8 +43,11 @@ RINGS = {
         "streams",
     },
     "shell": {
+        "applications",
+        "calls",
         "connection",
         "demultiplexer",
+        "drain",
         "faults",
         "flow",
         "groups",
@@ -55,7 +58,9 @@ RINGS = {
         "outbox",
         "remote",
         "routing",
+        "runner",
         "scope",
+        "steadfast",
         "wire",
         "worker",
     },
@@ -73,7 +78,7 @@ MAY_IMPORT = {
 SETTINGS = "conf"
 
 EDGE = {"connection", "demultiplexer", "inline", "opening", "outbox", "remote"}
-WORKER = {"routing", "worker"}
+WORKER = {"drain", "routing", "runner", "worker"}
 #: The modules that may name a class of the other side, for its type alone.
 BY_TYPE_ONLY = {("routing", "demultiplexer")}
 

@@ -43,6 +43,10 @@ class Outlet:
         """Note it."""
         self.said.append((code, reason))
 
+    def finished(self, code: int) -> None:
+        """Note it."""
+        self.said.append((code, ""))
+
 
 @pytest.fixture
 def outlet() -> Outlet:

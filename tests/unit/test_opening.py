@@ -176,3 +176,28 @@ async def test_the_group_is_left_when_the_last_session_has_ended(access: RemoteA
     assert group in groups
     ended.set()
     await until(lambda: group not in groups)
+
+
+async def test_a_join_that_fails_leaves_no_membership(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A join that raises may have been done, and the leave after it may fail as well."""
+    layer, calls = get_channel_layer(), []
+
+    def failing_once(name: str) -> Any:
+        original = getattr(layer, name)
+
+        async def call(group: str, channel: str) -> None:
+            calls.append(name)
+            await original(group, channel) if name == "group_add" else None
+            monkeypatch.setattr(layer, name, original)
+            raise ConnectionError
+
+        return call
+
+    for name in ("group_add", "group_discard"):
+        monkeypatch.setattr(layer, name, failing_once(name))
+    with pytest.raises(ConnectionError):
+        await access.get_node()
+    assert calls == ["group_add", "group_discard"]
+    await until(lambda: not layer.groups)

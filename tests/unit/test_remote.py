@@ -106,7 +106,7 @@ async def test_a_session_outlives_its_worker(finder: Finder, listener: Listener)
     session.accepted()
     await session.deliver("2")
     assert first.said == ["1", "2"]
-    session.lost()
+    session.lost(peer_is_dead=False)
     await session.deliver("3")
     second = await finder.let()
     session.accepted()
@@ -174,7 +174,7 @@ async def test_a_session_that_is_lost_while_it_ends_has_ended(
     session.accepted()
     session.end(1000, "")
     assert port.said == [(1000, "")]
-    session.lost()
+    session.lost(peer_is_dead=False)
     assert session.ended.is_set()
     assert listener.told == [("session_closed", 1000, "")]
 
@@ -188,3 +188,35 @@ async def test_a_consumer_that_takes_nothing_is_given_up(
     await session.deliver("1")
     await session.deliver("2")
     assert listener.told == [("session_closed", 4408, "the consumer takes nothing")]
+
+
+async def test_an_accept_that_crosses_a_move_is_moot(finder: Finder, listener: Listener) -> None:
+    """The stream goes on with the next worker, silently, and nothing is sent to the old one."""
+    session = RemoteSession("s", ACCESS, listener)
+    first = await finder.let()
+    await session.deliver("1")
+    session.moved()
+    session.accepted()
+    session.closed(1012, "")
+    assert first.said == [(1012, "")]
+    second = await finder.let()
+    session.accepted()
+    assert second.said == ["1"]
+    assert listener.told == []
+    session.end(1000, "")
+    session.closed(1000, "")
+
+
+async def test_a_session_that_was_given_up_is_not_opened_again(
+    finder: Finder, listener: Listener
+) -> None:
+    """Once it has been closed for good, a lost worker is its end."""
+    session = RemoteSession("s", ACCESS, listener)
+    await session.deliver("1")
+    session.end(1000, "")
+    port = await finder.let()
+    session.abandon()
+    assert port.said == [(1000, "")]
+    session.lost(peer_is_dead=False)
+    assert session.ended.is_set()
+    assert listener.told == [("session_closed", 1000, "")]

@@ -10,7 +10,7 @@ import pytest
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.frames import Accept, Batch, Close, Grant, encode_frames
 from channels_demux_layer.link.machine import Link
-from channels_demux_layer.wire import LinkWire
+from channels_demux_layer.wire import LinkWire, link_config
 from tests.integration.harness import until
 
 
@@ -111,3 +111,12 @@ async def test_what_is_said_in_a_session_without_owner_is_moot(
     wire.receive(a_batch(3, Close(1, 1000)))
     host.gate.set()
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("peer_timeout", "longest"), [(60.0, 5.0), (8.0, 2.0), (0.1, 0.2)])
+def test_who_is_heard_badly_has_several_tries(
+    settings: Any, peer_timeout: float, longest: float
+) -> None:
+    """A batch that is lost again and again goes four times before its sender is taken for dead."""
+    settings.CHANNELS_DEMUX_LAYER = {"PEER_TIMEOUT": peer_timeout}
+    assert link_config().max_timeout == longest

@@ -86,6 +86,10 @@ class Port:
         """Note it."""
         self.said.append((code, reason))
 
+    def reset(self) -> None:
+        """Note it."""
+        self.said.append("reset")
+
 
 async def test_a_worker_without_a_layer_fails(settings: Any) -> None:
     """That is a fault of the project's, and no trying helps."""
@@ -155,9 +159,10 @@ async def run_session(node: Node, *inputs: tuple[Any, ...]) -> list[Any]:
     port = Port()
     session = WorkerSession(await an_open(), port, node)  # type: ignore[arg-type]
     for name, *arguments in inputs:
-        getattr(session, name)(*arguments)
+        options = {"peer_is_dead": False} if name == "lost" else {}
+        getattr(session, name)(*arguments, **options)
     await asyncio.wait_for(session.run(raw, own_thread=False), 20.0)
-    assert node.hosted == 0
+    assert not node.hosted
     return port.said
 
 
@@ -184,3 +189,25 @@ async def test_a_client_that_does_not_read_is_closed(node: Node, settings: Any) 
     session.consumed(1)
     session.writable()
     assert port.said == ["1", (4408, "the client does not read"), "accept", 1]
+
+
+async def test_a_session_whose_group_cannot_be_joined_is_disowned(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No consumer starts, and a join that was done after all is undone, however long it takes."""
+    layer = get_channel_layer()
+    leave, failures = layer.group_discard, iter([ConnectionError, ConnectionError, None])
+
+    async def join(group: str, channel: str) -> None:
+        layer.groups[group] = {channel: 0}
+        raise ConnectionError
+
+    async def leave_late(group: str, channel: str) -> None:
+        if failure := next(failures):
+            raise failure
+        await leave(group, channel)
+
+    monkeypatch.setattr(layer, "group_add", join)
+    monkeypatch.setattr(layer, "group_discard", leave_late)
+    assert await run_session(node) == ["reset"]
+    await until(lambda: not layer.groups)

@@ -16,6 +16,7 @@ from channels_demux_layer.link.frames import (
     Credit,
     Frame,
     Grant,
+    Move,
     Reset,
     Text,
     decode_frames,
@@ -389,7 +390,7 @@ def test_credit_of_an_ended_session_is_nobodys(pair: Pair) -> None:
     pair.worker.take(theirs, 1, pair.now)
     pair.worker.take(theirs, 1, pair.now)
     pair.edge.reset_session(mine, pair.now)
-    assert pair.deliver(pair.edge) == [ev.Lost(theirs)]
+    assert pair.deliver(pair.edge) == [ev.Lost(theirs, peer_is_dead=False)]
     pair.worker.take(theirs, 1, pair.now)
     pair.settle()
     assert pair.batches(pair.worker) == []
@@ -515,7 +516,7 @@ def test_a_reset_ends_a_session_at_both_ends(pair: Pair, closer: str) -> None:
     (outgoing,) = pair.batches(link)
     assert frames_of(outgoing) == [Reset(1)]
     other.receive_batch(outgoing.batch, pair.now)
-    assert events(other) == [ev.Lost(other_session)]
+    assert events(other) == [ev.Lost(other_session, peer_is_dead=False)]
     assert other_session.state is SessionState.ENDED
     assert pair.batches(other) == []
 
@@ -576,9 +577,10 @@ def refusals(link: Link, *frames: Frame, seq: int) -> list[str]:
 def test_the_worker_refuses_what_is_not_for_it(pair: Pair) -> None:
     """A second grant, an accept, and what comes after a close, change nothing."""
     _, theirs = pair.open()
-    assert refusals(pair.worker, Grant(1, "again"), Accept(1), seq=2) == [
+    assert refusals(pair.worker, Grant(1, "again"), Accept(1), Move(1), seq=2) == [
         "a second grant of session 1",
         "an accept in a session that is OPEN",
+        "a move, which is for the worker to ask for",
     ]
     pair.worker.receive_batch(batch_of(Close(1, 1000), seq=3), 0.0)
     events(pair.worker)
@@ -669,7 +671,10 @@ def test_a_dead_peer_is_reported_after_its_sessions(pair: Pair) -> None:
     assert events(pair.edge) == []
     advance(pair, pair.edge, heard + 10.0)
     lost_one, lost_two, peer_lost = events(pair.edge)
-    assert (lost_one, lost_two) == (ev.Lost(one), ev.Lost(two))
+    assert (lost_one, lost_two) == (
+        ev.Lost(one, peer_is_dead=True),
+        ev.Lost(two, peer_is_dead=True),
+    )
     assert isinstance(peer_lost, ev.PeerLost)
     assert peer_lost.silence == pytest.approx(10.0)
     assert pair.edge.is_over
@@ -751,3 +756,16 @@ def test_a_silent_peer_costs_few_batches(pair: Pair) -> None:
     pair.send(pair.edge, mine, "x")
     assert len(pair.batches(pair.edge)) == 1
     assert 2 <= len(advance(pair, pair.edge, 30.0)) <= 10
+
+
+def test_credit_goes_behind_what_was_said_before(pair: Pair) -> None:
+    """Whoever hears that a payload was taken has got all that the consumer said to it."""
+    mine, theirs = pair.open()
+    pair.send(pair.edge, mine, "a")
+    pair.deliver(pair.edge)
+    pair.worker.take(theirs, 1, pair.now)
+    replies = ["x" * 150, "y" * 150]
+    pair.send(pair.worker, theirs, *replies)
+    pair.now += 1.0
+    frames = [frames_of(outgoing) for outgoing in pair.batches(pair.worker)]
+    assert frames == [[Text(1, replies[0])], [Text(1, replies[1]), Credit(1, 1)]]

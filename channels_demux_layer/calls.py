@@ -1,0 +1,168 @@
+"""Calls of a channel layer: bounded in number, and steadfast while it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from channels.exceptions import ChannelFull
+
+from .faults import layer_faults
+
+__all__ = ["LayerCalls", "messages"]
+
+logger = logging.getLogger(__name__)
+
+#: Calls of the layer that may be under way at once. redis-py caps a pool at 100 connections, and
+#: raises beyond; the consumers of the process need some of them.
+MAX_CALLS = 50
+#: How long to wait after a call has failed before it is made again, in seconds: first, and at
+#: most.
+BACK_OFF = (0.1, 1.0)
+#: A layer that has failed works again if it has waited for a message for so long, in seconds.
+CALM = 1.0
+RECEIVE = "receive on the channel layer"
+
+
+async def messages(
+    layer: Any, channel: str, failed: Callable[[], None] | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """Give a channel's messages one after the other, whatever the layer goes through.
+
+    Args:
+        layer: The channel layer.
+        channel: The channel to receive from.
+        failed: Called each time that the layer raises.
+
+    Yields:
+        The messages.
+    """
+    back_off = BACK_OFF[0]
+    has_failed = False
+    while True:
+        try:
+            if has_failed:
+                message = await _receive_after_failure(layer, channel)
+            else:
+                message = await layer.receive(channel)
+        except Exception as error:
+            has_failed = True
+            layer_faults.failed(RECEIVE, error)
+            if failed is not None:
+                failed()
+            _unlisten(layer, channel)
+            await asyncio.sleep(back_off)
+            back_off = min(back_off * 2, BACK_OFF[1])
+        else:
+            has_failed = False
+            back_off = BACK_OFF[0]
+            yield message
+
+
+async def _receive_after_failure(layer: Any, channel: str) -> dict[str, Any]:
+    receiving = asyncio.ensure_future(layer.receive(channel))
+    try:
+        # Where nothing comes, no message will tell that all is well again.
+        await asyncio.wait([receiving], timeout=CALM)
+        if not receiving.done() or receiving.exception() is None:
+            layer_faults.worked(RECEIVE)
+        message: dict[str, Any] = await receiving
+        return message
+    except asyncio.CancelledError:
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        raise
+
+
+def _unlisten(layer: Any, channel: str) -> None:
+    # channels_redis' pub/sub layer notes a channel before it has subscribed to it. Where the
+    # latter fails, it would wait for messages for ever.
+    queue = getattr(layer, "channels", {}).get(channel)
+    if queue is not None and queue.empty():
+        del layer.channels[channel]
+
+
+class LayerCalls:
+    """What a node asks of its channel layer.
+
+    Args:
+        layer: The channel layer.
+        reconnected: Called when the layer works again after it has failed.
+
+    Attributes:
+        slots: Bounds the calls that are under way at once.
+        is_cut_off: Whether the layer has failed, and taken nothing since.
+    """
+
+    def __init__(self, layer: Any, reconnected: Callable[[], None]) -> None:
+        self.layer = layer
+        # Not by way of a steadfast layer, which would keep a failure to itself.
+        self._unsteady = getattr(layer, "unsteady", layer)
+        self.slots = asyncio.Semaphore(MAX_CALLS)
+        self.is_cut_off = False
+        self._reconnected = reconnected
+
+    async def publish(self, group: str | None, channel: str, message: dict[str, Any]) -> bool:
+        """Send a message to a group, or to a channel where there is none.
+
+        Returns:
+            Whether the layer took it. It may be lost all the same.
+        """
+        async with self.slots:
+            try:
+                if group is None:
+                    await self._unsteady.send(channel, message)
+                else:
+                    await self._unsteady.group_send(group, message)
+            except ChannelFull:
+                logger.debug("Channel %s is full.", channel)
+                return False
+            except Exception as error:
+                layer_faults.failed("publish on the channel layer", error)
+                self._cut_off()
+                return False
+        layer_faults.worked("publish on the channel layer")
+        if self.is_cut_off:
+            self.is_cut_off = False
+            self._reconnected()
+        return True
+
+    def messages(self, channel: str) -> AsyncIterator[dict[str, Any]]:
+        """Give a channel's messages one after the other, whatever the layer goes through."""
+        return messages(self._unsteady, channel, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self.is_cut_off = True
+
+    async def expel(self, group: str, channel: str) -> None:
+        """Have a channel leave a group.
+
+        Raises:
+            Exception: Whatever the channel layer raises.
+        """
+        async with self.slots:
+            await self.layer.group_discard(group, channel)
+
+    async def persist(self, action: str, call: Callable[[], Awaitable[None]]) -> None:
+        """Make a call, again and again until it works.
+
+        Args:
+            action: What it does, as it reads after "Cannot".
+            call: Makes the call.
+        """
+        action += " on the channel layer"
+        back_off = BACK_OFF[0]
+        while not await self._try(action, call):
+            await asyncio.sleep(back_off)
+            back_off = min(back_off * 2, BACK_OFF[1])
+
+    async def _try(self, action: str, call: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await call()
+        except Exception as error:
+            layer_faults.failed(action, error)
+            return False
+        layer_faults.worked(action)
+        return True

@@ -1,0 +1,108 @@
+"""``manage.py runworker``: Channels' command, with workers that drain, last and reload."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import Any
+
+from channels import DEFAULT_CHANNEL_LAYER
+from channels.layers import get_channel_layer
+from channels.routing import get_default_application
+from django.conf import settings as django_settings
+from django.core.management import BaseCommand, CommandError
+from django.utils import autoreload
+
+from channels_demux_layer.conf import get_settings
+from channels_demux_layer.discovery import find_routes, stream_applications
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.node import set_max_sessions
+from channels_demux_layer.runner import DrainingWorker, ListenerDied
+
+logger = logging.getLogger("django.channels.worker")
+
+
+class Command(BaseCommand):
+    """Runs a worker process on the given channels."""
+
+    help = "Runs a worker that hosts the consumers of streams, and any other channel's."
+    leave_locale_alone = True
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Take what Channels' runworker takes, and more."""
+        parser.add_argument("channels", nargs="*", help="Channels to listen on.")
+        parser.add_argument(
+            "--layer",
+            default=DEFAULT_CHANNEL_LAYER,
+            help="Channel layer alias to use, if not the default.",
+        )
+        parser.add_argument(
+            "--all-streams", action="store_true", help="Listen on the channels of all streams."
+        )
+        parser.add_argument(
+            "--max-sessions",
+            type=int,
+            help="Host no more sessions than this at a time; MAX_SESSIONS if not given.",
+        )
+        parser.add_argument(
+            "--drain-timeout",
+            type=float,
+            help="Seconds that sessions may take to move elsewhere; DRAIN_TIMEOUT if not given.",
+        )
+        parser.add_argument(
+            "--noreload",
+            action="store_false",
+            dest="use_reloader",
+            help="Do not restart when the code changes, which is done where DEBUG is on.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the worker, under the reloader where DEBUG is on."""
+        if options["use_reloader"] and django_settings.DEBUG:
+            autoreload.run_with_reloader(self._run, **options)
+        else:
+            self._run(**options)
+
+    def _run(self, **options: Any) -> None:
+        autoreload.raise_last_exception()
+        layer = get_channel_layer(options["layer"])
+        if layer is None:
+            raise CommandError(
+                f"CHANNEL_LAYERS has no {options['layer']!r}: a worker needs a channel layer."
+            )
+        application = get_default_application()
+        channels = self._channels(application, options)
+        settings = get_settings()
+        if options["max_sessions"] is not None:
+            set_max_sessions(options["max_sessions"])
+        timeout = options["drain_timeout"]
+        logger.info("Running worker for channels %s", channels)
+        worker = DrainingWorker(
+            application, channels, layer, settings.DRAIN_TIMEOUT if timeout is None else timeout
+        )
+        try:
+            worker.run()
+        except ListenerDied as error:
+            raise CommandError(f"The worker cannot go on: {error}") from error
+
+    def _channels(self, application: object, options: dict[str, Any]) -> list[str]:
+        streams = stream_applications(application)
+        wanted = list(options["channels"])
+        if options["all_streams"]:
+            wanted += [channel for channel in streams if channel not in wanted]
+        if not wanted:
+            raise CommandError("Name the channels to listen on, or give --all-streams.")
+        routed = find_routes(application).channels
+        for channel in wanted:
+            if routed is not None and channel not in routed:
+                known = ", ".join(sorted(routed)) or "none"
+                raise CommandError(f"No application is routed for {channel!r}; there are: {known}.")
+            if channel in streams:
+                self._prepare(streams[channel])
+        return wanted
+
+    def _prepare(self, stream_worker: Any) -> None:
+        try:
+            stream_worker.prepare()
+        except ConfigurationError as error:
+            raise CommandError(str(error)) from error

@@ -1,0 +1,198 @@
+"""A channel layer that outlasts failures, for consumers that do not.
+
+A consumer of Channels ends when its channel layer's receive() raises, as channels_redis' core
+layer does when Redis restarts, and nobody puts it back into its groups when Redis has forgotten
+them. Processes that host streams therefore put their layers behind this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer, channel_layers
+
+from .calls import BACK_OFF, RECEIVE
+from .faults import layer_faults
+
+__all__ = ["SteadfastLayer", "make_steadfast"]
+
+#: How many groups are joined anew at a time: payloads go first.
+JOINED_TOGETHER = 10
+NEW_CHANNEL = "take a channel of the channel layer"
+SEND = "send on the channel layer"
+#: What is raised when there is no server: a message that no layer takes is its sender's matter.
+OUTAGES = {"ConnectionError", "TimeoutError"}
+#: What a wrong call raises, and a failing server does not.
+# A TypeError is not among them: asyncio raises it for a write to a connection that has just died.
+WRONG_CALLS = (AssertionError, ValueError, RuntimeError, NotImplementedError)
+
+
+class SteadfastLayer:
+    """Passes everything on to another layer, and remembers who is in which group.
+
+    Args:
+        layer: The other layer.
+
+    Attributes:
+        unsteady: The other layer.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self.unsteady = layer
+        self._groups: dict[str, set[str]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unsteady, name)
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Return the next message of a channel, however long the layer fails.
+
+        Args:
+            channel: The channel.
+
+        Returns:
+            The message.
+
+        Raises:
+            Exception: The call is wrong.
+        """
+        try:
+            message: dict[str, Any] = await _persist(
+                RECEIVE, lambda: self.unsteady.receive(channel)
+            )
+        except asyncio.CancelledError:
+            # Nobody listens any more: the channel's memberships go with it.
+            self._groups.pop(channel, None)
+            raise
+        return message
+
+    async def new_channel(self, *args: Any) -> str:
+        """Return a new channel, however long the layer fails: a consumer begins with this.
+
+        Raises:
+            Exception: The call is wrong.
+        """
+        channel: str = await _persist(NEW_CHANNEL, lambda: self.unsteady.new_channel(*args))
+        return channel
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send a message to a channel, however long no server can be reached.
+
+        Args:
+            channel: The channel.
+            message: The message.
+
+        Raises:
+            Exception: Whatever the layer raises but for a lost connection.
+        """
+        await _persist(SEND, lambda: self.unsteady.send(channel, message), _is_outage)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send a message to a group, however long no server can be reached.
+
+        Args:
+            group: The group.
+            message: The message.
+
+        Raises:
+            Exception: Whatever the layer raises but for a lost connection.
+        """
+        await _persist(SEND, lambda: self.unsteady.group_send(group, message), _is_outage)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Add a channel to a group, and remember it.
+
+        Args:
+            group: The group.
+            channel: The channel.
+
+        Raises:
+            Exception: Whatever the layer raises.
+        """
+        await self.unsteady.group_add(group, channel)
+        self._groups.setdefault(channel, set()).add(group)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Remove a channel from a group, and forget it.
+
+        Args:
+            group: The group.
+            channel: The channel.
+
+        Raises:
+            Exception: Whatever the layer raises.
+        """
+        groups = self._groups.get(channel)
+        if groups is not None:
+            groups.discard(group)
+            if not groups:
+                del self._groups[channel]
+        await self.unsteady.group_discard(group, channel)
+
+    async def rejoin(self) -> None:
+        """Add all channels to their groups anew: the layer may have forgotten them.
+
+        Raises:
+            Exception: Whatever the layer raises.
+        """
+        pairs = [(group, channel) for channel, groups in self._groups.items() for group in groups]
+        for start in range(0, len(pairs), JOINED_TOGETHER):
+            together = pairs[start : start + JOINED_TOGETHER]
+            await asyncio.gather(*(self._rejoin(group, channel) for group, channel in together))
+
+    async def _rejoin(self, group: str, channel: str) -> None:
+        try:
+            if group in self._groups.get(channel, ()):
+                await self.unsteady.group_add(group, channel)
+        finally:
+            if group not in self._groups.get(channel, ()):
+                # It was left while the call was on its way, and the leave may have come first.
+                await self.unsteady.group_discard(group, channel)
+
+
+def _may_be_outage(error: Exception) -> bool:
+    return not isinstance(error, WRONG_CALLS)
+
+
+def _is_outage(error: Exception) -> bool:
+    # By name: redis-py's exceptions are not Python's own, and this package does not need redis-py.
+    return any(cls.__name__ in OUTAGES for cls in type(error).__mro__)
+
+
+async def _persist(
+    action: str,
+    call: Callable[[], Awaitable[Any]],
+    is_outage: Callable[[Exception], bool] = _may_be_outage,
+) -> Any:
+    back_off = BACK_OFF[0]
+    while True:
+        try:
+            result = await call()
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            layer_faults.failed(action, error)
+            await asyncio.sleep(back_off)
+            back_off = min(back_off * 2, BACK_OFF[1])
+        else:
+            layer_faults.worked(action)
+            return result
+
+
+def make_steadfast(alias: str, layer: Any) -> Any:
+    """Put a steadfast layer in front of a project's layer, for all who ask for it from now on.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS.
+        layer: The layer.
+
+    Returns:
+        The steadfast layer; the layer itself where nothing of it can fail.
+    """
+    if isinstance(layer, (SteadfastLayer, InMemoryChannelLayer)):
+        return layer
+    steadfast = SteadfastLayer(layer)
+    channel_layers.set(alias, steadfast)
+    return steadfast

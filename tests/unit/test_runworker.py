@@ -1,0 +1,214 @@
+"""The command: Channels' own arguments and more, plain sentences for what is wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from channels.consumer import AsyncConsumer
+from channels.layers import get_channel_layer
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter
+from django.core.management import CommandError, call_command
+from django.utils import autoreload
+
+from channels_demux_layer import WebsocketDemultiplexer
+from channels_demux_layer.management.commands import runworker
+from channels_demux_layer.node import _overrides, max_sessions
+from channels_demux_layer.routing import stream_workers
+from channels_demux_layer.runner import ListenerDied
+
+ROOT = Path(__file__).parents[2]
+
+
+async def nothing(*args: Any) -> None:
+    """A consumer that ends at once."""
+
+
+class Demultiplexer(WebsocketDemultiplexer):
+    """Two streams."""
+
+    consumer_classes = {"echo": nothing, "other": nothing}
+
+
+class Broken(WebsocketDemultiplexer):
+    """A stream without a consumer."""
+
+    consumer_classes = {"broken": "no.such.consumer"}
+
+
+class FakeWorker:
+    """Notes how it was made, and ends as the test says."""
+
+    made: list[Any] = []
+    failure: Exception | None = None
+
+    def __init__(self, *args: Any) -> None:
+        self.made.append(args)
+
+    def run(self) -> None:
+        """Ends."""
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch, settings: Any) -> type[FakeWorker]:
+    """What stands for the process: the project has two streams and an ordinary channel."""
+    router = ChannelNameRouter({**stream_workers(Demultiplexer), "plain": AsyncConsumer.as_asgi()})
+    application = ProtocolTypeRouter({"channel": router})
+    monkeypatch.setattr(runworker, "get_default_application", lambda: application)
+    monkeypatch.setattr(runworker, "DrainingWorker", FakeWorker)
+    monkeypatch.setattr(FakeWorker, "made", [])
+    monkeypatch.setattr(FakeWorker, "failure", None)
+    settings.CHANNEL_LAYERS = {
+        name: {"BACKEND": "channels.layers.InMemoryChannelLayer"} for name in ("default", "other")
+    }
+    settings.CHANNELS_DEMUX_LAYER = {"DRAIN_TIMEOUT": 12.0}
+    return FakeWorker
+
+
+def run(*arguments: str) -> None:
+    """Run the command as its command line would."""
+    call_command(runworker.Command(), *arguments)
+
+
+def test_the_stock_command_line(worker: type[FakeWorker]) -> None:
+    """Channels are listened on, on the default layer, in the order given."""
+    run("demux.echo", "plain")
+    ((_, channels, layer, timeout),) = worker.made
+    assert channels == ["demux.echo", "plain"]
+    assert layer is get_channel_layer()
+    assert timeout == 12.0
+
+
+def test_another_layer(worker: type[FakeWorker]) -> None:
+    """--layer names the layer to listen on."""
+    run("demux.echo", "--layer", "other")
+    assert worker.made[0][2] is get_channel_layer("other")
+
+
+def test_all_streams(worker: type[FakeWorker]) -> None:
+    """--all-streams adds the channels of all streams, each once, and of nothing else."""
+    run("--all-streams")
+    run("plain", "demux.other", "--all-streams")
+    assert [made[1] for made in worker.made] == [
+        ["demux.echo", "demux.other"],
+        ["plain", "demux.other", "demux.echo"],
+    ]
+
+
+def test_limits(worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch) -> None:
+    """--max-sessions and --drain-timeout win over the settings, zero included."""
+    monkeypatch.setattr("channels_demux_layer.node._overrides", dict(_overrides))
+    run("demux.echo", "--max-sessions", "7", "--drain-timeout", "0")
+    assert max_sessions() == 7
+    assert worker.made[0][3] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Name the channels to listen on, or give --all-streams."),
+        (
+            ["demux.eco"],
+            "No application is routed for 'demux.eco'; there are: demux.echo, demux.other, plain.",
+        ),
+        (
+            ["demux.echo", "--layer", "none"],
+            "CHANNEL_LAYERS has no 'none': a worker needs a channel layer.",
+        ),
+    ],
+)
+def test_wrong_arguments(worker: type[FakeWorker], arguments: list[str], message: str) -> None:
+    """What cannot work is said in a plain sentence, and nothing is started."""
+    with pytest.raises(CommandError) as caught:
+        run(*arguments)
+    assert str(caught.value) == message
+    assert not worker.made
+
+
+def test_a_consumer_that_cannot_be_imported(
+    worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose consumers cannot be imported does not start, and says why."""
+    application = ProtocolTypeRouter({"channel": ChannelNameRouter(stream_workers(Broken))})
+    monkeypatch.setattr(runworker, "get_default_application", lambda: application)
+    with pytest.raises(CommandError, match=r"no\.such\.consumer"):
+        run("demux.broken")
+
+
+def test_routes_that_cannot_be_seen(
+    worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a project routes channels by itself, any name is taken."""
+    application = ProtocolTypeRouter({"channel": nothing})
+    monkeypatch.setattr(runworker, "get_default_application", lambda: application)
+    run("anything")
+    assert worker.made[0][1] == ["anything"]
+
+
+def test_a_fault_is_an_error(worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that cannot go on ends the command with an error: exit code 1."""
+    monkeypatch.setattr(worker, "failure", ListenerDied("OSError()"))
+    with pytest.raises(CommandError, match=r"The worker cannot go on: OSError\(\)") as caught:
+        run("demux.echo")
+    assert caught.value.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("is_debug", "arguments"), [(True, []), (True, ["--noreload"]), (False, [])]
+)
+def test_reloading(
+    worker: type[FakeWorker],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    is_debug: bool,
+    arguments: list[str],
+) -> None:
+    """With DEBUG on, and only then, the worker restarts when the code changes, as runserver."""
+    reloaders: list[Any] = []
+
+    def run_with_reloader(main: Any, **options: Any) -> None:
+        reloaders.append(main)
+        main(**options)
+
+    settings.DEBUG = is_debug
+    monkeypatch.setattr(autoreload, "run_with_reloader", run_with_reloader)
+    run("demux.echo", *arguments)
+    assert bool(reloaders) == (is_debug and not arguments)
+    assert len(worker.made) == 1
+
+
+@pytest.mark.parametrize(
+    ("apps", "winner"),
+    [
+        (["channels_demux_layer", "channels"], "channels_demux_layer"),
+        (["channels", "channels_demux_layer"], "channels"),
+    ],
+)
+def test_which_command_wins(apps: list[str], winner: str) -> None:
+    """The app that stands first in INSTALLED_APPS gives the command."""
+    code = (
+        f"from django.conf import settings; settings.configure(INSTALLED_APPS={apps!r});"
+        "import django; django.setup(); from django.core.management import get_commands;"
+        "print(get_commands()['runworker'])"
+    )
+    path = os.pathsep.join(filter(None, sys.path))
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == winner
+
+
+def test_help_names_every_option() -> None:
+    """The command's help has the stock options and those of this package."""
+    text = runworker.Command().create_parser("manage.py", "runworker").format_help()
+    options = ("--layer", "--all-streams", "--max-sessions", "--drain-timeout", "--noreload")
+    assert all(option in text for option in options)
