@@ -89,11 +89,16 @@ def _no_constant(name: str) -> Any:
 
 
 def _depth(value: Any) -> int:
-    if isinstance(value, Pairs):
-        return 1 + max((_depth(inner) for _, inner in value), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
+    # Level by level: Python 3.12 counts recursion through map() as the C stack's.
+    depth, level = 0, [value]
+    while level := [inner for inner in level if isinstance(inner, list)]:
+        depth += 1
+        level = [
+            part
+            for inner in level
+            for part in ([pair[1] for pair in inner] if isinstance(inner, Pairs) else inner)
+        ]
+    return depth
 
 
 class Pairs(list[tuple[str, Any]]):
