@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from channels_demux_layer.link.recovery import Recovery, RoundTrip
 from channels_demux_layer.link.session import Session
 from channels_demux_layer.link.window import SendWindow
 from tests.conversation import Conversation, Talker
+from tests.link_mutants import no_dedupe, no_order
 from tests.lossy_network import Weather
 
 #: Small sizes, so that every bound is met; no peer is taken for dead in a long outage.
@@ -108,29 +108,6 @@ def test_the_conversations_are_worth_having() -> None:
 
 
 # -- mutants ----------------------------------------------------------------------------------
-
-
-def no_dedupe(patch: pytest.MonkeyPatch) -> None:
-    """Batches are delivered as often as they come."""
-    original = Receiver.receive
-
-    def receive(self: Receiver, seq: int, frames: bytes, **options: Any) -> list[bytes]:
-        repeated = seq <= self.delivered
-        return original(self, seq, frames, **options) + ([frames] if repeated else [])
-
-    patch.setattr(Receiver, "receive", receive)
-
-
-def no_order(patch: pytest.MonkeyPatch) -> None:
-    """Batches are delivered as they come, once each."""
-    original = Receiver.receive
-
-    def receive(self: Receiver, seq: int, frames: bytes, **options: Any) -> list[bytes]:
-        is_new = seq > self.delivered and seq not in self.early
-        original(self, seq, frames, **options)
-        return [frames] if is_new else []
-
-    patch.setattr(Receiver, "receive", receive)
 
 
 def no_timeout(patch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,13 @@ from channels_demux_layer.hosting import Host
 from channels_demux_layer.link.frames import Batch
 from channels_demux_layer.link.liveness import Liveness
 from channels_demux_layer.link.machine import Link
-from channels_demux_layer.link.receiver import Receiver
 from channels_demux_layer.link.recovery import Recovery, SentBatch
 from channels_demux_layer.link.window import ReceiveWindow, SendWindow
 from channels_demux_layer.node import Node
 from channels_demux_layer.remote import RemoteSession
 from channels_demux_layer.steadfast import SteadfastLayer
 from channels_demux_layer.worker import WorkerSession
+from tests.link_mutants import no_dedupe, no_order
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
@@ -37,29 +37,6 @@ def skipped_retransmission(patch: pytest.MonkeyPatch) -> None:
         return batch
 
     patch.setattr(Recovery, "resend", resend)
-
-
-def no_dedupe(patch: pytest.MonkeyPatch) -> None:
-    """Batches are delivered as often as they come."""
-    original = Receiver.receive
-
-    def receive(self: Receiver, seq: int, frames: bytes, **options: Any) -> list[bytes]:
-        repeated = seq <= self.delivered
-        return original(self, seq, frames, **options) + ([frames] if repeated else [])
-
-    patch.setattr(Receiver, "receive", receive)
-
-
-def no_order(patch: pytest.MonkeyPatch) -> None:
-    """Batches are delivered as they come, once each."""
-    original = Receiver.receive
-
-    def receive(self: Receiver, seq: int, frames: bytes, **options: Any) -> list[bytes]:
-        is_new = seq > self.delivered and seq not in self.early
-        original(self, seq, frames, **options)
-        return [frames] if is_new else []
-
-    patch.setattr(Receiver, "receive", receive)
 
 
 def lost_credit(patch: pytest.MonkeyPatch) -> None:
