@@ -11,7 +11,7 @@ from channels.exceptions import ChannelFull
 
 from .faults import layer_faults
 
-__all__ = ["LayerCalls", "messages"]
+__all__ = ["LayerCalls", "messages", "persist", "receive"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,83 @@ BACK_OFF = (0.1, 1.0)
 #: A layer that has failed works again if it has waited for a message for so long, in seconds.
 CALM = 1.0
 RECEIVE = "receive on the channel layer"
+
+
+def _is_any(error: Exception) -> bool:
+    return True
+
+
+async def persist(
+    action: str,
+    call: Callable[[], Awaitable[Any]],
+    is_outage: Callable[[Exception], bool] = _is_any,
+) -> Any:
+    """Make a call of the channel layer, again and again until it works.
+
+    Args:
+        action: What it does, as it reads after "Cannot".
+        call: Makes the call.
+        is_outage: Tells of what the call raises whether it may work later.
+
+    Returns:
+        What the call returns.
+
+    Raises:
+        Exception: What the call raises, where that is no outage.
+    """
+    back_off = BACK_OFF[0]
+    while True:
+        try:
+            result = await call()
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            layer_faults.failed(action, error)
+            await asyncio.sleep(back_off)
+            back_off = min(back_off * 2, BACK_OFF[1])
+        else:
+            layer_faults.worked(action)
+            return result
+
+
+async def receive(
+    layer: Any,
+    channel: str,
+    failed: Callable[[], None] | None = None,
+    is_outage: Callable[[Exception], bool] = _is_any,
+) -> dict[str, Any]:
+    """Return a channel's next message, however long the layer fails.
+
+    Args:
+        layer: The channel layer.
+        channel: The channel to receive from.
+        failed: Called each time that the layer raises.
+        is_outage: Tells of what the layer raises whether it may work later.
+
+    Returns:
+        The message.
+
+    Raises:
+        Exception: What the layer raises, where that is no outage.
+    """
+    has_failed = False
+
+    async def attempt() -> dict[str, Any]:
+        nonlocal has_failed
+        try:
+            message: dict[str, Any] = await (
+                _receive_after_failure(layer, channel) if has_failed else layer.receive(channel)
+            )
+        except Exception:
+            has_failed = True
+            if failed is not None:
+                failed()
+            _unlisten(layer, channel)
+            raise
+        return message
+
+    message: dict[str, Any] = await persist(RECEIVE, attempt, is_outage)
+    return message
 
 
 async def messages(
@@ -39,26 +116,8 @@ async def messages(
     Yields:
         The messages.
     """
-    back_off = BACK_OFF[0]
-    has_failed = False
     while True:
-        try:
-            if has_failed:
-                message = await _receive_after_failure(layer, channel)
-            else:
-                message = await layer.receive(channel)
-        except Exception as error:
-            has_failed = True
-            layer_faults.failed(RECEIVE, error)
-            if failed is not None:
-                failed()
-            _unlisten(layer, channel)
-            await asyncio.sleep(back_off)
-            back_off = min(back_off * 2, BACK_OFF[1])
-        else:
-            has_failed = False
-            back_off = BACK_OFF[0]
-            yield message
+        yield await receive(layer, channel, failed)
 
 
 async def _receive_after_failure(layer: Any, channel: str) -> dict[str, Any]:
@@ -98,8 +157,6 @@ class LayerCalls:
 
     def __init__(self, layer: Any, reconnected: Callable[[], None]) -> None:
         self.layer = layer
-        # Not by way of a steadfast layer, which would keep a failure to itself.
-        self._unsteady = getattr(layer, "unsteady", layer)
         self.slots = asyncio.Semaphore(MAX_CALLS)
         self.is_cut_off = False
         self._reconnected = reconnected
@@ -113,9 +170,9 @@ class LayerCalls:
         async with self.slots:
             try:
                 if group is None:
-                    await self._unsteady.send(channel, message)
+                    await self.layer.send(channel, message)
                 else:
-                    await self._unsteady.group_send(group, message)
+                    await self.layer.group_send(group, message)
             except ChannelFull:
                 logger.debug("Channel %s is full.", channel)
                 return False
@@ -131,7 +188,7 @@ class LayerCalls:
 
     def messages(self, channel: str) -> AsyncIterator[dict[str, Any]]:
         """Give a channel's messages one after the other, whatever the layer goes through."""
-        return messages(self._unsteady, channel, self._cut_off)
+        return messages(self.layer, channel, self._cut_off)
 
     def _cut_off(self) -> None:
         self.is_cut_off = True
@@ -144,25 +201,3 @@ class LayerCalls:
         """
         async with self.slots:
             await self.layer.group_discard(group, channel)
-
-    async def persist(self, action: str, call: Callable[[], Awaitable[None]]) -> None:
-        """Make a call, again and again until it works.
-
-        Args:
-            action: What it does, as it reads after "Cannot".
-            call: Makes the call.
-        """
-        action += " on the channel layer"
-        back_off = BACK_OFF[0]
-        while not await self._try(action, call):
-            await asyncio.sleep(back_off)
-            back_off = min(back_off * 2, BACK_OFF[1])
-
-    async def _try(self, action: str, call: Callable[[], Awaitable[None]]) -> bool:
-        try:
-            await call()
-        except Exception as error:
-            layer_faults.failed(action, error)
-            return False
-        layer_faults.worked(action)
-        return True

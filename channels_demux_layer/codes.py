@@ -5,7 +5,7 @@ All of them are part of the public wire format: one that has been released is ne
 
 from enum import Enum, IntEnum
 
-__all__ = ["ClientEvent", "CloseCode", "ErrorCode", "ServerEvent"]
+__all__ = ["EVENT_FIELDS", "ClientEvent", "CloseCode", "ErrorCode", "ServerEvent"]
 
 
 class _Word(str, Enum):
@@ -88,3 +88,7 @@ class ClientEvent(_Word):
     OPEN = "open"
     #: Close one stream; the others go on.
     CLOSE = "close"
+
+
+#: Keys of events beside those that are configured.
+EVENT_FIELDS = frozenset({"code", "reason", "message"})

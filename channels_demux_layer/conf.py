@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
+from channels_demux_layer.codes import EVENT_FIELDS
 from channels_demux_layer.exceptions import ConfigurationError
 
 __all__ = [
@@ -217,7 +218,7 @@ def find_problems(configured: object, old: Mapping[str, object] | None = None) -
     names = _written_names(configured, old or {})
     found = [_unknown_key(key) for key in configured if key not in _RULES]
     found += [_bad_value(key, values[key], names[key]) for key in _bad_keys(values)]
-    return found or _equal_keys(values, names)
+    return found or _equal_keys(values, names) + _taken_keys(values, names)
 
 
 def build_settings(configured: object, old: Mapping[str, object] | None = None) -> Settings:
@@ -320,6 +321,15 @@ def _equal_keys(values: Mapping[Any, Any], names: Mapping[str, str]) -> list[Pro
             hint = f"An envelope could not be read: set {names[other]} to another string."
             found.append(Problem(other, message, hint))
     return found
+
+
+def _taken_keys(values: Mapping[Any, Any], names: Mapping[str, str]) -> list[Problem]:
+    hint = "It stands for something else in events: set another string."
+    return [
+        Problem(key, f"{names[key]} is {values[key]!r}.", hint)
+        for key in ("MULTIPLEX_KEY", "EVENT_KEY")
+        if values.get(key) in EVENT_FIELDS
+    ]
 
 
 def _written_names(configured: Mapping[Any, Any], old: Mapping[str, object]) -> dict[str, str]:

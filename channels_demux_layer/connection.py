@@ -80,6 +80,8 @@ class Connection:
 
     def open_streams(self) -> None:
         """Open the streams that are not lazy."""
+        if any(self._edge.hosting_of(name) != "inline" for name in self._streams):
+            self._access.prepare()
         for name, stream in self._streams.items():
             if not stream.lazy:
                 self._open(name)

@@ -21,7 +21,7 @@ from typing import NamedTuple, cast
 import msgspec
 from msgspec import Raw
 
-from channels_demux_layer.codes import ClientEvent, ErrorCode
+from channels_demux_layer.codes import EVENT_FIELDS, ClientEvent, ErrorCode
 from channels_demux_layer.exceptions import BadFrame, ConfigurationError
 from channels_demux_layer.json_text import (
     REFUSALS,
@@ -43,8 +43,7 @@ __all__ = ["MAX_DEPTH", "EnvelopeCodec", "Incoming"]
 #: is the same on every Python, where msgspec's own limit is anything from 900 to 10,000.
 MAX_DEPTH = 500
 
-#: Keys of events beside the configured ones.
-_EVENT_FIELDS = frozenset({"code", "reason", "message"})
+#: How much of a wrong value is shown, in characters.
 _SHOWN = 40
 
 
@@ -332,7 +331,7 @@ def _check_configured_keys(stream_key: str, payload_key: str, event_key: str) ->
             f"The keys of the envelope {keys!r} are not all different. Change MULTIPLEX_KEY, "
             "PAYLOAD_KEY or EVENT_KEY."
         )
-    if taken := _EVENT_FIELDS.intersection((stream_key, event_key)):
+    if taken := EVENT_FIELDS.intersection((stream_key, event_key)):
         raise ConfigurationError(
             f"{', '.join(map(repr, sorted(taken)))} stands for something else in events. Change "
             "MULTIPLEX_KEY or EVENT_KEY."

@@ -84,8 +84,7 @@ class InlineSession:
             if await self._inflow.push(data):
                 self._host.deliver(data)
         except Stalled:
-            self.end(CloseCode.STALLED, "the consumer takes nothing")
-            self.close(CloseCode.STALLED, "the consumer takes nothing")
+            self._stalled("the consumer takes nothing")
 
     def take(self, size: int) -> None:
         """Let the consumer send on: the client's socket has taken a payload."""
@@ -113,8 +112,11 @@ class InlineSession:
             if await self._outflow.push(data):
                 self._listener.session_received(self._name, data, self)
         except Stalled:
-            self.end(CloseCode.STALLED, "the client does not read")
-            self.close(CloseCode.STALLED, "the client does not read")
+            self._stalled("the client does not read")
+
+    def _stalled(self, reason: str) -> None:
+        self.end(CloseCode.STALLED, reason)
+        self.close(CloseCode.STALLED, reason)
 
     def consumed(self, size: int) -> None:
         """Let the client send on: the consumer has taken a payload."""

@@ -11,13 +11,13 @@ import contextlib
 import logging
 import math
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
 from channels.layers import get_channel_layer
 
-from .calls import LayerCalls
+from .calls import LayerCalls, persist
 from .conf import get_settings
 from .exceptions import ConfigurationError
 from .faults import FaultLog
@@ -27,7 +27,7 @@ from .link.config import LinkConfig
 from .link.frames import BATCH, VERSION, Batch, parse_batch
 from .link.machine import Link
 from .link.window import SendWindow
-from .steadfast import SteadfastLayer, make_steadfast
+from .steadfast import RememberingLayer, make_steadfast, unsteady
 from .wire import Hosted, LinkWire, SessionPort, link_config
 
 __all__ = ["Node", "find_node", "get_node", "running_nodes", "stop_nodes"]
@@ -47,7 +47,7 @@ class Node:
     """One process's endpoint on one channel layer.
 
     Args:
-        layer: The channel layer.
+        layer: The channel layer, not steadfast: who waits for this node has something else to try.
         config: The numbers that its links run by.
 
     Attributes:
@@ -59,6 +59,8 @@ class Node:
             layer gives each to one worker.
         hosted: The sessions that the workers of this process host.
         is_draining: Whether the workers of this process take no more sessions.
+        max_sessions: How many sessions the workers of this process host at a time; 0 for no
+            bound.
     """
 
     def __init__(self, layer: Any, config: LinkConfig) -> None:
@@ -72,6 +74,7 @@ class Node:
         self.uncontested: set[str] = set()
         self.hosted: set[Hosted] = set()
         self.is_draining = False
+        self.max_sessions = get_settings().MAX_SESSIONS
         self._refresh_wanted = asyncio.Event()
         self._heard_at = self._excused_at = self.loop.time()
         self._wires: dict[tuple[str, bool], LinkWire] = {}
@@ -96,11 +99,10 @@ class Node:
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
-        # Not by way of a steadfast layer, which would wait: who asks has something else to try.
-        self.channel = await getattr(self.layer, "unsteady", self.layer).new_channel()
+        self.channel = await self.layer.new_channel()
         self.groups = Memberships(self.layer, self.channel, self._calls.slots)
         self.start_task(self._receive_forever())
-        if isinstance(self.layer, SteadfastLayer):
+        if isinstance(self.layer, RememberingLayer):
             self.start_task(self._refresh_forever(self.layer))
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -136,9 +138,7 @@ class Node:
 
     def expel(self, group: str, channel: str) -> None:
         """Have a dead node leave a group in the background: it cannot do so itself any more."""
-        self.start_task(
-            self._calls.persist("clear a group", lambda: self._calls.expel(group, channel))
-        )
+        self._persist("clear a group", lambda: self._calls.expel(group, channel))
 
     def leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
         """Leave a group in the background, once all of some events have happened."""
@@ -152,7 +152,10 @@ class Node:
 
     def settle(self, group: str) -> None:
         """Leave a group in the background, if a join that failed has put us in it after all."""
-        self.start_task(self._calls.persist("leave a group", lambda: self.groups.settle(group)))
+        self._persist("leave a group", lambda: self.groups.settle(group))
+
+    def _persist(self, action: str, call: Callable[[], Awaitable[None]]) -> None:
+        self.start_task(persist(f"{action} on the channel layer", call))
 
     @property
     def is_cut_off(self) -> bool:
@@ -173,7 +176,7 @@ class Node:
                 wire.link.excuse_peer(self.loop.time())
         self._excused_at = self.loop.time()
 
-    async def _refresh_forever(self, layer: SteadfastLayer) -> None:
+    async def _refresh_forever(self, layer: RememberingLayer) -> None:
         # A quarter of the time after which channels_redis forgets members.
         interval = getattr(layer, "group_expiry", GROUP_EXPIRY) / 4
         while True:
@@ -181,7 +184,7 @@ class Node:
                 await asyncio.wait_for(self._refresh_wanted.wait(), interval)
             # Who wants it from here on means a failure that this one may not make good.
             self._refresh_wanted.clear()
-            await self._calls.persist("rejoin the groups", layer.rejoin)
+            await persist("rejoin the groups on the channel layer", layer.rejoin)
             await asyncio.sleep(REFRESH_PAUSE)
 
     async def _receive_forever(self) -> None:
@@ -205,7 +208,7 @@ class Node:
             logger.warning("A malformed %s was ignored: %s.", kind, error)
 
     def _receive_batch(self, batch: Batch) -> None:
-        if not self._speaks(batch.version):
+        if not self.speaks(batch.version, "batches"):
             return
         if batch.again:
             # It did not arrive by the group: the layer may have forgotten that we are in it.
@@ -218,17 +221,23 @@ class Node:
             wire = self._add_wire(batch.link, batch.channel, is_edge=False)
         wire.receive(batch)
 
-    def _speaks(self, version: int) -> bool:
+    def speaks(self, version: int, what: str) -> bool:
+        """Tell whether this release understands a version of the layer wire; log it if not.
+
+        Args:
+            version: The version that something came in.
+            what: Of what kind that was, in the plural.
+        """
         if version != VERSION:
             self._faults.failed(
-                f"speak version {version} of the layer wire",
+                f"take {what} of version {version} of the layer wire",
                 f"this process speaks version {VERSION}: run the same release of "
                 "channels_demux_layer in servers and workers",
             )
         return version == VERSION
 
     def _receive_claim(self, claim: Claim) -> None:
-        if not self._speaks(claim.version):
+        if not self.speaks(claim.version, "claims"):
             return
         for ref in claim.refs:
             waiting = self.claimable.get(ref)
@@ -251,7 +260,7 @@ class Node:
             The edge's end of the session; attach() it before anything else.
         """
         wire = self._edge_wires.get(claim.channel)
-        if wire is None:
+        if wire is None or wire.link.is_over:
             wire = self._add_wire(uuid.uuid4().hex, claim.channel, is_edge=True)
             self._edge_wires[claim.channel] = wire
         session = wire.link.open_session(ref, window, wire.now())
@@ -275,6 +284,11 @@ class Node:
     def load(self) -> int:
         """How many sessions the workers of this process host and have claimed."""
         return len(self.hosted) + len(self.grantable)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the workers of this process may host one more session."""
+        return not self.max_sessions or self.load < self.max_sessions
 
     @property
     def is_quiet(self) -> bool:
@@ -323,9 +337,6 @@ class Node:
 _nodes: dict[asyncio.AbstractEventLoop, dict[str, Node]] = {}
 
 
-_overrides: dict[str, int] = {}
-
-
 def find_node(alias: str) -> Node:
     """Return this event loop's node on a channel layer; it need not be started to publish.
 
@@ -350,8 +361,8 @@ def find_node(alias: str) -> Node:
             del _nodes[other]
     nodes = _nodes.setdefault(loop, {})
     node = nodes.get(alias)
-    if node is None or layer not in (node.layer, getattr(node.layer, "unsteady", None)):
-        node = nodes[alias] = Node(make_steadfast(alias, layer), link_config())
+    if node is None or node.layer is not unsteady(layer):
+        node = nodes[alias] = Node(unsteady(make_steadfast(alias, layer)), link_config())
     return node
 
 
@@ -371,20 +382,6 @@ async def get_node(alias: str) -> Node:
     node = find_node(alias)
     await node.start()
     return node
-
-
-def set_max_sessions(count: int) -> None:
-    """Override MAX_SESSIONS for this process.
-
-    Args:
-        count: How many sessions its workers host at a time; 0 for no bound.
-    """
-    _overrides["max_sessions"] = count
-
-
-def max_sessions() -> int:
-    """Return how many sessions the workers of this process host at a time; 0 for no bound."""
-    return _overrides.get("max_sessions", get_settings().MAX_SESSIONS)
 
 
 def running_nodes() -> list[Node]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from .conf import get_settings
+from .exceptions import ConfigurationError
 from .faults import FaultLog
 from .handshake import Claim, Open
 from .link.frames import VERSION
@@ -54,6 +56,14 @@ class RemoteAccess:
         self._lock = asyncio.Lock()
         self._node: Node | None = None
         self._has_left = False
+
+    def prepare(self) -> None:
+        """Have the channel layer outlast failures, before any consumer of this process asks for it.
+
+        Where there is none, each open will say so.
+        """
+        with contextlib.suppress(ConfigurationError):
+            find_node(get_settings().CHANNEL_LAYER)
 
     async def get_node(self) -> Node:
         """Return the node, a member of the connection's edge group.

@@ -15,6 +15,8 @@ from .wire import SessionPort
 
 __all__ = ["RemoteSession"]
 
+STALLED = (CloseCode.STALLED, "the consumer takes nothing")
+
 
 class RemoteSession:
     """One stream of a connection, hosted by one worker after the other.
@@ -43,6 +45,7 @@ class RemoteSession:
         self._is_moving = False
         self._is_leaving = False
         self._is_accepted = False
+        self._is_told = False
         self._code: tuple[int, str] | None = None
         self._closing: asyncio.TimerHandle | None = None
         self._start()
@@ -72,7 +75,9 @@ class RemoteSession:
             if await self._flow.push(data) and self._is_accepted and self._port is not None:
                 self._port.send(data)
         except Stalled:
-            self._close(CloseCode.STALLED, "the consumer takes nothing")
+            self._close(*STALLED)
+            # At once: a consumer that takes nothing may not end for as long again.
+            self._tell_client(*STALLED)
 
     def end(self, code: int, reason: str) -> None:
         """Tell the consumer that its stream is over, after all payloads before.
@@ -108,7 +113,12 @@ class RemoteSession:
         if not self.ended.is_set():
             self.ended.set()
             self._flow.finish()
-            self._listener.session_closed(self._name, *(self._code or (code, reason)))
+            self._tell_client(*(self._code or (code, reason)))
+
+    def _tell_client(self, code: int, reason: str) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self._listener.session_closed(self._name, code, reason)
 
     def _stop_waiting(self) -> None:
         if self._closing is not None:
@@ -134,7 +144,10 @@ class RemoteSession:
     def received(self, data: str | bytes) -> None:
         """Pass on what the consumer sends."""
         assert self._port is not None
-        self._listener.session_received(self._name, data, self._port)
+        if self._is_told:
+            self._port.take(len(data))  # The stream is over for the client, or is another one.
+        else:
+            self._listener.session_received(self._name, data, self._port)
 
     def writable(self) -> None:
         """Let the client send on."""

@@ -17,8 +17,9 @@ from typing import Any
 from channels.worker import Worker
 
 from .calls import messages
+from .conf import get_settings
 from .drain import LAST_WORDS, drain_workers
-from .node import LEAVE_LIMIT, stop_nodes
+from .node import LEAVE_LIMIT, find_node, stop_nodes
 
 __all__ = ["DrainingWorker", "ListenerDied"]
 
@@ -76,20 +77,29 @@ class DrainingWorker(Worker):
         channels: The channels to listen on.
         channel_layer: The channel layer to listen on.
         drain_timeout: How long its sessions may take to move to other workers, in seconds.
+        max_sessions: How many sessions it hosts at a time, 0 for no bound; None for what
+            MAX_SESSIONS says.
     """
 
     def __init__(
-        self, application: Any, channels: list[str], channel_layer: Any, drain_timeout: float
+        self,
+        application: Any,
+        channels: list[str],
+        channel_layer: Any,
+        drain_timeout: float,
+        max_sessions: int | None = None,
     ) -> None:
         self._handling = Handling(application)
         super().__init__(self._handling, channels, channel_layer)
         self._drain_timeout = drain_timeout
+        self._max_sessions = max_sessions
         self._ends_process = False
 
     def run(self) -> None:
         """Work until a signal, or a fault, ends it; then the process is to end.
 
         Raises:
+            ConfigurationError: There is no channel layer to bound the sessions of.
             ListenerDied: A listener ended, which none should.
         """
         self._ends_process = True
@@ -99,8 +109,11 @@ class DrainingWorker(Worker):
         """Work until a signal, or a fault, ends it.
 
         Raises:
+            ConfigurationError: There is no channel layer to bound the sessions of.
             ListenerDied: A listener ended, which none should.
         """
+        if self._max_sessions is not None:
+            find_node(get_settings().CHANNEL_LAYER).max_sessions = self._max_sessions
         stop = asyncio.ensure_future(_signalled())
         checker = asyncio.ensure_future(self.application_checker())
         listeners = [asyncio.ensure_future(self.listener(channel)) for channel in self.channels]

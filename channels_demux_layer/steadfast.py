@@ -8,20 +8,20 @@ them. Processes that host streams therefore put their layers behind this one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, channel_layers
 
-from .calls import BACK_OFF, RECEIVE
-from .faults import layer_faults
+from .calls import persist, receive
 
-__all__ = ["SteadfastLayer", "make_steadfast"]
+__all__ = ["RememberingLayer", "SteadfastLayer", "make_steadfast", "unsteady"]
 
 #: How many groups are joined anew at a time: payloads go first.
 JOINED_TOGETHER = 10
 NEW_CHANNEL = "take a channel of the channel layer"
 SEND = "send on the channel layer"
+JOIN = "join a group on the channel layer"
+LEAVE = "leave a group on the channel layer"
 #: What is raised when there is no server: a message that no layer takes is its sender's matter.
 OUTAGES = {"ConnectionError", "TimeoutError"}
 #: What a wrong call raises, and a failing server does not.
@@ -29,77 +29,19 @@ OUTAGES = {"ConnectionError", "TimeoutError"}
 WRONG_CALLS = (AssertionError, ValueError, RuntimeError, NotImplementedError)
 
 
-class SteadfastLayer:
+class RememberingLayer:
     """Passes everything on to another layer, and remembers who is in which group.
 
     Args:
         layer: The other layer.
-
-    Attributes:
-        unsteady: The other layer.
     """
 
     def __init__(self, layer: Any) -> None:
-        self.unsteady = layer
+        self._layer = layer
         self._groups: dict[str, set[str]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.unsteady, name)
-
-    async def receive(self, channel: str) -> dict[str, Any]:
-        """Return the next message of a channel, however long the layer fails.
-
-        Args:
-            channel: The channel.
-
-        Returns:
-            The message.
-
-        Raises:
-            Exception: The call is wrong.
-        """
-        try:
-            message: dict[str, Any] = await _persist(
-                RECEIVE, lambda: self.unsteady.receive(channel)
-            )
-        except asyncio.CancelledError:
-            # Nobody listens any more: the channel's memberships go with it.
-            self._groups.pop(channel, None)
-            raise
-        return message
-
-    async def new_channel(self, *args: Any) -> str:
-        """Return a new channel, however long the layer fails: a consumer begins with this.
-
-        Raises:
-            Exception: The call is wrong.
-        """
-        channel: str = await _persist(NEW_CHANNEL, lambda: self.unsteady.new_channel(*args))
-        return channel
-
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
-        """Send a message to a channel, however long no server can be reached.
-
-        Args:
-            channel: The channel.
-            message: The message.
-
-        Raises:
-            Exception: Whatever the layer raises but for a lost connection.
-        """
-        await _persist(SEND, lambda: self.unsteady.send(channel, message), _is_outage)
-
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send a message to a group, however long no server can be reached.
-
-        Args:
-            group: The group.
-            message: The message.
-
-        Raises:
-            Exception: Whatever the layer raises but for a lost connection.
-        """
-        await _persist(SEND, lambda: self.unsteady.group_send(group, message), _is_outage)
+        return getattr(self._layer, name)
 
     async def group_add(self, group: str, channel: str) -> None:
         """Add a channel to a group, and remember it.
@@ -111,7 +53,7 @@ class SteadfastLayer:
         Raises:
             Exception: Whatever the layer raises.
         """
-        await self.unsteady.group_add(group, channel)
+        await self._layer.group_add(group, channel)
         self._groups.setdefault(channel, set()).add(group)
 
     async def group_discard(self, group: str, channel: str) -> None:
@@ -129,7 +71,11 @@ class SteadfastLayer:
             groups.discard(group)
             if not groups:
                 del self._groups[channel]
-        await self.unsteady.group_discard(group, channel)
+        await self._layer.group_discard(group, channel)
+
+    def forget(self, channel: str) -> None:
+        """Forget a channel: nobody listens on it any more."""
+        self._groups.pop(channel, None)
 
     async def rejoin(self) -> None:
         """Add all channels to their groups anew: the layer may have forgotten them.
@@ -145,11 +91,106 @@ class SteadfastLayer:
     async def _rejoin(self, group: str, channel: str) -> None:
         try:
             if group in self._groups.get(channel, ()):
-                await self.unsteady.group_add(group, channel)
+                await self._layer.group_add(group, channel)
         finally:
             if group not in self._groups.get(channel, ()):
                 # It was left while the call was on its way, and the leave may have come first.
-                await self.unsteady.group_discard(group, channel)
+                await self._layer.group_discard(group, channel)
+
+
+class SteadfastLayer:
+    """Makes each call again while the layer behind it fails.
+
+    Args:
+        layer: The layer that may fail.
+
+    Attributes:
+        unsteady: That layer with a memory for groups, for who would rather hear of a failure.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self.unsteady = RememberingLayer(layer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unsteady, name)
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Return the next message of a channel, however long the layer fails.
+
+        Args:
+            channel: The channel.
+
+        Returns:
+            The message.
+
+        Raises:
+            Exception: The call is wrong.
+        """
+        try:
+            return await receive(self.unsteady, channel, is_outage=_may_be_outage)
+        except asyncio.CancelledError:
+            # Nobody listens any more: the channel's memberships go with it.
+            self.unsteady.forget(channel)
+            raise
+
+    async def new_channel(self, *args: Any) -> str:
+        """Return a new channel, however long the layer fails: a consumer begins with this.
+
+        Raises:
+            Exception: The call is wrong.
+        """
+        channel: str = await persist(
+            NEW_CHANNEL, lambda: self.unsteady.new_channel(*args), _may_be_outage
+        )
+        return channel
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send a message to a channel, however long no server can be reached.
+
+        Args:
+            channel: The channel.
+            message: The message.
+
+        Raises:
+            Exception: Whatever the layer raises but for a lost connection.
+        """
+        await persist(SEND, lambda: self.unsteady.send(channel, message), _is_outage)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send a message to a group, however long no server can be reached.
+
+        Args:
+            group: The group.
+            message: The message.
+
+        Raises:
+            Exception: Whatever the layer raises but for a lost connection.
+        """
+        await persist(SEND, lambda: self.unsteady.group_send(group, message), _is_outage)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Add a channel to a group, however long no server can be reached.
+
+        Args:
+            group: The group.
+            channel: The channel.
+
+        Raises:
+            Exception: Whatever the layer raises but for a lost connection.
+        """
+        await persist(JOIN, lambda: self.unsteady.group_add(group, channel), _is_outage)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Remove a channel from a group, however long no server can be reached.
+
+        Args:
+            group: The group.
+            channel: The channel.
+
+        Raises:
+            Exception: Whatever the layer raises but for a lost connection.
+        """
+        await persist(LEAVE, lambda: self.unsteady.group_discard(group, channel), _is_outage)
 
 
 def _may_be_outage(error: Exception) -> bool:
@@ -159,26 +200,6 @@ def _may_be_outage(error: Exception) -> bool:
 def _is_outage(error: Exception) -> bool:
     # By name: redis-py's exceptions are not Python's own, and this package does not need redis-py.
     return any(cls.__name__ in OUTAGES for cls in type(error).__mro__)
-
-
-async def _persist(
-    action: str,
-    call: Callable[[], Awaitable[Any]],
-    is_outage: Callable[[Exception], bool] = _may_be_outage,
-) -> Any:
-    back_off = BACK_OFF[0]
-    while True:
-        try:
-            result = await call()
-        except Exception as error:
-            if not is_outage(error):
-                raise
-            layer_faults.failed(action, error)
-            await asyncio.sleep(back_off)
-            back_off = min(back_off * 2, BACK_OFF[1])
-        else:
-            layer_faults.worked(action)
-            return result
 
 
 def make_steadfast(alias: str, layer: Any) -> Any:
@@ -196,3 +217,12 @@ def make_steadfast(alias: str, layer: Any) -> Any:
     steadfast = SteadfastLayer(layer)
     channel_layers.set(alias, steadfast)
     return steadfast
+
+
+def unsteady(layer: Any) -> Any:
+    """Return the layer behind a steadfast one, whose calls fail where they fail.
+
+    Args:
+        layer: A layer, steadfast or not.
+    """
+    return getattr(layer, "unsteady", layer)

@@ -174,6 +174,12 @@ class LinkWire:
         try:
             while (outgoing := self.link.batch_to_send(self.now())) is not None:
                 await self._node.publish(outgoing.group, self.peer, outgoing.batch.to_message())
+        except Exception:
+            # What cannot be sent now cannot be sent later: better another link than none.
+            logger.exception("The link to node %s is given up.", self.peer)
+            self.link.abandon(self.now())
+            self._pass_on_events()
+            self._node.wake_at(self.now())
         finally:
             self._publishing = None
             self._node.wake_at(self.link.deadline)

@@ -17,7 +17,7 @@ from .flow import Outflow, Stalled
 from .handshake import OPEN, Claim, Open, parse_open
 from .hosting import Host, has_sync_consumer
 from .link.frames import VERSION
-from .node import Node, get_node, max_sessions
+from .node import Node, get_node
 from .scope import unpack_scope
 from .streams import ASGIApplication, Stream
 from .wire import SessionPort
@@ -46,7 +46,6 @@ class StreamWorker:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._application: ASGIApplication | None = None
-        self._faults = FaultLog(logger)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Take the opens of the stream's channel, for as long as the process runs.
@@ -86,12 +85,15 @@ class StreamWorker:
     async def _get_node(self) -> Node:
         while True:
             try:
-                return await get_node(get_settings().CHANNEL_LAYER)
+                node = await get_node(get_settings().CHANNEL_LAYER)
             except ConfigurationError:
                 raise
             except Exception as error:
-                self._faults.failed("join the channel layer", error)
-            await asyncio.sleep(JOIN_PAUSE)
+                faults.failed("join the channel layer", error)
+                await asyncio.sleep(JOIN_PAUSE)
+            else:
+                faults.worked("join the channel layer")
+                return node
 
     def _consider(self, message: dict[str, Any], desk: ClaimDesk) -> None:
         kind = message.get("type")
@@ -102,13 +104,6 @@ class StreamWorker:
             opening = parse_open(message)
         except msgspec.ValidationError as error:
             logger.warning("A malformed %s was ignored: %s.", kind, error)
-            return
-        if opening.version != VERSION:
-            self._faults.failed(
-                f"take opens of version {opening.version} of the layer wire",
-                f"this process speaks version {VERSION}: run the same release of "
-                "channels_demux_layer in servers and workers",
-            )
             return
         desk.consider(opening)
 
@@ -135,8 +130,9 @@ class ClaimDesk:
         self._refs: dict[str, list[str]] = {}
 
     def consider(self, opening: Open) -> None:
-        """Claim an open, if it is young enough and there is room."""
-        settings = get_settings()
+        """Claim an open, if it is of our version, young enough, and there is room."""
+        if not self._node.speaks(opening.version, "opens"):
+            return
         late = time.time() - opening.expires_at
         if late > 0:
             logger.info(
@@ -148,13 +144,12 @@ class ClaimDesk:
             return
         if self._node.is_draining or opening.ref in self._node.grantable:
             return  # Some layers deliver a message twice.
-        room = max_sessions()
-        if room and self._node.load >= room:
+        if not self._node.has_room:
             logger.debug("No room for a session of stream %r.", opening.stream)
             return
         self._node.grantable[opening.ref] = lambda port: self._start(opening, port)
         self._node.loop.call_later(
-            2 * settings.OPEN_RETRY, self._node.grantable.pop, opening.ref, None
+            2 * get_settings().OPEN_RETRY, self._node.grantable.pop, opening.ref, None
         )
         self._claim(opening)
 
@@ -185,6 +180,8 @@ class ClaimDesk:
 
     def _start(self, opening: Open, port: SessionPort) -> None:
         session = WorkerSession(opening, port, self._node)
+        # Known at once: a drain that comes before its first step moves it, too.
+        self._node.hosted.add(session)
         self._node.start_task(session.run(self._application, own_thread=self._own_thread))
 
 
@@ -216,7 +213,6 @@ class WorkerSession:
     async def run(self, application: ASGIApplication, *, own_thread: bool) -> None:
         """Host the consumer from its connect to its end."""
         node, group = self._node, self._opening.stream_group
-        node.hosted.add(self)
         try:
             if await self._join(group):
                 try:
@@ -236,11 +232,11 @@ class WorkerSession:
             await self._node.groups.join(group)
         except Exception as error:
             # Nothing has begun: the edge opens the stream again, here or elsewhere.
-            faults.failed("join a group of the channel layer", error)
+            faults.failed("join a group on the channel layer", error)
             self._node.settle(group)
             self._port.reset()
             return False
-        faults.worked("join a group of the channel layer")
+        faults.worked("join a group on the channel layer")
         return True
 
     async def _run_host(self, application: ASGIApplication, own_thread: bool) -> None:

@@ -255,11 +255,18 @@ class Link:
             self._receiver.ack_by(now)
 
     def _lose_peer(self, now: float) -> None:
+        self._end(now, peer_is_dead=True)
+        self._events.append(ev.PeerLost(self._liveness.silence(now)))
+
+    def abandon(self, now: float) -> None:
+        """Give the link up, and all sessions with it: something in it cannot be sent."""
+        self._end(now, peer_is_dead=False)
+
+    def _end(self, now: float, *, peer_is_dead: bool) -> None:
         self.is_over = True
         for session in list(self.sessions.values()):
             self._remove_session(session, now)
-            self._events.append(ev.Lost(session, peer_is_dead=True))
-        self._events.append(ev.PeerLost(self._liveness.silence(now)))
+            self._events.append(ev.Lost(session, peer_is_dead=peer_is_dead))
 
     # -- outputs ------------------------------------------------------------------------------
 

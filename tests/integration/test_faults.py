@@ -197,7 +197,7 @@ async def test_a_worker_that_cannot_join_a_group_gives_its_session_back(
         await client.send_to("lazy", 2)
         assert await client.receive_from("lazy") == 2
         assert await client.receive_nothing()
-    assert "Can join a group of the channel layer again." in caplog.messages
+    assert "Can join a group on the channel layer again." in caplog.messages
 
 
 async def test_groups_that_cannot_be_left_are_told_of_once(

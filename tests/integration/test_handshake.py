@@ -256,7 +256,8 @@ async def test_foreign_messages_on_a_nodes_channel_are_ignored(
     assert "A message of type None is not for a node; ignored." in texts
     assert texts.count("A malformed demux.batch was ignored") == 1
     assert texts.count("A malformed demux.claim was ignored") == 1
-    assert texts.count("version 99") == 1
+    assert texts.count("Cannot take batches of version 99") == 1
+    assert texts.count("Cannot take claims of version 99") == 1
     assert "frames that cannot be decoded" in texts
 
 

@@ -7,11 +7,14 @@ import uuid
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from channels.routing import URLRouter
 from channels.sessions import CookieMiddleware
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.urls import path
 
 from channels_demux_layer import WebsocketDemultiplexer
@@ -113,6 +116,14 @@ async def test_a_consumer_sees_its_user_and_session(memory: Place) -> None:
             scope["session"]["cart"].append(2)
             await database_sync_to_async(scope["session"].save)()
     assert (await SessionStore(session.session_key).aload())["cart"] == [1, 2]
+    await sync_to_async(_disconnect)()
+
+
+def _disconnect() -> None:
+    # The thread lives on, and other tests may use no database. SQLite's own close() keeps a
+    # database that is in memory.
+    for connection in connections.all(initialized_only=True):
+        BaseDatabaseWrapper.close(connection)
 
 
 async def test_nobody_is_nobody_in_the_worker(memory: Place) -> None:

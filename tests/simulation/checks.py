@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from channels_demux_layer.outbox import MUCH
-from channels_demux_layer.steadfast import SteadfastLayer
+from channels_demux_layer.steadfast import RememberingLayer
 
 from .client import Client, expected
 from .ledger import Attempt, Label
@@ -257,5 +257,5 @@ def _left_in_node(node: Any) -> Iterator[str]:
     for name in ("_wanted", "_joined", "_touched", "_turns"):
         if getattr(node.groups, name):
             yield f"groups.{name} has {getattr(node.groups, name)}"
-    if isinstance(node.layer, SteadfastLayer) and any(node.layer._groups.values()):
+    if isinstance(node.layer, RememberingLayer) and any(node.layer._groups.values()):
         yield f"the layer remembers {node.layer._groups}"

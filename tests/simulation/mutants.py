@@ -19,7 +19,7 @@ from channels_demux_layer.link.recovery import Recovery, SentBatch
 from channels_demux_layer.link.window import ReceiveWindow, SendWindow
 from channels_demux_layer.node import Node
 from channels_demux_layer.remote import RemoteSession
-from channels_demux_layer.steadfast import SteadfastLayer
+from channels_demux_layer.steadfast import RememberingLayer
 from channels_demux_layer.worker import WorkerSession
 from tests.link_mutants import no_dedupe, no_order
 
@@ -126,7 +126,7 @@ def never_left(patch: pytest.MonkeyPatch) -> None:
 def never_rejoined(patch: pytest.MonkeyPatch) -> None:
     """Retransmissions go to the group again, and nobody joins it anew."""
 
-    async def rejoin(self: SteadfastLayer) -> None:
+    async def rejoin(self: RememberingLayer) -> None:
         return None
 
     original = Link._resend
@@ -136,7 +136,7 @@ def never_rejoined(patch: pytest.MonkeyPatch) -> None:
         groups = [session.group for session in self.sessions.values() if session.group]
         return outgoing._replace(group=groups[0]) if groups else outgoing
 
-    patch.setattr(SteadfastLayer, "rejoin", rejoin)
+    patch.setattr(RememberingLayer, "rejoin", rejoin)
     patch.setattr(Link, "_resend", resend)
 
 

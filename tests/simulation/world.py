@@ -8,7 +8,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -21,6 +20,7 @@ from channels_demux_layer import Stream, WebsocketDemultiplexer, opening, worker
 from channels_demux_layer import demultiplexer as edge_module
 from channels_demux_layer import node as node_module
 from channels_demux_layer import steadfast as steadfast_module
+from channels_demux_layer.calls import messages
 from channels_demux_layer.drain import drain_workers
 from channels_demux_layer.link.session import Session
 from channels_demux_layer.node import find_node, stop_nodes
@@ -160,10 +160,8 @@ class World:
 
 async def listen(channel: str, application: Any) -> None:
     """Host a stream as runworker does."""
-    layer = find_node("default").layer
-    await application(
-        {"type": "channel", "channel": channel}, partial(layer.receive, channel), None
-    )
+    incoming = messages(find_node("default").layer, channel)
+    await application({"type": "channel", "channel": channel}, incoming.__anext__, None)
 
 
 def make_demultiplexer(ledger: Ledger) -> type[WebsocketDemultiplexer]:

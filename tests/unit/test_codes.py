@@ -60,5 +60,11 @@ def test_words_are_their_own_text(word: str) -> None:
 
 
 def test_all_is_exact() -> None:
-    """The module exports its four lists and nothing else."""
-    assert codes.__all__ == ["ClientEvent", "CloseCode", "ErrorCode", "ServerEvent"]
+    """The module exports its lists and nothing else."""
+    assert codes.__all__ == [
+        "EVENT_FIELDS",
+        "ClientEvent",
+        "CloseCode",
+        "ErrorCode",
+        "ServerEvent",
+    ]

@@ -265,3 +265,12 @@ def test_wrong_project_settings_raise_every_time() -> None:
 def test_what_the_project_has_configured() -> None:
     """Only what is set is read, old names by their key."""
     assert read_django_settings() == ({}, {"PAYLOAD_KEY": "body"})
+
+
+@pytest.mark.parametrize("key", ["MULTIPLEX_KEY", "EVENT_KEY"])
+@pytest.mark.parametrize("value", ["code", "reason", "message"])
+def test_envelope_keys_are_none_of_events(key: str, value: str) -> None:
+    """A key that events use for something else is refused."""
+    message = message_of({key: value})
+    assert f"CHANNELS_DEMUX_LAYER[{key!r}] is {value!r}." in message
+    assert not find_problems({"PAYLOAD_KEY": value})

@@ -6,12 +6,16 @@ import asyncio
 from typing import Any
 
 import pytest
+from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream
 from channels_demux_layer.codes import ClientEvent, ServerEvent
 from channels_demux_layer.connection import Connection
 from channels_demux_layer.envelope import EnvelopeCodec, Incoming
 from channels_demux_layer.exceptions import BadFrame
+from channels_demux_layer.node import stop_nodes
+from channels_demux_layer.steadfast import SteadfastLayer
+from tests.integration.harness import until
 
 LIMIT = 20.0
 
@@ -41,8 +45,8 @@ class Edge:
 
     @classmethod
     def hosting_of(cls, name: str) -> str:
-        """All are hosted here."""
-        return "inline"
+        """All are hosted here, but those that are not."""
+        return "workers" if name.startswith("remote") else "inline"
 
     async def wrap_payload(self, stream: str, data: str | bytes) -> dict[str, Any]:
         """Show what is wrapped."""
@@ -154,3 +158,35 @@ async def test_nobody_waits_for_a_consumer_that_hangs(edge: Edge, settings: Any)
     release.set()
     await asyncio.wait_for(ended.wait(), LIMIT)
     assert edge.written.empty()
+
+
+@pytest.mark.parametrize("backend", ["core.RedisChannelLayer", "pubsub.RedisPubSubChannelLayer"])
+async def test_the_first_inline_consumer_has_a_steadfast_layer_too(
+    edge: Edge, settings: Any, backend: str
+) -> None:
+    """Where any stream has workers, what a consumer asks for first outlasts failures already."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"channels_redis.{backend}"}}
+    layers: list[Any] = []
+
+    async def ask(scope: Any, receive: Any, send: Any) -> None:
+        layers.append(get_channel_layer())
+
+    alone = connect(edge, one=Stream(ask))
+    await until(lambda: len(layers) == 1)
+    together = connect(edge, one=Stream(ask), remote=Stream(ask, lazy=True))
+    await until(lambda: len(layers) == 2)
+    assert [isinstance(layer, SteadfastLayer) for layer in layers] == [False, True]
+    alone.abandon()
+    together.abandon()
+    await stop_nodes()
+
+
+async def test_workers_without_a_layer_leave_inline_streams_alone(
+    edge: Edge, settings: Any
+) -> None:
+    """What is missing is said when the stream is opened."""
+    settings.CHANNEL_LAYERS = {}
+    connection = connect(edge, one=Stream(echo), remote=Stream(echo, lazy=True))
+    await connection.receive(Incoming("one", "1", None))
+    assert await edge.read() == {"one": "1"}
+    connection.abandon()

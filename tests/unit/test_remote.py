@@ -31,6 +31,10 @@ class Port:
         """Note a payload."""
         self.said.append(data)
 
+    def take(self, size: int) -> None:
+        """Note what was taken."""
+        self.said.append(("take", size))
+
     def close(self, code: int, reason: str) -> None:
         """Note a close."""
         self.said.append((code, reason))
@@ -220,3 +224,24 @@ async def test_a_session_that_was_given_up_is_not_opened_again(
     session.lost(peer_is_dead=False)
     assert session.ended.is_set()
     assert listener.told == [("session_closed", 1000, "")]
+
+
+async def test_a_consumer_that_stands_still_holds_nobody_up(
+    finder: Finder, listener: Listener, settings: Any
+) -> None:
+    """The client hears at once, and nothing more of this consumer, however long that lasts."""
+    settings.CHANNELS_DEMUX_LAYER = {"WINDOW_FRAMES": 1, "STALL_TIMEOUT": 0.01}
+    session = RemoteSession("s", ACCESS, listener)
+    port = await finder.let()
+    session.accepted()
+    await session.deliver("1")
+    await session.deliver("2")
+    told = [("session_closed", 4408, "the consumer takes nothing")]
+    assert listener.told == told
+    assert port.said == ["1", (4408, "the consumer takes nothing")]
+    assert not session.ended.is_set()
+    session.received("late")
+    assert port.said[2:] == [("take", 4)]
+    session.closed(4408, "")
+    assert session.ended.is_set()
+    assert listener.told == told

@@ -12,6 +12,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 
 from channels_demux_layer import runner
+from channels_demux_layer.node import running_nodes
 from channels_demux_layer.runner import DrainingWorker, ListenerDied
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -81,6 +82,17 @@ async def test_messages_in_hand_are_finished(
     application.may_end.set()
     await running
     assert [message["text"] for message in application.done] == ["x", "y"]
+
+
+async def test_a_bound_of_its_own(layer: InMemoryChannelLayer, settings: Any) -> None:
+    """A worker's own bound of sessions is its process's from the start."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    worker = DrainingWorker(Application(), ["a"], layer, drain_timeout=0.0, max_sessions=7)
+    running = asyncio.ensure_future(worker.arun())
+    await until(running_nodes)
+    assert [node.max_sessions for node in running_nodes()] == [7]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_the_drain_timeout_ends_the_wait(layer: InMemoryChannelLayer) -> None:

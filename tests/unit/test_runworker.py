@@ -15,7 +15,6 @@ from django.utils import autoreload
 
 from channels_demux_layer import WebsocketDemultiplexer
 from channels_demux_layer.management.commands import runworker
-from channels_demux_layer.node import _overrides, max_sessions
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.runner import ListenerDied
 
@@ -44,8 +43,8 @@ class FakeWorker:
     made: list[Any] = []
     failure: Exception | None = None
 
-    def __init__(self, *args: Any) -> None:
-        self.made.append(args)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.made.append((*args, options))
 
     def run(self) -> None:
         """Ends."""
@@ -77,10 +76,10 @@ def run(*arguments: str) -> None:
 def test_the_stock_command_line(worker: type[FakeWorker]) -> None:
     """Channels are listened on, on the default layer, in the order given."""
     run("demux.echo", "plain")
-    ((_, channels, layer, timeout),) = worker.made
+    ((_, channels, layer, options),) = worker.made
     assert channels == ["demux.echo", "plain"]
     assert layer is get_channel_layer()
-    assert timeout == 12.0
+    assert options == {"drain_timeout": 12.0, "max_sessions": None}
 
 
 def test_another_layer(worker: type[FakeWorker]) -> None:
@@ -99,12 +98,10 @@ def test_all_streams(worker: type[FakeWorker]) -> None:
     ]
 
 
-def test_limits(worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits(worker: type[FakeWorker]) -> None:
     """--max-sessions and --drain-timeout win over the settings, zero included."""
-    monkeypatch.setattr("channels_demux_layer.node._overrides", dict(_overrides))
     run("demux.echo", "--max-sessions", "7", "--drain-timeout", "0")
-    assert max_sessions() == 7
-    assert worker.made[0][3] == 0.0
+    assert worker.made[0][3] == {"drain_timeout": 0.0, "max_sessions": 7}
 
 
 @pytest.mark.parametrize(

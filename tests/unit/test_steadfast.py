@@ -8,9 +8,9 @@ import pytest
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers
 
-from channels_demux_layer import steadfast
+from channels_demux_layer import calls, steadfast
 from channels_demux_layer.faults import layer_faults
-from channels_demux_layer.steadfast import SteadfastLayer, make_steadfast
+from channels_demux_layer.steadfast import SteadfastLayer, make_steadfast, unsteady
 
 
 class Recorder:
@@ -44,9 +44,15 @@ class Recorder:
     async def group_add(self, group: str, channel: str) -> None:
         self.calls.append(("add", group, channel))
         await self.joining.wait()
+        self._stumble()
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.calls.append(("discard", group, channel))
+        self._stumble()
+
+    def _stumble(self) -> None:
+        if self.script:
+            raise self.script.pop(0)
 
 
 @pytest.fixture
@@ -56,7 +62,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     Yields:
         The layer.
     """
-    monkeypatch.setattr(steadfast, "BACK_OFF", (0.0, 0.0))
+    monkeypatch.setattr(calls, "BACK_OFF", (0.0, 0.0))
     layer_faults._failing.clear()
     yield Recorder()
     layer_faults._failing.clear()
@@ -182,3 +188,38 @@ async def test_a_message_that_no_layer_takes_is_not_sent_again(recorder: Recorde
         recorder.script = [refusal]
         with pytest.raises(type(refusal)):
             await layer.send("channel", {"type": "x"})
+
+
+async def test_groups_outlast_a_lost_connection(recorder: Recorder) -> None:
+    """A consumer that joins or leaves a group while there is no server waits for it."""
+    layer = SteadfastLayer(recorder)
+    recorder.script = [ConnectionError(), TimeoutError()]
+    await layer.group_add("g", "a")
+    assert recorder.calls == [("add", "g", "a")] * 3
+    recorder.script = [ConnectionError()]
+    await layer.group_discard("g", "a")
+    assert recorder.calls[3:] == [("discard", "g", "a")] * 2
+
+
+async def test_a_name_that_no_group_can_have_raises(recorder: Recorder) -> None:
+    """What the layer refuses to join is its caller's matter, and is not joined anew."""
+    layer = SteadfastLayer(recorder)
+    recorder.script = [TypeError("Group name must be a valid unicode string")]
+    with pytest.raises(TypeError, match="Group name"):
+        await layer.group_add("?", "a")
+    recorder.calls.clear()
+    await layer.rejoin()
+    assert not recorder.calls
+
+
+async def test_who_would_rather_hear_of_a_failure(recorder: Recorder) -> None:
+    """The layer behind remembers as well, and raises."""
+    layer = unsteady(SteadfastLayer(recorder))
+    recorder.script = [ConnectionError()]
+    with pytest.raises(ConnectionError):
+        await layer.group_add("g", "a")
+    await layer.group_add("g", "a")
+    recorder.calls.clear()
+    await layer.rejoin()
+    assert recorder.calls == [("add", "g", "a")]
+    assert unsteady(recorder) is recorder

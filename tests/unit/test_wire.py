@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -120,3 +121,26 @@ def test_who_is_heard_badly_has_several_tries(
     """A batch that is lost again and again goes four times before its sender is taken for dead."""
     settings.CHANNELS_DEMUX_LAYER = {"PEER_TIMEOUT": peer_timeout}
     assert link_config().max_timeout == longest
+
+
+async def test_a_link_that_cannot_be_sent_is_given_up(
+    host: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in the link ends it once, with its sessions, and is not tried for ever."""
+    wire = a_wire(host, is_edge=True)
+    session = wire.link.open_session("ref", wire.link.new_window(), wire.now())
+    owner = session.owner = Mock()
+
+    def fail(now: float) -> None:
+        raise OverflowError("a number too large")
+
+    monkeypatch.setattr(wire.link, "batch_to_send", fail)
+    wire.flush()
+    await until(lambda: owner.lost.called)
+    owner.lost.assert_called_once_with(peer_is_dead=False)
+    assert wire.link.is_over
+    assert not wire.link.sessions
+    assert caplog.text.count("The link to node peer!1 is given up.") == 1
+    assert min(host.wakes) <= wire.now()  # The node clears it away at once.
+    wire.flush()
+    assert not host.published

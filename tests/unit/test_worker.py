@@ -86,6 +86,10 @@ class Port:
         """Note it."""
         self.said.append((code, reason))
 
+    def move(self) -> None:
+        """Note it."""
+        self.said.append("move")
+
     def reset(self) -> None:
         """Note it."""
         self.said.append("reset")
@@ -110,6 +114,7 @@ async def test_a_worker_tries_until_it_can_join_the_layer(
 ) -> None:
     """A layer that cannot be reached is tried again, with one line in the log."""
     monkeypatch.setattr(worker_module, "JOIN_PAUSE", 0.0)
+    caplog.set_level("INFO", "channels_demux_layer")
     tries = [3]
 
     async def fail(alias: str) -> Node:
@@ -122,11 +127,12 @@ async def test_a_worker_tries_until_it_can_join_the_layer(
     messages: asyncio.Queue[Any] = asyncio.Queue()
     messages.put_nowait({"type": "first"})
     running = asyncio.ensure_future(StreamWorker(Stream(raw))(SCOPE, messages.get, None))
-    await until(lambda: len(caplog.messages) == 2)
+    await until(lambda: len(caplog.messages) == 3)
     running.cancel()
     await asyncio.wait([running])
     assert caplog.messages == [
         "Cannot join the channel layer: refused. Trying on.",
+        "Can join the channel layer again.",
         "A message of type 'first' is not for a stream's workers; ignored.",
     ]
 
@@ -211,3 +217,13 @@ async def test_a_session_whose_group_cannot_be_joined_is_disowned(
     monkeypatch.setattr(layer, "group_discard", leave_late)
     assert await run_session(node) == ["reset"]
     await until(lambda: not layer.groups)
+
+
+async def test_a_session_is_known_from_its_grant(node: Node) -> None:
+    """A drain finds it, even before its first step."""
+    desk = ClaimDesk(node, "demux.s", raw, Stream(raw))
+    desk.consider(await an_open())
+    node.grantable["ref"](Port())  # type: ignore[arg-type]
+    (session,) = node.hosted
+    session.move()
+    assert not session.over.is_set()

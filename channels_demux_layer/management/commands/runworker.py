@@ -16,7 +16,6 @@ from django.utils import autoreload
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.discovery import find_routes, stream_applications
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.node import set_max_sessions
 from channels_demux_layer.runner import DrainingWorker, ListenerDied
 
 logger = logging.getLogger("django.channels.worker")
@@ -73,12 +72,14 @@ class Command(BaseCommand):
         application = get_default_application()
         channels = self._channels(application, options)
         settings = get_settings()
-        if options["max_sessions"] is not None:
-            set_max_sessions(options["max_sessions"])
         timeout = options["drain_timeout"]
         logger.info("Running worker for channels %s", channels)
         worker = DrainingWorker(
-            application, channels, layer, settings.DRAIN_TIMEOUT if timeout is None else timeout
+            application,
+            channels,
+            layer,
+            drain_timeout=settings.DRAIN_TIMEOUT if timeout is None else timeout,
+            max_sessions=options["max_sessions"],
         )
         try:
             worker.run()
