@@ -19,6 +19,7 @@ from .applications import attribute, walk
 from .codes import CloseCode
 from .exceptions import PayloadTooLarge
 from .flow import excess_size
+from .hops import spare_hops
 from .json_text import sendable
 
 __all__ = ["Host", "Outlet", "has_sync_consumer"]
@@ -147,7 +148,8 @@ class Host:
     # -- what goes out ------------------------------------------------------------------------
 
     async def _send(self, message: Message) -> None:
-        if hasattr(AsyncToSync.executors, "current"):
+        is_task_own = asyncio.current_task() is self._task
+        if not is_task_own and hasattr(AsyncToSync.executors, "current"):
             # Synchronous code sends. What its message starts here must not inherit its context:
             # sync_to_async() would look for a thread that waits no longer.
             await self._context.copy().run(asyncio.ensure_future, self._handle(message))
@@ -196,6 +198,7 @@ class Host:
     async def run(self) -> None:
         """Run the consumer to its end, and say how it ended; does not raise."""
         self._task = asyncio.current_task()
+        spare_hops()
         try:
             if self._own_thread:
                 # Entered and not left: leaving it would wait for the thread. It goes with the

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from channels.worker import Worker
@@ -103,7 +103,7 @@ class DrainingWorker(Worker):
             ListenerDied: A listener ended, which none should.
         """
         self._ends_process = True
-        asyncio.run(self.arun())
+        _run_loop(self.arun())
 
     async def arun(self) -> None:
         """Work until a signal, or a fault, ends it.
@@ -173,6 +173,15 @@ async def _signalled() -> None:
                 # The next one ends the process at once. Python's own handler of SIGINT would
                 # raise wherever the process is.
                 signal.signal(number, signal.SIG_DFL)
+
+
+def _run_loop(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -51,6 +51,7 @@ RINGS = {
         "faults",
         "flow",
         "groups",
+        "hops",
         "hosting",
         "inline",
         "node",

@@ -4,9 +4,12 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from channels.layers import InMemoryChannelLayer
@@ -272,3 +275,17 @@ def test_beside_the_main_thread_there_are_no_signals(layer: InMemoryChannelLayer
     thread.join(60)
     assert taken
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_uvloop_runs_a_process_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    """Where uvloop is installed, it is what the worker runs on."""
+    uvloop = SimpleNamespace(run=Mock())
+    monkeypatch.setitem(sys.modules, "uvloop", uvloop if is_installed else None)
+    run = Mock()
+    monkeypatch.setattr(runner.asyncio, "run", run)
+    work = Mock()
+    runner._run_loop(work)
+    (uvloop.run if is_installed else run).assert_called_once_with(work)
