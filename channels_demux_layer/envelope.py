@@ -28,9 +28,9 @@ from channels_demux_layer.json_text import (
     as_json,
     decode_members,
     decode_string,
-    depth,
     explain,
     has_repeated_key,
+    is_deeper,
     quote,
     sendable,
     validate,
@@ -303,7 +303,7 @@ class EnvelopeCodec:
 
     def _check_depth(self, text: str) -> None:
         # Most frames have too few brackets to be deep, in strings or not: do not take them apart.
-        if text.count("[") + text.count("{") > MAX_DEPTH and depth(text) > MAX_DEPTH:
+        if text.count("[") + text.count("{") > MAX_DEPTH and is_deeper(text, MAX_DEPTH):
             raise self._too_deep()
 
     def _check_keys(self, text: str, members: dict[str, Raw]) -> None:

@@ -12,9 +12,9 @@ __all__ = [
     "as_json",
     "decode_members",
     "decode_string",
-    "depth",
     "explain",
     "has_repeated_key",
+    "is_deeper",
     "is_json",
     "quote",
     "sendable",
@@ -34,6 +34,8 @@ decode_string = msgspec.json.Decoder(str).decode
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _NOT_FINITE = re.compile(r"-?(?:NaN|Infinity)")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+#: Few large payloads have more levels.
+_USUAL_DEPTH = 16
 _DEPTH_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
@@ -131,17 +133,20 @@ def has_repeated_key(text: str, members: Mapping[str, Raw]) -> bool:
     return _commas(text) > kept + max(len(members) - 1, 0)
 
 
-def depth(text: str) -> int:
-    """Count the levels of arrays and objects.
+def is_deeper(text: str, levels: int) -> bool:
+    """Tell whether arrays and objects are nested more deeply than so many levels.
 
     Args:
         text: Valid JSON.
-
-    Returns:
-        The number of arrays and objects around its innermost value.
+        levels: The most arrays and objects that may be around a value.
     """
-    brackets = _outside_strings(text).encode().translate(None, _NOT_BRACKETS)
-    return max(accumulate(map(_DEPTH_STEP.__getitem__, brackets)), default=0)
+    all_brackets = brackets = _outside_strings(text).encode().translate(None, _NOT_BRACKETS)
+    for taken_off in range(0, _USUAL_DEPTH, 2):
+        if taken_off + len(brackets) // 2 <= levels:
+            return False
+        # Without those that hold no other, which are one level or two, and quickly found.
+        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+    return max(accumulate(map(_DEPTH_STEP.__getitem__, all_brackets))) > levels
 
 
 def _commas(text: str) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 __all__ = ["Outbox", "Taker"]
@@ -45,6 +46,7 @@ class Outbox:
         self._send = send
         self._waiting: deque[tuple[str, str | bytes, Taker] | Message] = deque()
         self._writer: asyncio.Task[None] | None = None
+        self._is_writing = False
         self._is_closed = False
 
     def put_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
@@ -65,8 +67,10 @@ class Outbox:
             _give_back(entry)
             return
         self._waiting.append(entry)
-        if self._writer is None:
-            self._writer = asyncio.ensure_future(self._write())
+        if not self._is_writing:
+            self._is_writing = True
+            writer = _start(self._write())
+            self._writer = None if writer.done() else writer
 
     async def _write(self) -> None:
         try:
@@ -77,6 +81,7 @@ class Outbox:
             self.stop()
             logger.debug("The socket takes nothing more: %r.", error)
         finally:
+            self._is_writing = False
             self._writer = None
 
     async def _write_one(self, entry: tuple[str, str | bytes, Taker] | Message) -> None:
@@ -112,6 +117,13 @@ class Outbox:
         self._is_closed = True
         while self._waiting:
             _give_back(self._waiting.popleft())
+
+
+def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task, at once where Python can: a socket with room takes a message without a wait."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+    return asyncio.ensure_future(work)
 
 
 def _give_back(entry: tuple[str, str | bytes, Taker] | Message) -> None:

@@ -19,11 +19,20 @@ def test_other_text_is_not(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "levels"),
-    [("1", 0), ('"[["', 0), ("[]", 1), ('[{"a]":[[1],[]]},[]]', 4), ('["\\\\",[["\\"]"]]]', 3)],
+    [
+        ("1", 0),
+        ('"[["', 0),
+        ("[]", 1),
+        ('[{"a]":[[1],[]]},[]]', 4),
+        ('["\\\\",[["\\"]"]]]', 3),
+        ("[" * 20 + "{},[" + "[],{}," * 20 + "[]]" + "]" * 20, 22),
+        ("[" + "[[]]," * 20 + "[]]", 3),
+    ],
 )
 def test_depth(text: str, levels: int) -> None:
     """Levels are counted outside strings only."""
-    assert json_text.depth(text) == levels
+    assert not json_text.is_deeper(text, levels)
+    assert levels == 0 or json_text.is_deeper(text, levels - 1)
 
 
 @pytest.mark.parametrize(
