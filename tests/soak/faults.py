@@ -38,9 +38,9 @@ async def flush(fleet: Fleet) -> None:
         client.flushall()
 
 
-async def cut(fleet: Fleet) -> None:
+async def cut(fleet: Fleet, times: int = CUTS) -> None:
     """Redis closes everybody's connections, once a second."""
-    for _ in range(CUTS):
+    for _ in range(times):
         await asyncio.to_thread(fleet.redis.cut_clients)
         await asyncio.sleep(1)
 

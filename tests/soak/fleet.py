@@ -5,13 +5,14 @@ import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.harness.layers import Kind
 from tests.acceptance.harness.processes import Process
-from tests.acceptance.harness.site import Site
+from tests.acceptance.harness.site import Server, Site
 
 APPLICATION = "tests.acceptance.project.faults.application"
 #: This package stands above Channels here, so that its `runworker` is the one that runs.
@@ -36,32 +37,57 @@ class Fleet:
         layer: The channel layer.
         workers: How many workers it keeps.
         options: Keys of the setting CHANNELS_DEMUX_LAYER.
+        layer_config: More entries of the layer's CONFIG, such as `expiry`.
+        server_options: More words of the servers' command line.
 
     Attributes:
         site: The site.
-        server: The server that outlives everything.
-        other: The server that does not.
+        server: The server that has the traffic.
         workers: The workers that run, the oldest first.
+        killed: The ids of the workers that ended without a word.
         exit_codes: How often each exit code came from a worker that was asked to go.
         peaks: The most memory that a process of each role had, in kilobytes.
     """
 
     def __init__(
-        self, directory: Path, layer: Kind, workers: int, options: dict[str, Any] | None = None
+        self,
+        directory: Path,
+        layer: Kind,
+        workers: int,
+        options: Mapping[str, Any],
+        *,
+        layer_config: Mapping[str, Any] | None = None,
+        server_options: Sequence[str] = (),
     ) -> None:
-        settings = {"INSTALLED_APPS": APPS, "CHANNELS_DEMUX_LAYER": options or {}}
-        self.site = Site(directory, None, layer, application=APPLICATION, settings=settings)
+        self.site = Site(
+            directory,
+            None,
+            layer,
+            application=APPLICATION,
+            settings={"INSTALLED_APPS": APPS, "CHANNELS_DEMUX_LAYER": options},
+            layer_config=layer_config,
+        )
+        self.killed: set[int] = set()
         self.exit_codes: Counter[int] = Counter()
         self.peaks: Counter[str] = Counter()
-        self.server = self.site.server()
-        self.other = self.site.server()
-        self.workers = self.site.workers([CHANNELS] * workers) if workers else []
+        self._server_options = server_options
+        self.server = self.start_server()
+        self.workers = self.site.workers([CHANNELS] * workers)
+
+    @cached_property
+    def other(self) -> Server:
+        """A server that does not outlive everything."""
+        return self.start_server()
 
     @property
     def redis(self) -> Any:
         """The private Redis."""
         assert self.site.redis is not None
         return self.site.redis
+
+    def start_server(self) -> Server:
+        """Starts one more server, and waits until it accepts."""
+        return self.site.server("uvicorn", *self._server_options)
 
     async def add_worker(self) -> Process:
         """Starts a worker and waits until it has begun."""
@@ -72,7 +98,9 @@ class Fleet:
 
     async def kill_worker(self) -> None:
         """Ends the oldest worker without a word."""
-        await asyncio.to_thread(self.workers.pop(0).kill)
+        worker = self.workers.pop(0)
+        self.killed.add(worker.pid)
+        await asyncio.to_thread(worker.kill)
 
     async def drain_worker(self) -> None:
         """Asks the oldest worker to go, and notes how it went."""
@@ -83,21 +111,28 @@ class Fleet:
     async def replace_server(self) -> None:
         """Ends the mortal server without a word, and starts another."""
         await asyncio.to_thread(self.other.process.kill)
-        self.other = await asyncio.to_thread(self.site.server)
+        self.other = await asyncio.to_thread(self.start_server)
 
     def sample_memory(self) -> None:
         """Notes how much memory the processes have, where that is more than ever before."""
         roles = {process.pid: process.name for process in self.site.processes if process.running}
-        listing = subprocess.run(
-            ["ps", "-o", "pid=,rss=", "-p", ",".join(map(str, roles))],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
-        for line in listing.splitlines():
-            pid, size = map(int, line.split())
+        for pid, size in measure_memory(roles).items():
             role = "worker" if roles[pid].startswith("worker") else "server"
             self.peaks[role] = max(self.peaks[role], size)
+
+
+def measure_memory(pids: Iterable[int]) -> dict[int, int]:
+    """Measures processes.
+
+    Args:
+        pids: Their ids.
+
+    Returns:
+        The resident memory of each that runs, in kilobytes.
+    """
+    command = ["ps", "-o", "pid=,rss=", "-p", ",".join(map(str, pids))]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return {int(pid): int(size) for pid, size in map(str.split, listing.splitlines())}
 
 
 def has_leaked(site: Site, unheard: Iterable[int]) -> int:

@@ -31,8 +31,9 @@ def channel_layers(
         The setting, with `default` as its one alias.
     """
     # The core layer waits on Redis for as long as nothing comes; redis-py gives up after 5 s.
-    patience = {"socket_timeout": None} if kind == "core" else {}
-    hosts = [{"address": url, **patience, **(host or {})}]
+    # Of what is pushed to subscribers over protocol 3, redis-py writes out every byte for its log.
+    advised = {"socket_timeout": None} if kind == "core" else {"protocol": 2}
+    hosts = [{"address": url, **advised, **(host or {})}]
     return {"default": {"BACKEND": BACKENDS[kind], "CONFIG": {"hosts": hosts, **config}}}
 
 

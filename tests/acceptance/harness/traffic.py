@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class Account:
         lost: Frames that were never answered.
         repeated: Answers that came more than once.
         unexcused: Those of them that came without a `reopened` event since the first answer.
+        repeated_of: How many of them repeat what each process had answered first.
         disordered: Answers that came after a later one.
         events: How often each event came.
         closed: How often sockets were closed, by the reason.
@@ -39,6 +41,7 @@ class Account:
     lost: int = 0
     repeated: int = 0
     unexcused: int = 0
+    repeated_of: Counter[int] = field(default_factory=Counter)
     disordered: int = 0
     events: Counter[str] = field(default_factory=Counter)
     closed: Counter[str] = field(default_factory=Counter)
@@ -73,6 +76,8 @@ class Talker:
         self.next_number = 0
         self._stream = stream
         self._missing: set[int] = set()
+        # The process that answered each number first; 0 where the answer is missing.
+        self._answerers = array("q")
         self._reopened_at = -1
 
     @property
@@ -133,12 +138,16 @@ class Talker:
         self.account.pids[pid] += 1
         if number > self.answered:
             self._missing.update(range(self.answered + 1, number))
+            self._answerers.extend([0] * (number - self.answered))
+            self._answerers[number] = pid
             self.answered = number
         elif number in self._missing:
             self._missing.discard(number)
+            self._answerers[number] = pid
             self.account.disordered += 1
         else:
             self.account.repeated += 1
+            self.account.repeated_of[self._answerers[number]] += 1
             self.account.unexcused += number > self._reopened_at
 
 

@@ -67,15 +67,23 @@ class TickConsumer(AsyncJsonWebsocketConsumer):
     """Sends as many ticks of a size as the client wants, as fast as it can."""
 
     ticker: "asyncio.Task[None] | None" = None
+    ticks = size = 0
+
+    async def connect(self) -> None:
+        """Accepts, and writes it down."""
+        note("connect", **self.scope["demux"])
+        await self.accept()
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Begins to tick."""
+        self.size = content["size"]
         self.ticker = asyncio.ensure_future(self.tick(**content))
 
     async def tick(self, count: int, size: int, pause: float = 0.0) -> None:
         """Sends the ticks."""
         for number in range(count):
             await self.send_json([number, "x" * size])
+            self.ticks += 1
             if pause:
                 await asyncio.sleep(pause)
 
@@ -85,7 +93,7 @@ class TickConsumer(AsyncJsonWebsocketConsumer):
             self.ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self.ticker
-        note("disconnect", code=code, **self.scope["demux"])
+        note("disconnect", code=code, ticks=self.ticks, size=self.size, **self.scope["demux"])
 
 
 class StuckConsumer(AsyncJsonWebsocketConsumer):
