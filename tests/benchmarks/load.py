@@ -1,338 +1,328 @@
 """The load generator: `python -m tests.benchmarks.load`, a process of its own.
 
-It keeps a number of frames under way on each of many sockets and speaks WebSocket itself, with
-little more than a search for each frame, so that what it measures is the other side.
-
-It writes a line of JSON once every socket is open, waits for a line on its standard input, runs,
-and writes a line with what it saw once the last answer is there.
+It reads commands from its standard input, a line of JSON each, and answers each with a line:
+`open` opens sockets and waits for the first frame of each of their streams, `echo` keeps a number
+of frames under way on each, `listen` takes what the server sends of its own accord. With little
+more than a search for each frame, on picows and uvloop, what is measured is the other side.
 """
 
 import argparse
 import asyncio
-import base64
 import json
-import os
 import sys
 import time
-from array import array
-from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from .numbers import BASE, SPAN, quantile, template
+from .tally import Tally
 
 #: Seconds without any answer after which frames that are under way count as lost.
-PATIENCE = 10.0
+PATIENCE = 20.0
 
-#: Frames on each socket before anything is measured.
-WARM_UP = 20
-
-NUMBER = b'"n": '
-TEXT, CLOSE, PING = 0x1, 0x8, 0x9
+NUMBER, TIME = b'"n":', b'"at":'
 
 
-class Tally:
-    """What all sockets saw together.
+class Flow:
+    """The frames of one stream of one socket.
 
     Args:
-        budget: Frames that may still be sent; None: as many as the time allows.
+        template: What to send, with `%d` for the frame's number; None: nothing is sent.
+        first: The number of the first frame.
     """
 
-    def __init__(self, budget: int | None = None) -> None:
-        self.budget = budget
-        self.sending = True
-        self.answered = 0
-        self.lost = 0
-        self.repeated = 0
-        self.under_way = 0
-        self.latencies = array("d")
-        self.last_answer = 0.0
-        self.quiet = asyncio.Event()
+    __slots__ = ("expected", "first", "sent", "template", "times")
 
-    def may_send(self) -> bool:
-        """Counts a frame that is about to be sent.
+    def __init__(self, template: bytes | None, first: int) -> None:
+        self.template = template
+        self.first = first
+        self.sent = 0
+        self.expected = 0
+        self.times: dict[int, float] = {}
+
+    def next_frame(self) -> bytes:
+        """Writes a frame, and notes when.
 
         Returns:
-            Whether it may be.
+            Its payload.
         """
-        if not self.sending or self.budget == 0:
-            return False
-        if self.budget is not None:
-            self.budget -= 1
-        self.under_way += 1
-        return True
+        assert self.template is not None
+        self.times[self.sent] = time.perf_counter()
+        self.sent += 1
+        return self.template % (self.first + self.sent - 1)
 
-    def note_answer(self, latency: float, now: float, skipped: int) -> None:
-        """Counts an answer.
+    def take(self, number: int) -> tuple[float, int]:
+        """Takes an answer.
 
         Args:
-            latency: Seconds since its frame was sent.
-            now: The time of the answer.
-            skipped: Earlier frames that it shows to be lost.
+            number: Which frame it answers.
+
+        Returns:
+            When that was sent, and how many earlier ones it shows to be lost; -1: it came twice.
         """
-        self.answered += 1
-        self.lost += skipped
-        self.under_way -= 1 + skipped
-        self.latencies.append(latency)
-        self.last_answer = now
-
-    def look(self) -> None:
-        """Wakes who waits for the end."""
-        if self.under_way == 0 and (not self.sending or self.budget == 0):
-            self.quiet.set()
+        skipped = number - self.expected
+        if skipped < 0:
+            return 0.0, -1
+        for lost in range(self.expected, number):
+            self.times.pop(lost, None)
+        self.expected = number + 1
+        return self.times.pop(number, 0.0), skipped
 
 
-class Socket(asyncio.Protocol):
+class Socket(WSListener):
     """One WebSocket client.
 
     Args:
-        host: What to say in the Host header.
-        template: What to send, with `%d` for the frame's number.
+        templates: For each stream what to send.
     """
 
-    def __init__(self, host: str, template: bytes) -> None:
-        self._host = host
-        self._template = template
-        self._buffer = bytearray()
-        self._open = False
-        self._sent = 0
-        self._expected = 0
-        self._times: deque[float] = deque()
-        self.tally = Tally()
-        self.opened = asyncio.get_running_loop().create_future()
+    def __init__(self, templates: list[bytes | None]) -> None:
+        self.flows = [Flow(text, BASE + SPAN * at) for at, text in enumerate(templates)]
+        self.tally = Tally(0)
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._missing = set(self.flows)
+        self._closing = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Asks for the upgrade."""
-        assert isinstance(transport, asyncio.Transport)
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Sends the first frame of each stream: once all are answered the socket is ready."""
         self._transport = transport
-        key = base64.b64encode(os.urandom(16)).decode()
-        transport.write(
-            f"GET /ws/ HTTP/1.1\r\nHost: {self._host}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
+        for flow in self.flows:
+            if flow.template is not None:
+                self.tally.under_way += 1
+                transport.send(WSMsgType.TEXT, flow.next_frame())
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Ends the run: no socket may close before its time."""
-        if not self.opened.done():
-            self.opened.set_exception(ConnectionError("The server closed the socket."))
-        elif self.tally.under_way:
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionError("The server closed the socket."))
+        elif not self._closing:
+            self.tally.lost += 1
             self.tally.quiet.set()
 
-    def data_received(self, data: bytes) -> None:
-        """Takes answers, and sends as many frames."""
-        buffer = self._buffer
-        buffer += data
-        if not self._open:
-            end = buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            if not buffer.startswith(b"HTTP/1.1 101 "):
-                self.opened.set_exception(ConnectionError(bytes(buffer[:end]).decode()))
-                return
-            del buffer[: end + 4]
-            self._open = True
-            self.opened.set_result(None)
-        answers = self._take_answers()
-        if answers:
-            self.send(answers)
-            self.tally.look()
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Takes an answer, and sends the next frame."""
+        if frame.msg_type is not WSMsgType.TEXT:
+            if frame.msg_type is WSMsgType.CLOSE:
+                transport.disconnect()
+            return
+        data = frame.get_payload_as_bytes()
+        found = data.find(NUMBER)
+        if found < 0:
+            # An event about a stream, which is no answer.
+            print(data[:1000].decode(), file=sys.stderr, flush=True)
+            return
+        found += len(NUMBER)
+        number = int(data[found : data.index(b",", found)]) - BASE
+        flow = self.flows[number // SPAN]
+        if flow.template is None:
+            self._take_push(flow, number, data)
+            return
+        sent, skipped = flow.take(number % SPAN)
+        if skipped < 0:
+            self.tally.repeated += 1
+            return
+        self.tally.note_answer(sent, skipped)
+        if self._missing:
+            self._look(flow)
+        for _ in range(1 + skipped):
+            if not self.send(flow):
+                break
 
-    def send(self, count: int) -> None:
-        """Sends frames, at most as many as the tally allows.
+    def send(self, flow: Flow) -> bool:
+        """Sends a frame, if the tally allows.
 
         Args:
-            count: How many.
+            flow: Of which stream.
+
+        Returns:
+            Whether it was sent.
         """
-        frames = []
-        now = time.perf_counter()
-        for _ in range(count):
-            if not self.tally.may_send():
-                break
-            frames.append(client_frame(TEXT, self._template % self._sent))
-            self._sent += 1
-            self._times.append(now)
-        if frames:
-            self._transport.write(b"".join(frames))
+        if not self.tally.may_send():
+            return False
+        self._transport.send(WSMsgType.TEXT, flow.next_frame())
+        return True
 
     def close(self) -> None:
         """Takes leave with code 1000."""
-        self._transport.write(client_frame(CLOSE, b"\x03\xe8"))
+        self._closing = True
+        self._transport.send_close()
 
-    def _take_answers(self) -> int:
-        buffer, now = self._buffer, time.perf_counter()
-        position, answers, end = 0, 0, len(buffer)
-        while end - position >= 2:
-            length, start = buffer[position + 1], position + 2
-            if length == 126:
-                length, start = int.from_bytes(buffer[start : start + 2], "big"), start + 2
-            elif length == 127:
-                length, start = int.from_bytes(buffer[start : start + 8], "big"), start + 8
-            if start + length > end:
-                break
-            opcode = buffer[position] & 0xF
-            position = start + length
-            if opcode == TEXT:
-                answers += self._take_answer(start, position, now)
-            elif opcode == PING:
-                self._transport.write(client_frame(0xA, bytes(buffer[start:position])))
-            elif opcode == CLOSE:
-                self._transport.close()
-        del buffer[:position]
-        return answers
+    def _take_push(self, flow: Flow, number: int, data: bytes) -> None:
+        if flow in self._missing:
+            flow.expected = number
+            self._look(flow)
+        skipped = number - flow.expected
+        flow.expected = number + 1
+        found = data.index(TIME) + len(TIME)
+        self.tally.under_way += 1 + max(0, skipped)
+        self.tally.note_answer(float(data[found : data.index(b",", found)]), max(0, skipped))
 
-    def _take_answer(self, start: int, end: int, now: float) -> int:
-        found = self._buffer.find(NUMBER, start, end)
-        if found < 0:
-            # An event about the stream, which is no answer.
-            print(bytes(self._buffer[start:end]).decode(), file=sys.stderr)
-            return 0
-        found += len(NUMBER)
-        number = int(self._buffer[found : self._buffer.find(b",", found, end)])
-        skipped = number - self._expected
-        if skipped < 0:
-            self.tally.repeated += 1
-            return 0
-        for _ in range(skipped):
-            self._times.popleft()
-        self._expected = number + 1
-        self.tally.note_answer(now - self._times.popleft(), now, skipped)
-        return 1 + skipped
+    def _look(self, flow: Flow) -> None:
+        self._missing.discard(flow)
+        if not self._missing and not self.ready.done():
+            self.ready.set_result(None)
 
 
-def client_frame(opcode: int, payload: bytes) -> bytes:
-    """Writes a client's frame.
+class Generator:
+    """All sockets.
 
     Args:
-        opcode: The kind of frame.
-        payload: Its content.
-
-    Returns:
-        The frame. Its masking key is zero, which is a key like any other and needs no work.
+        port: The server's port.
+        templates: For each stream of a socket what to send.
+        at_once: How many sockets may be opening at a time.
     """
-    length = len(payload)
-    if length < 126:
-        return bytes((0x80 | opcode, 0x80 | length, 0, 0, 0, 0)) + payload
-    return bytes((0x80 | opcode, 0xFE, length >> 8, length & 0xFF, 0, 0, 0, 0)) + payload
 
+    def __init__(self, port: int, templates: list[bytes | None], at_once: int) -> None:
+        self._url = f"ws://127.0.0.1:{port}/ws/"
+        self._templates = templates
+        self._turnstile = asyncio.Semaphore(at_once)
+        self._sockets: list[Socket] = []
 
-async def open_sockets(arguments: argparse.Namespace) -> list[Socket]:
-    """Opens all sockets, a few at a time.
+    async def open(self, count: int) -> dict[str, float]:
+        """Opens sockets, a few at a time, until each stream of each has answered.
 
-    Args:
-        arguments: The command line.
+        Args:
+            count: How many.
 
-    Returns:
-        The open sockets.
-    """
-    loop = asyncio.get_running_loop()
-    template = arguments.template.encode()
-    host = f"127.0.0.1:{arguments.port}"
-    turnstile = asyncio.Semaphore(20)
+        Returns:
+            What to say about it.
+        """
+        began, cpu = time.perf_counter(), time.process_time()
+        self._sockets += await asyncio.gather(*(self._open() for _ in range(count)))
+        lasted = time.perf_counter() - began
+        return {
+            "answered": count,
+            "seconds": lasted,
+            "cpu_share": (time.process_time() - cpu) / lasted,
+            "lost": 0,
+            "repeated": 0,
+        }
 
-    async def open_socket() -> Socket:
-        async with turnstile:
-            _, socket = await loop.create_connection(
-                lambda: Socket(host, template), "127.0.0.1", arguments.port
+    async def _open(self) -> Socket:
+        async with self._turnstile:
+            _, socket = await ws_connect(
+                lambda: Socket(self._templates), self._url, max_frame_size=1 << 24
             )
-            await socket.opened
+            assert isinstance(socket, Socket)
+            await asyncio.wait_for(socket.ready, PATIENCE * 3)
             return socket
 
-    return await asyncio.gather(*(open_socket() for _ in range(arguments.connections)))
+    async def echo(
+        self, in_flight: int, seconds: float | None = None, frames: int | None = None
+    ) -> dict[str, float]:
+        """Keeps frames under way until the time or the frames are used up.
 
+        Args:
+            in_flight: Frames under way on each stream of each socket.
+            seconds: How long to send; None: until the frames are used up.
+            frames: How many to send in all; None: as many as the time allows.
 
-async def run(
-    sockets: list[Socket], in_flight: int, seconds: float | None, frames: int | None
-) -> Tally:
-    """Keeps frames under way until the time or the frames are used up.
+        Returns:
+            What was seen, once every frame is answered or given up.
+        """
+        tally = Tally(frames)
+        for socket in self._sockets:
+            socket.tally = tally
+        for socket in self._sockets:
+            for flow in socket.flows:
+                for _ in range(in_flight):
+                    socket.send(flow)
+        if seconds is not None:
+            await asyncio.sleep(seconds)
+            tally.stop()
+        while not tally.quiet.is_set():
+            answered = tally.answered
+            try:
+                await asyncio.wait_for(tally.quiet.wait(), PATIENCE)
+            except asyncio.TimeoutError:
+                if tally.answered == answered:
+                    break
+        tally.lost += tally.under_way
+        return self._said(tally, tally.last_answer - tally.began)
 
-    Args:
-        sockets: The sockets.
-        in_flight: Frames under way on each.
-        seconds: How long to send; None: until the frames are used up.
-        frames: How many to send in all; None: as many as the time allows.
+    async def listen(self, seconds: float) -> dict[str, float]:
+        """Takes what comes.
 
-    Returns:
-        What was seen, once every frame is answered or given up.
-    """
-    tally = Tally(frames)
-    tally.last_answer = time.perf_counter()
-    for socket in sockets:
-        socket.tally = tally
-    for socket in sockets:
-        socket.send(in_flight)
-    if seconds is not None:
+        Args:
+            seconds: For how long.
+
+        Returns:
+            What was seen.
+        """
+        tally = Tally(0)
+        for socket in self._sockets:
+            socket.tally = tally
         await asyncio.sleep(seconds)
-        tally.sending = False
-        tally.look()
-    while not tally.quiet.is_set():
-        answered = tally.answered
-        try:
-            await asyncio.wait_for(tally.quiet.wait(), PATIENCE)
-        except asyncio.TimeoutError:
-            if tally.answered == answered:
-                tally.lost += tally.under_way
-                break
-    return tally
+        return self._said(tally, time.perf_counter() - tally.began)
+
+    def close(self) -> None:
+        """Closes all sockets."""
+        for socket in self._sockets:
+            socket.close()
+
+    def _said(self, tally: Tally, lasted: float) -> dict[str, float]:
+        cpu = time.process_time() - tally.cpu
+        latencies = sorted(tally.latencies)
+        return {
+            "answered": tally.answered,
+            "lost": tally.lost,
+            "repeated": tally.repeated,
+            "seconds": lasted,
+            "cpu_share": cpu / lasted if lasted else 0.0,
+            "cpu": cpu,
+            "p50": quantile(latencies, 0.5),
+            "p99": quantile(latencies, 0.99),
+        }
 
 
-async def measure(arguments: argparse.Namespace) -> None:
-    """Opens the sockets, warms up, waits for the word, runs and reports.
+async def obey(arguments: argparse.Namespace) -> None:
+    """Does what it is told, until there is nothing more to read.
 
     Args:
         arguments: The command line.
     """
-    sockets = await open_sockets(arguments)
-    warm_up = await run(sockets, arguments.in_flight, None, WARM_UP * len(sockets))
-    say(opened=len(sockets), lost=warm_up.lost)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    began, cpu = time.perf_counter(), time.process_time()
-    tally = await run(sockets, arguments.in_flight, arguments.seconds, arguments.frames)
-    cpu = time.process_time() - cpu
-    lasted = tally.last_answer - began
-    latencies = sorted(tally.latencies)
-    say(
-        answered=tally.answered,
-        lost=tally.lost,
-        repeated=tally.repeated,
-        seconds=lasted,
-        cpu_share=cpu / lasted if lasted else 0.0,
-        cpu_per_frame=cpu / max(1, tally.answered),
-        p50=quantile(latencies, 0.5),
-        p99=quantile(latencies, 0.99),
-    )
-    for socket in sockets:
-        socket.close()
+    texts = [
+        None if arguments.silent else template(stream, arguments.size)
+        for stream in arguments.streams or [None]
+    ]
+    generator = Generator(arguments.port, texts, arguments.at_once)
+    loop = asyncio.get_running_loop()
+    actions: dict[str, Callable[..., Awaitable[dict[str, float]]]] = {
+        "open": generator.open,
+        "echo": generator.echo,
+        "listen": generator.listen,
+    }
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        command: dict[str, Any] = json.loads(line)
+        print(json.dumps(await actions[command.pop("do")](**command)), flush=True)
+    generator.close()
 
 
-def quantile(ordered: list[float], share: float) -> float:
-    """Looks up a quantile.
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs on uvloop where that is installed.
 
     Args:
-        ordered: Values in ascending order.
-        share: Which quantile, from 0 to 1.
-
-    Returns:
-        The value; 0 when there is none.
+        main: What to run.
     """
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
-
-
-def say(**fields: float) -> None:
-    """Writes one line to whoever runs this.
-
-    Args:
-        **fields: What to say.
-    """
-    print(json.dumps(fields), flush=True)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
 
 
 def main() -> None:
     """Reads the command line and runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--template", required=True)
-    parser.add_argument("--connections", type=int, required=True)
-    parser.add_argument("--in-flight", type=int, required=True)
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--frames", type=int)
-    asyncio.run(measure(parser.parse_args()))
+    parser.add_argument("--streams", nargs="*", help="none: payloads without an envelope")
+    parser.add_argument("--size", type=int, default=130, help="of a frame on the wire, in bytes")
+    parser.add_argument("--silent", action="store_true", help="send nothing, but listen")
+    parser.add_argument("--at-once", type=int, default=20, help="sockets opening at a time")
+    run(obey(parser.parse_args()))
 
 
 if __name__ == "__main__":

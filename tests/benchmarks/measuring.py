@@ -1,167 +1,38 @@
-"""What one round of one variant costs: frames, processor time, Redis commands."""
+"""What one round of one case costs: frames, processor time, Redis commands, memory."""
 
-import contextlib
 import json
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
 
 from tests.acceptance.harness.layers import Kind
-from tests.acceptance.harness.processes import ROOT, STARTED, Process
+from tests.acceptance.harness.processes import STARTED
 from tests.acceptance.harness.site import Site
 
-Variant = Literal["plain", "by-hand", "demux"]
+from .deployments import LAYER_CONFIG, PROJECT, Deployment, Generator, Running, running
+from .meters import Meter, read_meter, resident_bytes
+from .options import Options
 
-VARIANTS: tuple[Variant, ...] = ("plain", "by-hand", "demux")
+Figures = dict[str, float]
 
-#: The channel that each variant's worker listens on; the plain one has no worker.
-CHANNELS: dict[Variant, str | None] = {
-    "plain": None,
-    "by-hand": "hand.echo",
-    "demux": "demux.echo",
-}
-
-#: Written as if by hand: by hand there is no other protection from losing frames than room for
-#: all of them, nor any from redis-py's bound of 100 connections.
-LAYER_CONFIG: dict[str, Any] = {"capacity": 100_000, "host": {"max_connections": 10_000}}
-
-#: Commands of the measurement itself.
-NOT_COUNTED = frozenset({"info", "hello", "client|setname", "client|setinfo", "client|list"})
-
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+#: The share of a measurement that goes before it, unmeasured.
+WARM_UP = 0.25
 
 
-@dataclass(frozen=True)
-class Load:
-    """What the load generator does.
+def measure_echo(
+    deployment: Deployment,
+    options: Options,
+    connections: int,
+    in_flight: int = 4,
+    size: int = 130,
+) -> Figures:
+    """Echoes as fast as the deployment can.
 
-    Attributes:
+    Args:
+        deployment: What to measure.
+        options: For how long.
         connections: How many sockets.
-        in_flight: Frames under way on each.
-        seconds: How long it sends; None: until the frames are used up.
-        frames: How many frames in all; None: as many as the time allows.
-        size: Characters of text in each payload.
-    """
-
-    connections: int
-    in_flight: int
-    seconds: float | None
-    frames: int | None
-    size: int
-
-    def command(self, port: int, variant: Variant) -> list[str]:
-        """Writes the generator's command line.
-
-        Args:
-            port: The port of the server.
-            variant: What is measured: a plain consumer takes its payload without an envelope.
-
-        Returns:
-            The command.
-        """
-        payload = f'{{"n": %d, "text": "{"x" * self.size}"}}'
-        template = payload if variant == "plain" else f'{{"stream": "echo", "payload": {payload}}}'
-        options = {
-            "--port": port,
-            "--template": template,
-            "--connections": self.connections,
-            "--in-flight": self.in_flight,
-            "--seconds": self.seconds,
-            "--frames": self.frames,
-        }
-        words = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
-        return [sys.executable, "-m", "tests.benchmarks.load", *words]
-
-
-@dataclass(frozen=True)
-class Meter:
-    """Processor time and Redis commands up to a moment.
-
-    Attributes:
-        cpu: Seconds of processor time of each process, user and system, by its role.
-        commands: Commands that Redis ran; those inside a script count as well.
-    """
-
-    cpu: dict[str, float]
-    commands: int
-
-
-def processor_seconds(pid: int) -> float:
-    """Reads how much processor time a process has used.
-
-    Args:
-        pid: The process.
-
-    Returns:
-        Seconds of user and system time of all its threads.
-    """
-    # The name, in parentheses, may have spaces in it.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
-
-
-def read_meter(site: Site, processes: dict[str, Process]) -> Meter:
-    """Reads all meters.
-
-    Args:
-        site: The site, for its Redis.
-        processes: Its processes, by role.
-
-    Returns:
-        The state of the meters.
-    """
-    assert site.redis is not None
-    stats = site.redis.commandstats()
-    return Meter(
-        {role: processor_seconds(process.pid) for role, process in processes.items()},
-        sum(calls for name, calls in stats.items() if name not in NOT_COUNTED),
-    )
-
-
-@contextlib.contextmanager
-def deployment(kind: Kind, variant: Variant) -> Iterator[tuple[Site, int, dict[str, Process]]]:
-    """Starts what one variant needs, for the length of a block.
-
-    Args:
-        kind: The channel layer.
-        variant: Which of the three.
-
-    Yields:
-        The site, the port of its server, and its processes by role.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        site = Site(
-            Path(directory),
-            None,
-            kind,
-            layer_config=LAYER_CONFIG,
-            application="tests.benchmarks.project.asgi.application",
-            environment={"DEMUX_VARIANT": variant},
-        )
-        try:
-            assert site.redis is not None
-            server = site.server("uvicorn")
-            processes = {"edge": server.process, "redis": site.redis.process}
-            if channel := CHANNELS[variant]:
-                processes["worker"] = site.worker(channel)
-            yield site, server.port, processes
-        finally:
-            site.stop()
-            STARTED.clear()
-
-
-def measure(kind: Kind, variant: Variant, load: Load) -> dict[str, float]:
-    """Runs one variant once.
-
-    Args:
-        kind: The channel layer.
-        variant: Which of the three.
-        load: What the generator does.
+        in_flight: Frames under way on each stream of each.
+        size: Bytes of a frame on the wire.
 
     Returns:
         The figures: `rate` in echoes per second; `edge_cpu`, `worker_cpu`, `redis_cpu` and
@@ -169,61 +40,128 @@ def measure(kind: Kind, variant: Variant, load: Load) -> dict[str, float]:
         each frame; `p50` and `p99`, the latencies in milliseconds; `generator_share`, how much of
         one processor the generator used; `frames` answered, `lost` and `repeated`.
     """
-    with (
-        deployment(kind, variant) as (site, port, processes),
-        subprocess.Popen(
-            load.command(port, variant),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as generator,
-    ):
-        assert generator.stdin is not None
-        assert generator.stdout is not None
-        try:
-            warm_up = hear(generator.stdout, site)
-            before = read_meter(site, processes)
-            generator.stdin.write("go\n")
-            generator.stdin.flush()
-            seen = hear(generator.stdout, site)
-            after = read_meter(site, processes)
-        except BaseException:
-            generator.kill()
-            raise
-    frames = max(1.0, seen["answered"])
-    cpu = {role: (after.cpu[role] - before.cpu[role]) / frames for role in processes}
+    with running(deployment) as runs, Generator(runs, deployment, size) as generator:
+        generator.tell("open", count=connections)
+        warm_up = generator.tell("echo", in_flight=in_flight, **options.amount(WARM_UP))
+        before = _read(runs)
+        seen = generator.tell("echo", in_flight=in_flight, **options.amount())
+        figures = _figures(seen, before, _read(runs))
+    figures["lost"] += warm_up["lost"]
+    return figures
+
+
+def measure_push(deployment: Deployment, options: Options, connections: int) -> Figures:
+    """Listens to what the server sends of its own accord.
+
+    Args:
+        deployment: What to measure.
+        options: For how long.
+        connections: How many sockets.
+
+    Returns:
+        The figures of an echo, for frames one way; the latencies are those of that way.
+    """
+    seconds = options.seconds if options.frames is None else 0.5
+    with running(deployment) as runs, Generator(runs, deployment, silent=True) as generator:
+        generator.tell("open", count=connections)
+        generator.tell("listen", seconds=seconds * WARM_UP)
+        before = _read(runs)
+        seen = generator.tell("listen", seconds=seconds)
+        return _figures(seen, before, _read(runs))
+
+
+def measure_connects(deployment: Deployment, connections: int) -> Figures:
+    """Opens connections, until each stream of each has echoed one frame.
+
+    Args:
+        deployment: What to measure.
+        connections: How many.
+
+    Returns:
+        The figures of an echo, for connections instead of frames.
+    """
+    with running(deployment) as runs, Generator(runs, deployment) as generator:
+        generator.tell("open", count=max(1, connections // 10))
+        before = _read(runs)
+        seen = generator.tell("open", count=connections)
+        return _figures(seen, before, _read(runs))
+
+
+def measure_memory(deployment: Deployment, connections: int) -> Figures:
+    """Opens connections, and leaves them alone.
+
+    Args:
+        deployment: What to measure.
+        connections: How many.
+
+    Returns:
+        `edge_memory` and `worker_memory`, in KiB for each connection; `frames`, `lost`,
+        `repeated` and `generator_share` as for an echo.
+    """
+    with running(deployment) as runs, Generator(runs, deployment) as generator:
+        generator.tell("open", count=max(1, connections // 5))
+        before = _memory(runs)
+        seen = generator.tell("open", count=connections)
+        after = _memory(runs)
+    figures = {
+        f"{role}_memory": (after[role] - before[role]) / connections / 1024 for role in after
+    }
     return {
-        "rate": seen["answered"] / seen["seconds"] if seen["seconds"] else 0.0,
-        "edge_cpu": cpu["edge"] * 1e6,
-        "worker_cpu": cpu.get("worker", 0.0) * 1e6,
-        "redis_cpu": cpu["redis"] * 1e6,
-        "generator_cpu": seen["cpu_per_frame"] * 1e6,
-        "commands": (after.commands - before.commands) / frames,
-        "p50": seen["p50"] * 1e3,
-        "p99": seen["p99"] * 1e3,
-        "generator_share": seen["cpu_share"],
+        **figures,
         "frames": seen["answered"],
-        "lost": seen["lost"] + warm_up["lost"],
+        "lost": seen["lost"],
         "repeated": seen["repeated"],
+        "generator_share": 0.0,
     }
 
 
-def hear(stream: IO[str], site: Site) -> dict[str, float]:
-    """Reads the generator's next line.
+def measure_layer(kind: Kind, options: Options) -> Figures:
+    """Sends a message there and back over a channel layer, and nothing else.
 
     Args:
-        stream: Its standard output.
-        site: The site, whose logs say why there is none.
+        kind: The layer.
+        options: For how long.
 
     Returns:
-        What it says.
-
-    Raises:
-        RuntimeError: The generator has ended.
+        The figures of an echo that there are.
     """
-    line = stream.readline()
-    if not line:
-        raise RuntimeError(f"The load generator has ended. The site wrote:\n{site.logs()}")
-    said: dict[str, float] = json.loads(line)
-    return said
+    module = ("-m", f"{PROJECT}.round_trip")
+    amount = [f"--{name}={value}" for name, value in options.amount().items()]
+    with tempfile.TemporaryDirectory() as directory:
+        site = Site(Path(directory), None, kind, layer_config=LAYER_CONFIG)
+        try:
+            site.start("pong", [*module, "pong"]).wait_for_line("^ready")
+            ping = site.start("ping", [*module, "ping", *amount])
+            figures: Figures = json.loads(ping.wait_for_line(r"^\{.*\}$").group(0))
+        finally:
+            site.stop()
+            STARTED.clear()
+    return {**figures, "lost": 0, "repeated": 0, "generator_share": 0.0}
+
+
+def _read(runs: Running) -> Meter:
+    return read_meter(runs.processes, runs.site.redis)
+
+
+def _memory(runs: Running) -> dict[str, int]:
+    return {
+        role: sum(resident_bytes(process.pid) for process in processes)
+        for role, processes in runs.processes.items()
+    }
+
+
+def _figures(seen: Figures, before: Meter, after: Meter) -> Figures:
+    frames = max(1.0, seen["answered"])
+    cpu = {role: (after.cpu[role] - before.cpu[role]) / frames * 1e6 for role in after.cpu}
+    return {
+        "rate": seen["answered"] / seen["seconds"] if seen["seconds"] else 0.0,
+        **{f"{role}_cpu": cpu.get(role, 0.0) for role in ("edge", "worker", "redis")},
+        "generator_cpu": seen["cpu_share"] * seen["seconds"] / frames * 1e6,
+        "commands": (after.commands - before.commands) / frames,
+        "p50": seen.get("p50", 0.0) * 1e3,
+        "p99": seen.get("p99", 0.0) * 1e3,
+        "generator_share": seen["cpu_share"],
+        "frames": seen["answered"],
+        "lost": seen["lost"],
+        "repeated": seen["repeated"],
+    }

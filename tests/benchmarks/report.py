@@ -1,144 +1,145 @@
-"""From the figures of all rounds to a table."""
+"""From the figures of all rounds to text."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
 
-from tests.acceptance.harness.layers import Kind
+from tests.acceptance.harness.layers import KINDS
 
-from .measuring import Variant
+from .benchmark import NO_LAYER, Benchmark, Results, Target
+from .suite import BENCHMARKS
 
 #: Of a processor: a generator that uses more was the bottleneck, and the figures are too low.
 SATURATED = 0.85
 
-NAMES: dict[Variant, str] = {
-    "plain": "plain consumer",
-    "by-hand": "by hand",
-    "demux": "channels_demux_layer",
-}
+LAYERS = tuple(reversed(KINDS))
+LAYER_NAMES = {"pubsub": "pub/sub", "core": "core", NO_LAYER: "no layer"}
 
-Figures = dict[str, float]
-Key = tuple[Kind, Variant]
-
-HEADER = (
-    "",
-    "echoes/s",
-    "edge",
-    "worker",
-    "redis",
-    "commands",
-    "p50",
-    "p99",
-    "x plain",
-    "x by hand",
-    "lost",
-)
-UNITS = ("", "", "us/frame", "us/frame", "us/frame", "/frame", "ms", "ms", "", "", "")
+Rows = list[Sequence[str]]
+Measured = Mapping[str, Results]
 
 
-def medians(rounds: Sequence[Figures]) -> Figures:
-    """Takes the median of each figure.
+def verdicts(measured: Measured) -> Iterable[tuple[Target, dict[str, float | None]]]:
+    """Holds the figures to the targets.
 
     Args:
-        rounds: The figures of each round of one variant.
+        measured: What was measured, by benchmark.
+
+    Yields:
+        Each target of what was measured, and its figure on each layer; None: there is none.
+    """
+    for name, results in measured.items():
+        for target in BENCHMARKS[name].targets:
+            yield target, {layer: target.value(results, layer) for layer in LAYERS}
+
+
+def target_rows(measured: Measured) -> Rows:
+    """Writes the cells of the table of targets.
+
+    Args:
+        measured: What was measured, by benchmark.
 
     Returns:
-        The medians; of `lost`, `repeated` and `generator_share` the largest.
+        Two rows of heads, and one for each target.
     """
-    worst = ("lost", "repeated", "generator_share")
-    return {
-        name: (max if name in worst else median)(figures[name] for figures in rounds)
-        for name in rounds[0]
-    }
+    rows: Rows = [("", *(word for layer in LAYERS for word in (LAYER_NAMES[layer], "measured")))]
+    for target, values in verdicts(measured):
+        cells = [target.text]
+        for layer, value in values.items():
+            limit = target.limits.get(layer)
+            sign = ">=" if target.at_least else "<="
+            cells.append("" if limit is None else f"{sign} {limit:g}{target.unit}")
+            mark = "" if value is None or target.met(value, layer) else " MISSED"
+            cells.append("" if value is None else f"{value:.2f}{target.unit}{mark}")
+        rows.append(cells)
+    return rows
 
 
-def ratios(results: Mapping[Key, Figures]) -> dict[Key, Figures]:
-    """Compares the rates on each layer.
+def detail_rows(benchmark: Benchmark, results: Results) -> Rows:
+    """Writes the cells of one benchmark's table.
 
     Args:
-        results: The medians.
+        benchmark: Which.
+        results: What it has measured.
 
     Returns:
-        For each variant `plain` and `by-hand`: how many times that one's rate, where it was
-        measured.
+        A row of heads, with units, and one for each case.
     """
-    compared: dict[Key, Figures] = {}
-    for layer, variant in results:
-        rate = results[layer, variant]["rate"]
-        bases: tuple[Variant, ...] = ("plain", "by-hand")
-        compared[layer, variant] = {
-            base: rate / results[layer, base]["rate"]
-            for base in bases
-            if results.get((layer, base), {}).get("rate")
-        }
-    return compared
+    heads = [
+        f"{column.head}, {column.unit}" if column.unit else column.head
+        for column in benchmark.columns
+    ]
+    rows: Rows = [("layer", "", *heads)]
+    for (layer, name), label in results.labels.items():
+        if (layer, name) in results.failures:
+            cells = ["does not run here", *[""] * (len(heads) - 1)]
+        else:
+            medians = results.medians(layer, name)
+            cells = [
+                format(medians[column.figure], column.form) if column.figure in medians else ""
+                for column in benchmark.columns
+            ]
+        rows.append((LAYER_NAMES[layer], label, *cells))
+    return rows
 
 
-def table(results: Mapping[Key, Figures]) -> str:
-    """Writes the table.
+def text_table(rows: Rows, left: int) -> str:
+    """Sets a table for a terminal.
 
     Args:
-        results: The medians.
+        rows: Its cells.
+        left: How many columns are set flush left.
 
     Returns:
         Lines of text.
     """
-    compared = ratios(results)
-    lines: list[Sequence[str]] = [HEADER, UNITS]
-    for layer in dict.fromkeys(layer for layer, _ in results):
-        lines.append((f"{layer} layer", *[""] * (len(HEADER) - 1)))
-        lines += [
-            row(variant, figures, compared[at, variant])
-            for (at, variant), figures in results.items()
-            if at == layer
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    )
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
-def row(variant: Variant, figures: Figures, compared: Figures) -> Sequence[str]:
-    """Writes one line of the table.
-
-    Args:
-        variant: Which of the three.
-        figures: Its medians.
-        compared: Its ratios.
-
-    Returns:
-        The cells.
-    """
-    return (
-        f"  {NAMES[variant]}",
-        f"{figures['rate']:,.0f}",
-        f"{figures['edge_cpu']:,.0f}",
-        f"{figures['worker_cpu']:,.0f}" if variant != "plain" else "",
-        f"{figures['redis_cpu']:,.0f}",
-        f"{figures['commands']:.2f}",
-        f"{figures['p50']:,.1f}",
-        f"{figures['p99']:,.1f}",
-        f"{compared['plain']:.2f}" if "plain" in compared else "",
-        f"{compared['by-hand']:.1f}" if "by-hand" in compared else "",
-        f"{figures['lost']:,.0f}",
-    )
-
-
-def warnings(results: Mapping[Key, Figures]) -> Iterable[str]:
+def warnings(measured: Measured) -> Iterable[str]:
     """Looks for what makes figures doubtful.
 
     Args:
-        results: The medians.
+        measured: What was measured, by benchmark.
 
     Yields:
         A sentence for each.
     """
-    for (layer, variant), figures in results.items():
-        where = f"{NAMES[variant]} on the {layer} layer"
-        if figures["generator_share"] > SATURATED:
-            share = figures["generator_share"]
-            yield f"The load generator was busy for {share:.0%} of the time against {where}."
-        if figures["lost"]:
-            yield f"{figures['lost']:,.0f} frames were lost by {where}."
-        if figures["repeated"]:
-            yield f"{figures['repeated']:,.0f} frames came twice from {where}."
+    for benchmark, results in measured.items():
+        for (layer, name), label in results.labels.items():
+            where = f"{benchmark}: {label}, {LAYER_NAMES[layer]}"
+            if reason := results.failures.get((layer, name)):
+                yield f"{where}: does not run here: {reason}"
+                continue
+            figures = results.medians(layer, name)
+            if figures["generator_share"] > SATURATED:
+                share = figures["generator_share"]
+                yield f"{where}: the load generator was busy for {share:.0%} of the time."
+            if figures["lost"]:
+                yield f"{where}: {figures['lost']:,.0f} frames were lost."
+            if figures["repeated"]:
+                yield f"{where}: {figures['repeated']:,.0f} frames came twice."
+
+
+def report(measured: Measured) -> str:
+    """Writes all of it.
+
+    Args:
+        measured: What was measured, by benchmark.
+
+    Returns:
+        Lines of text.
+    """
+    parts = [text_table(rows, 1)] if len(rows := target_rows(measured)) > 1 else []
+    for name, results in measured.items():
+        benchmark = BENCHMARKS[name]
+        table = text_table(detail_rows(benchmark, results), 2)
+        parts.append(f"{benchmark.title}. {benchmark.about}\n\n{table}")
+    parts += [f"! {warning}" for warning in warnings(measured)]
+    return "\n\n".join(parts)
