@@ -61,6 +61,8 @@ class Outflow:
         while not self.is_over and not self.window.has_room:
             await self._wait()
         if self.is_over:
+            # Who sends in a loop, and is told nothing, would let nobody else run.
+            await asyncio.sleep(0)
             return False
         self.window.push(data)
         return True

@@ -177,6 +177,7 @@ class Host:
         if self._is_over:
             # As servers do: what is said to somebody who has left is not heard.
             logger.debug("The consumer of %s sent after its end.", self._name)
+            await asyncio.sleep(0)  # Others run, even if it sends on and on.
             return
         if not self._accepted:
             raise RuntimeError(f"The consumer of {self._name} sent before it accepted.")

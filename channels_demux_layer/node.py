@@ -1,7 +1,7 @@
 """A process's endpoint on the channel layer, and the one place that calls it for links.
 
-One node serves one event loop and one channel-layer alias: one channel, one receive loop, one
-timer, however many connections and sessions there are.
+One node serves one event loop and one channel-layer alias: one channel and one receive loop,
+however many connections and sessions there are.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -52,6 +51,7 @@ class Node:
 
     Attributes:
         channel: The node's channel, known once started.
+        heard_at: When anything was heard on it.
         groups: The groups that the node is a member of.
         claimable: The opens that an edge of this process waits to have claimed, by ref.
         grantable: The claims that a worker of this process waits to have granted, by ref.
@@ -76,14 +76,12 @@ class Node:
         self.is_draining = False
         self.max_sessions = get_settings().MAX_SESSIONS
         self._refresh_wanted = asyncio.Event()
-        self._heard_at = self._excused_at = self.loop.time()
+        self.heard_at = self.loop.time()
         self._wires: dict[tuple[str, bool], LinkWire] = {}
         self._edge_wires: dict[str, LinkWire] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = LayerCalls(layer, self._reconnected)
         self._faults = FaultLog(logger)
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
         self._started: asyncio.Future[None] | None = None
 
     # -- life ---------------------------------------------------------------------------------
@@ -121,8 +119,8 @@ class Node:
             # A layer that hangs may hold them: they are cancelled again then, and let go.
             ends = asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.wait([ends], timeout=LEAVE_LIMIT / 2)
-        if self._timer is not None:
-            self._timer.cancel()
+        for wire in self._wires.values():
+            wire.stop()
         if self.channel:
             await self.groups.leave_all(LEAVE_LIMIT)
 
@@ -139,6 +137,10 @@ class Node:
     def expel(self, group: str, channel: str) -> None:
         """Have a dead node leave a group in the background: it cannot do so itself any more."""
         self._persist("clear a group", lambda: self._calls.expel(group, channel))
+
+    def bury(self, channel: str) -> None:
+        """Clear away what the layer keeps of a dead node, in the background."""
+        self._persist("clear a channel", lambda: self._calls.bury(channel))
 
     def leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
         """Leave a group in the background, once all of some events have happened."""
@@ -163,18 +165,9 @@ class Node:
         return self._calls.is_cut_off
 
     def _reconnected(self) -> None:
-        self._excuse_peers()
-        self._refresh_wanted.set()
-
-    def _excuse_peers(self) -> None:
-        # Who has no layer cannot hear, and knows nothing about those who may be speaking. But
-        # whom we have not heard since the last time, when others were, is silent by himself:
-        # a layer that fails again and again does not hide a death.
-        was_deaf = self._heard_at <= self._excused_at
         for wire in self._wires.values():
-            if was_deaf or wire.heard_at > self._excused_at:
-                wire.link.excuse_peer(self.loop.time())
-        self._excused_at = self.loop.time()
+            wire.excuse()
+        self._refresh_wanted.set()
 
     async def _refresh_forever(self, layer: RememberingLayer) -> None:
         # A quarter of the time after which channels_redis forgets members.
@@ -189,7 +182,7 @@ class Node:
 
     async def _receive_forever(self) -> None:
         async for message in self._calls.messages(self.channel):
-            self._heard_at = self.loop.time()
+            self.heard_at = self.loop.time()
             try:
                 self._dispatch(message)
             except Exception:
@@ -210,10 +203,10 @@ class Node:
     def _receive_batch(self, batch: Batch) -> None:
         if not self.speaks(batch.version, "batches"):
             return
-        if batch.again:
+        wire = self._wires.get((batch.link, batch.to_edge))
+        if batch.again and not (wire and wire.link.has_received(batch.seq)):
             # It did not arrive by the group: the layer may have forgotten that we are in it.
             self._refresh_wanted.set()
-        wire = self._wires.get((batch.link, batch.to_edge))
         if wire is None:
             if batch.to_edge or batch.base != 1 or not batch.seq:
                 logger.debug("A batch of an unknown link %s was ignored.", batch.link)
@@ -260,7 +253,7 @@ class Node:
             The edge's end of the session; attach() it before anything else.
         """
         wire = self._edge_wires.get(claim.channel)
-        if wire is None or wire.link.is_over:
+        if wire is None:
             wire = self._add_wire(uuid.uuid4().hex, claim.channel, is_edge=True)
             self._edge_wires[claim.channel] = wire
         session = wire.link.open_session(ref, window, wire.now())
@@ -306,32 +299,12 @@ class Node:
         wire = self._wires[link_id, is_edge] = LinkWire(self, link, peer)
         return wire
 
-    # -- time ---------------------------------------------------------------------------------
-
-    def wake_at(self, when: float) -> None:
-        """Have the timer ring at this time of the loop's clock, or before."""
-        if self._timer is not None:
-            if self._timer_at <= when:
-                return
-            self._timer.cancel()
-        # Kept here, since uvloop's handle of a time that has passed has no when().
-        self._timer_at = when
-        self._timer = self.loop.call_at(when, self._handle_timer)
-
-    def _handle_timer(self) -> None:
-        self._timer = None
-        now = self.loop.time()
-        if self._calls.is_cut_off:
-            self._excuse_peers()
-        for key, wire in list(self._wires.items()):
-            wire.handle_timeout(now)
-            if wire.link.is_over:
-                del self._wires[key]
-                if self._edge_wires.get(wire.peer) is wire:
-                    del self._edge_wires[wire.peer]
-        deadline = min((wire.deadline for wire in self._wires.values()), default=math.inf)
-        if deadline < math.inf:
-            self.wake_at(deadline)
+    def forget(self, wire: LinkWire) -> None:
+        """Drop a wire whose link is over."""
+        wire.stop()
+        del self._wires[wire.link.id, wire.link.is_edge]
+        if self._edge_wires.get(wire.peer) is wire:
+            del self._edge_wires[wire.peer]
 
 
 _nodes: dict[asyncio.AbstractEventLoop, dict[str, Node]] = {}

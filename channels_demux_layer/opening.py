@@ -9,6 +9,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from .conf import get_settings
@@ -36,6 +37,9 @@ REFUSED_PAUSE = (0.05, 0.5)
 #: How long to wait for more claims after the first, in seconds. A layer that gives an open to
 #: all workers would otherwise have the quickest host everything.
 CLAIM_WINDOW = 0.005
+#: How old an open may be when it is claimed, in times of the pause before the next one: in a long
+#: queue, each would be too old otherwise.
+LATEST = 3
 
 
 class RemoteAccess:
@@ -108,19 +112,18 @@ class RemoteAccess:
             self._node.leave_after(self._group, ends)
             self._node = None
 
-    def new_open(self, stream: str, ref: str, attempt: int, patience: float) -> Open:
+    def new_open(self, stream: str, attempt: int, patience: float) -> Open:
         """Return an open of one of the connection's streams.
 
         Args:
             stream: The stream's name.
-            ref: The ref of this open.
             attempt: How often the stream has been opened before, plus one.
-            patience: How long a claim will be waited for, in seconds.
+            patience: How long it may be claimed, in seconds.
         """
         assert self._node is not None
         return Open(
             version=VERSION,
-            ref=ref,
+            ref=uuid.uuid4().hex,
             connection=self.connection,
             stream=stream,
             channel=self._node.channel,
@@ -158,19 +161,21 @@ async def find_worker(
     alarm_at = loop.time() + settings.OPEN_TIMEOUT
     alarm = loop.call_at(alarm_at, unavailable, stream)
     patience = settings.OPEN_RETRY
+    claims = Claims(stream_channel(access.prefix, stream))
     found = None
     try:
         while found is None and is_wanted():
-            found = await _try_open(stream, attempt, access, patience)
+            found = await _try_open(stream, attempt, access, patience, claims)
             if loop.time() >= alarm_at:
                 patience = min(patience * PAUSE_GROWTH, max(LONGEST_PAUSE, settings.OPEN_RETRY))
     finally:
         alarm.cancel()
+        claims.end()
     return found if is_wanted() else None
 
 
 async def _try_open(
-    stream: str, attempt: int, access: RemoteAccess, patience: float
+    stream: str, attempt: int, access: RemoteAccess, patience: float, claims: Claims
 ) -> tuple[Node, Claim, str] | None:
     try:
         node = await access.get_node()
@@ -179,13 +184,9 @@ async def _try_open(
         await asyncio.sleep(random.uniform(*REFUSED_PAUSE))
         return None
     faults.worked("join the channel layer")
-    claims = Claims(node, stream_channel(access.prefix, stream))
-    try:
-        opening = access.new_open(stream, claims.ref, attempt, patience)
-        claim = await claims.call_for(opening, patience)
-    finally:
-        claims.end()
-    return None if claim is None else (node, claim, claims.ref)
+    opening = access.new_open(stream, attempt, LATEST * patience)
+    found = await claims.call_for(node, opening, patience)
+    return None if found is None else (node, *found)
 
 
 async def _finish(call: Coroutine[Any, Any, Result]) -> Result:
@@ -203,43 +204,46 @@ async def _finish(call: Coroutine[Any, Any, Result]) -> Result:
 
 
 class Claims:
-    """The claims of one open.
+    """The claims of all opens of one search.
 
     Args:
-        node: The edge's node.
         channel: The stream's channel.
-
-    Attributes:
-        ref: The open's ref.
     """
 
-    def __init__(self, node: Node, channel: str) -> None:
-        self.ref = uuid.uuid4().hex
-        self._node = node
+    def __init__(self, channel: str) -> None:
         self._channel = channel
-        self._claims: list[Claim] = []
-        self._arrived: asyncio.Future[None] = node.loop.create_future()
-        node.claimable[self.ref] = self._receive
+        self._claims: list[tuple[Claim, str]] = []
+        self._refs: list[str] = []
+        self._arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._node: Node
 
-    def _receive(self, claim: Claim) -> None:
-        self._claims.append(claim)
+    def _receive(self, claim: Claim, ref: str) -> None:
+        self._claims.append((claim, ref))
         if not self._arrived.done():
             self._arrived.set_result(None)
 
     def end(self) -> None:
         """Take no further claim."""
-        del self._node.claimable[self.ref]
+        for ref in self._refs:
+            del self._node.claimable[ref]
 
-    async def call_for(self, opening: Open, patience: float) -> Claim | None:
-        """Send an open, and wait for claims.
+    async def call_for(
+        self, node: Node, opening: Open, patience: float
+    ) -> tuple[Claim, str] | None:
+        """Send an open, and wait for claims of it and of those before.
 
         Args:
+            node: The edge's node, always the same one.
             opening: The open.
             patience: How long to wait for the first, in seconds.
 
         Returns:
-            The claim of the worker with the fewest sessions; None where nobody claimed.
+            The claim of the worker with the fewest sessions, and the ref to grant it under; None
+            where nobody claimed.
         """
+        self._node = node
+        self._refs.append(opening.ref)
+        node.claimable[opening.ref] = partial(self._receive, ref=opening.ref)
         layer = find_node(get_settings().dispatch_layer)
         if not await _finish(layer.publish(None, self._channel, opening.to_message())):
             patience = random.uniform(*REFUSED_PAUSE)
@@ -247,13 +251,14 @@ class Claims:
         await asyncio.wait([self._arrived], timeout=patience)
         if not self._claims:
             return None
-        if self._channel not in self._node.uncontested:
+        if self._channel not in node.uncontested:
             await asyncio.sleep(CLAIM_WINDOW)
             if len(self._claims) == 1:
-                self._node.uncontested.add(self._channel)
+                node.uncontested.add(self._channel)
         return min(self._claims, key=self._preference)
 
-    def _preference(self, claim: Claim) -> tuple[int, int, float]:
+    def _preference(self, claimed: tuple[Claim, str]) -> tuple[int, int, float]:
+        claim, _ = claimed
         # What this process has granted it knows at once, and what others have only by report:
         # if each spreads its own sessions evenly, the whole is even, and no herd runs to whoever
         # reported least.

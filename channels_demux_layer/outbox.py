@@ -123,7 +123,7 @@ def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Start a task, at once where Python can: a socket with room takes a message without a wait."""
     if sys.version_info >= (3, 12):
         return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
-    return asyncio.ensure_future(work)
+    return asyncio.ensure_future(work)  # pragma: no cover - Python 3.10 and 3.11
 
 
 def _give_back(entry: tuple[str, str | bytes, Taker] | Message) -> None:

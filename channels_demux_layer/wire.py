@@ -120,6 +120,12 @@ class LinkHost(Protocol):
     """What a wire needs of the node that it runs on."""
 
     loop: asyncio.AbstractEventLoop
+    #: When anything was heard on the node's channel.
+    heard_at: float
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the layer has failed, and taken nothing since."""
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine until it ends, or the node does."""
@@ -127,8 +133,11 @@ class LinkHost(Protocol):
     async def publish(self, group: str | None, channel: str, message: dict[str, Any]) -> bool:
         """Send a message to a group, or to a channel where there is none."""
 
-    def wake_at(self, when: float) -> None:
-        """Have the wire's handle_timeout() called at this time of the loop's clock, or before."""
+    def forget(self, wire: LinkWire) -> None:
+        """Drop a wire whose link is over."""
+
+    def bury(self, channel: str) -> None:
+        """Clear away what the layer keeps of a dead node."""
 
     def granted(self, ref: str, port: SessionPort) -> None:
         """Hand a granted session to the claim that it answers."""
@@ -152,11 +161,14 @@ class LinkWire:
         self.now = node.loop.time
         self.heard_at = self.now()
         self._node = node
+        self._excused_at = -math.inf
         self._publishing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
 
     @property
     def deadline(self) -> float:
-        """When handle_timeout() has something to do; never while a publish is under way.
+        """When the link has something to do; never while a publish is under way.
 
         A layer that hangs is no fault of the peer's, and its time does not count.
         """
@@ -168,7 +180,7 @@ class LinkWire:
             if self.link.wants_to_send(self.now()):
                 self._publishing = self._node.start_task(self._publish())
             else:
-                self._node.wake_at(self.link.deadline)
+                self._set_timer()
 
     async def _publish(self) -> None:
         try:
@@ -179,10 +191,10 @@ class LinkWire:
             logger.exception("The link to node %s is given up.", self.peer)
             self.link.abandon(self.now())
             self._pass_on_events()
-            self._node.wake_at(self.now())
+            self._node.forget(self)
         finally:
             self._publishing = None
-            self._node.wake_at(self.link.deadline)
+            self._set_timer()
 
     def receive(self, batch: Batch) -> None:
         """Pass a batch of the peer to the link, and what follows from it to the owners."""
@@ -191,12 +203,50 @@ class LinkWire:
         self._pass_on_events()
         self.flush()
 
-    def handle_timeout(self, now: float) -> None:
-        """Pass the time to the link, if it is waiting for it."""
-        if now >= self.deadline:
-            self.link.handle_timeout(now)
+    def excuse(self) -> None:
+        """Let the peer's silence count from now, unless it is the peer's own.
+
+        Who has no layer cannot hear, and knows nothing about those who may be speaking. But whom
+        we have not heard since the last time, when others were, is silent by himself: a layer
+        that fails again and again does not hide a death.
+        """
+        was_deaf = self._node.heard_at <= self._excused_at
+        if was_deaf or self.heard_at > self._excused_at:
+            self.link.excuse_peer(self.now())
+        self._excused_at = self.now()
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        if self.link.is_over:
+            return
+        when = self.deadline
+        if self._timer is not None:
+            if self._rings_at <= when:
+                return
+            self._timer.cancel()
+        # Kept here, since uvloop's handle of a time that has passed has no when().
+        self._rings_at = when
+        self._timer = self._node.loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._node.is_cut_off:
+            self.excuse()
+        if self.now() >= self.deadline:
+            self.link.handle_timeout(self.now())
             self._pass_on_events()
+        if self.link.is_over:
+            self._node.forget(self)
+        else:
             self.flush()
+
+    def stop(self) -> None:
+        """Let no more time pass."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- events -------------------------------------------------------------------------------
 
     def _pass_on_events(self) -> None:
         events = self.link.events()
@@ -206,6 +256,7 @@ class LinkWire:
     def _pass_on(self, event: ev.Event) -> None:
         if isinstance(event, ev.PeerLost):
             logger.warning("Node %s has been silent for %.1f s.", self.peer, event.silence)
+            self._node.bury(self.peer)
         elif isinstance(event, ev.Refused):
             logger.warning("Node %s sent %s; ignored.", self.peer, event.reason)
         elif isinstance(event, ev.Granted):

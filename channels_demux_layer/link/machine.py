@@ -156,6 +156,10 @@ class Link:
 
     # -- inputs: the peer and the clock -------------------------------------------------------
 
+    def has_received(self, seq: int) -> bool:
+        """Tell whether a batch of the peer has arrived before."""
+        return self._receiver.has(seq)
+
     def receive_batch(self, batch: Batch, now: float) -> None:
         """Take in a batch of the peer."""
         self._liveness.heard(now)

@@ -28,6 +28,10 @@ class Receiver:
         """The sequence numbers of the batches held until those before them have come."""
         return list(self._early)
 
+    def has(self, seq: int) -> bool:
+        """Tell whether a batch has arrived."""
+        return seq <= self.delivered or seq in self._early
+
     def receive(self, seq: int, frames: bytes, *, again: bool, now: float) -> list[bytes]:
         """Take in one batch.
 

@@ -64,3 +64,13 @@ async def test_nobody_has_to_wait_to_be_resumed() -> None:
     flow = Outflow(SendWindow(1, 100), 20.0)
     flow.resume()
     assert await flow.push("first") is True
+
+
+async def test_who_sends_on_after_the_end_lets_others_run() -> None:
+    """A consumer that sends in a loop never waits otherwise."""
+    flow = full()
+    flow.finish()
+    asyncio.get_running_loop().call_soon(flow.window.push, "others ran")
+    while len(flow.window.untaken) == 1:
+        assert not await flow.push("second")
+    assert list(flow.window.untaken) == ["first", "others ran"]

@@ -188,3 +188,17 @@ def test_applications_of_other_frameworks_are_looked_at_with_care() -> None:
 
     for application in (Framework(), Listing(), mock.MagicMock()):
         assert has_sync_consumer(application) is False
+
+
+async def test_who_sends_on_after_its_end_lets_others_run(outlet: Outlet) -> None:
+    """A consumer that closes and sends in a loop is one that can be cancelled."""
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close"})
+        while True:
+            await send({"type": "websocket.send", "text": "more"})
+
+    running = asyncio.ensure_future(host(endless, outlet, stall_timeout=0.01).run())
+    await asyncio.wait_for(running, 20.0)
+    assert outlet.said[-1] == (1011, "")

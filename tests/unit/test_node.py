@@ -141,19 +141,6 @@ async def test_a_link_is_taken_up_from_its_beginning_alone(node: Node) -> None:
     assert list(node._wires) == [("l", False)]
 
 
-async def test_the_timer_rings_at_the_earliest_time(node: Node) -> None:
-    """An earlier time replaces a later one, and a later one changes nothing."""
-    now = node.loop.time()
-    node.wake_at(now + 1000)
-    first = node._timer
-    node.wake_at(now + 2000)
-    assert node._timer is first
-    node.wake_at(now + 500)
-    assert node._timer is not first
-    assert first is not None
-    assert first.cancelled()
-
-
 async def test_all_that_a_node_has_started_ends_with_it(node: Node) -> None:
     """Even what is started while it stops."""
     ended: list[str] = []

@@ -93,6 +93,17 @@ async def test_every_try_has_a_new_ref_and_an_expiry(access: RemoteAccess) -> No
     assert told == ["echo"]
 
 
+async def test_a_claim_that_comes_late_counts(access: RemoteAccess) -> None:
+    """A worker that takes its time to read an open is as good as a quick one."""
+    finding = asyncio.ensure_future(find(access))
+    first, second = await next_open(), await next_open()
+    assert second.expires_at > first.expires_at
+    await get_channel_layer().send(first.channel, a_claim(first.ref, "late!1"))
+    node, claim, ref = await finding
+    assert (claim.channel, ref) == ("late!1", first.ref)
+    assert not node.claimable
+
+
 async def test_a_layer_that_refuses_an_open_is_asked_again_soon(
     access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
