@@ -10,6 +10,7 @@ from .flow import Outflow, Stalled
 from .inline import SessionListener
 from .link.window import SendWindow
 from .naming import stream_group
+from .node import Node
 from .opening import RemoteAccess, find_worker
 from .wire import SessionPort
 
@@ -64,8 +65,20 @@ class RemoteSession:
         )
         if found is not None:
             node, claim, ref = found
+            granted_at = node.loop.time()
             self._port = node.grant(claim, ref, self._flow.window)
             self._port.attach(self, self._group)
+            patience = get_settings().OPEN_RETRY
+            node.loop.call_later(patience, self._doubt, node, self._port, granted_at)
+
+    def _doubt(self, node: Node, port: SessionPort, granted_at: float) -> None:
+        # A worker answers a grant at once, long before its consumer accepts. One that died as soon
+        # as it had claimed would otherwise be waited for until it is certainly dead; and another
+        # costs nothing, since this one has been given nothing.
+        is_silent = port.heard_at <= granted_at and not node.is_cut_off
+        if is_silent and port is self._port and self._code is None:
+            port.reset()
+            self._replace()
 
     # -- what the client does -----------------------------------------------------------------
 

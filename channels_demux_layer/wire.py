@@ -80,6 +80,11 @@ class SessionPort:
         """The channel of the peer's node."""
         return self._wire.peer
 
+    @property
+    def heard_at(self) -> float:
+        """When the peer was last heard, on the loop's clock."""
+        return self._wire.heard_at
+
     def attach(self, owner: SessionOwner, group: str) -> None:
         """Say who owns this end, and which group its payloads are published to."""
         self._session.owner = owner

@@ -205,6 +205,7 @@ class WorkerSession:
         self._flow = Outflow(port.window, settings.STALL_TIMEOUT)
         self._host: Host | None = None
         self._is_moving = False
+        self._is_lost = False
         self._closed: tuple[int, str] | None = None
         self._gone = asyncio.Event()
         self.over = asyncio.Event()
@@ -216,7 +217,8 @@ class WorkerSession:
         try:
             if await self._join(group):
                 try:
-                    await self._run_host(application, own_thread)
+                    if not self._is_lost:
+                        await self._run_host(application, own_thread)
                     await self._gone.wait()
                 finally:
                     node.leave_after(group, [])
@@ -285,6 +287,7 @@ class WorkerSession:
         """Tell the consumer that its edge is gone."""
         if peer_is_dead:
             self._node.expel(self._opening.edge_group, self._port.peer)
+        self._is_lost = True
         self._flow.finish()
         self._end(CloseCode.ABNORMAL, "")
 

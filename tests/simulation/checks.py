@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.outbox import MUCH
 from channels_demux_layer.steadfast import RememberingLayer
 
@@ -102,7 +103,7 @@ def _check_stream(
 ) -> Iterator[str]:
     story = client.stories[stream]
     attempts = [a for a in world.ledger.attempts if (a.client, a.stream) == (client.path, stream)]
-    parts = _split(attempts)
+    parts = _split([attempt for attempt in attempts if not _was_in_vain(attempt)])
     for number, chapter in enumerate(chapters):
         mine = [a for a in attempts if any(of == number for of, _ in a.received)]
         for attempt in mine:
@@ -118,6 +119,11 @@ def _check_stream(
         right = 4000 + number if chapters[number].closer == "consumer" else 1000
         if number < len(chapters) and code != right:
             yield f"chapter {number} was closed with {code}"
+
+
+def _was_in_vain(attempt: Attempt) -> bool:
+    # Its worker was not heard when it had been granted the session, so that another got it.
+    return not attempt.received and attempt.disconnects == [CloseCode.ABNORMAL]
 
 
 def _split(attempts: list[Attempt]) -> list[list[Attempt]]:

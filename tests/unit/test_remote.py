@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -19,10 +20,12 @@ class Port:
 
     Attributes:
         said: What the edge said, in order.
+        heard_at: When the worker was last heard.
     """
 
     def __init__(self) -> None:
         self.said: list[Any] = []
+        self.heard_at = -math.inf
 
     def attach(self, owner: Any, group: str) -> None:
         """Take the owner."""
@@ -34,6 +37,10 @@ class Port:
     def take(self, size: int) -> None:
         """Note what was taken."""
         self.said.append(("take", size))
+
+    def reset(self) -> None:
+        """Note it."""
+        self.said.append("reset")
 
     def close(self, code: int, reason: str) -> None:
         """Note a close."""
@@ -59,10 +66,13 @@ class Finder:
 
     Attributes:
         ports: The ends of the sessions that were granted.
+        is_cut_off: Whether the layer fails.
     """
 
     def __init__(self) -> None:
         self.ports: list[Port] = []
+        self.loop = asyncio.get_running_loop()
+        self.is_cut_off = False
         self._found = asyncio.Event()
 
     async def find(self, *args: Any) -> Any:
@@ -88,7 +98,7 @@ class Finder:
 
 
 @pytest.fixture
-def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
+async def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
     """Who finds workers."""
     finder = Finder()
     monkeypatch.setattr(remote, "find_worker", finder.find)
@@ -245,3 +255,38 @@ async def test_a_consumer_that_stands_still_holds_nobody_up(
     session.closed(4408, "")
     assert session.ended.is_set()
     assert listener.told == told
+
+
+async def test_a_worker_that_does_not_answer_its_grant_is_left(
+    finder: Finder, listener: Listener, settings: Any
+) -> None:
+    """It died as soon as it had claimed, and had been given nothing."""
+    settings.CHANNELS_DEMUX_LAYER = {"OPEN_RETRY": 0.01}
+    session = RemoteSession("s", ACCESS, listener)
+    await session.deliver("1")
+    first = await finder.let()
+    await until(lambda: first.said)
+    assert first.said == ["reset"]
+    second = await finder.let()
+    second.heard_at = math.inf
+    await asyncio.sleep(0.05)
+    assert second.said == []
+    session.accepted()
+    assert second.said == ["1"]
+    assert listener.told == []
+    session.end(1000, "")
+    session.closed(1000, "")
+
+
+async def test_who_cannot_hear_doubts_nobody(
+    finder: Finder, listener: Listener, settings: Any
+) -> None:
+    """While the layer fails, no worker can answer."""
+    settings.CHANNELS_DEMUX_LAYER = {"OPEN_RETRY": 0.01}
+    session = RemoteSession("s", ACCESS, listener)
+    finder.is_cut_off = True
+    port = await finder.let()
+    await asyncio.sleep(0.05)
+    assert port.said == []
+    session.end(1000, "")
+    session.closed(1000, "")

@@ -175,7 +175,6 @@ async def run_session(node: Node, *inputs: tuple[Any, ...]) -> list[Any]:
 async def test_a_session_that_ends_before_it_begins_has_its_consumer(node: Node) -> None:
     """The consumer gets its connect and its disconnect; the edge hears no accept any more."""
     assert await run_session(node, ("closed", 4000, "r")) == [(1000, "")]
-    assert await run_session(node, ("lost",)) == [(1000, "")]
 
 
 async def test_what_cannot_come_yet_is_nothing(node: Node) -> None:
@@ -227,3 +226,17 @@ async def test_a_session_is_known_from_its_grant(node: Node) -> None:
     (session,) = node.hosted
     session.move()
     assert not session.over.is_set()
+
+
+async def test_a_session_that_is_lost_before_it_begins_has_no_consumer(node: Node) -> None:
+    """Its edge took it for dead and went elsewhere, or is dead itself."""
+    begun: list[Any] = []
+
+    async def noting(*args: Any) -> None:
+        begun.append(args)
+
+    session = WorkerSession(await an_open(), Port(), node)  # type: ignore[arg-type]
+    session.lost(peer_is_dead=False)
+    await session.run(noting, own_thread=False)
+    assert session.over.is_set()
+    assert not begun
