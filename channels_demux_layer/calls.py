@@ -174,17 +174,20 @@ class LayerCalls:
                 else:
                     await self.layer.group_send(group, message)
             except ChannelFull:
+                # The layer answers: who lets a channel fill up may be dead.
                 logger.debug("Channel %s is full.", channel)
-                return False
+                is_taken = False
             except Exception as error:
                 layer_faults.failed("publish on the channel layer", error)
                 self._cut_off()
                 return False
+            else:
+                is_taken = True
         layer_faults.worked("publish on the channel layer")
         if self.is_cut_off:
             self.is_cut_off = False
             self._reconnected()
-        return True
+        return is_taken
 
     def messages(self, channel: str) -> AsyncIterator[dict[str, Any]]:
         """Give a channel's messages one after the other, whatever the layer goes through."""

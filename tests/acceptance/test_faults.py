@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,12 +29,16 @@ OPTIONS = {"PEER_TIMEOUT": 2.0, "OPEN_RETRY": 0.5, "OPEN_TIMEOUT": 1.0}
 STREAMS = ("number", "room", "tick", "stuck", "thread")
 ALL = tuple(f"demux.{stream}" for stream in STREAMS)
 
+WITHOUT_UVLOOP = Path(__file__).parent / "harness" / "without_uvloop"
+
 MakeFaulty = Callable[..., Site]
 
 
 @pytest.fixture
 def make_faulty(make_site: MakeSite, layer_kind: Kind) -> MakeFaulty:
     """Makes sites of the application with faults, on each layer in turn.
+
+    Those on the pub/sub layer run on uvloop, those on the core layer on asyncio's own loop.
 
     Returns:
         A function that takes keys of CHANNELS_DEMUX_LAYER.
@@ -45,7 +50,8 @@ def make_faulty(make_site: MakeSite, layer_kind: Kind) -> MakeFaulty:
             "INSTALLED_APPS": apps if is_above else apps[::-1],
             "CHANNELS_DEMUX_LAYER": {**OPTIONS, **options},
         }
-        return make_site(layer_kind, application=APPLICATION, settings=settings)
+        path = WITHOUT_UVLOOP if layer_kind == "core" else None
+        return make_site(layer_kind, application=APPLICATION, settings=settings, path=path)
 
     return make
 

@@ -178,3 +178,14 @@ async def test_other_layers_keep_nothing_of_the_dead() -> None:
     layer = ScriptedLayer()
     await LayerCalls(layer, Mock()).bury("specific.abc!def")
     assert not layer.calls
+
+
+async def test_a_full_channel_shows_that_the_layer_works() -> None:
+    """Otherwise a peer that died while the layer failed, and takes nothing more, would live on."""
+    times: list[int] = []
+    publisher = LayerCalls(ScriptedLayer(OSError(), ChannelFull()), lambda: times.append(1))
+    assert not await publisher.publish(None, "channel", {})
+    assert publisher.is_cut_off
+    assert not await publisher.publish(None, "channel", {})
+    assert not publisher.is_cut_off
+    assert len(times) == 1

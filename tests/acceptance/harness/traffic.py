@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -68,6 +69,7 @@ class Talker:
         account: What became of its frames; `sent` and `lost` are counted at the end.
         answered: The highest number answered so far.
         next_number: The number to be sent next.
+        longest_pause: Seconds between two answers, at most.
     """
 
     def __init__(self, stream: str) -> None:
@@ -79,6 +81,8 @@ class Talker:
         # The process that answered each number first; 0 where the answer is missing.
         self._answerers = array("q")
         self._reopened_at = -1
+        self.longest_pause = 0.0
+        self._answered_at = time.monotonic()
 
     @property
     def is_settled(self) -> bool:
@@ -134,6 +138,9 @@ class Talker:
                 self._reopened_at = self.answered
             return
         number, attempt, pid = message["payload"]
+        now = time.monotonic()
+        self.longest_pause = max(self.longest_pause, now - self._answered_at)
+        self._answered_at = now
         self.account.attempts[attempt] += 1
         self.account.pids[pid] += 1
         if number > self.answered:
