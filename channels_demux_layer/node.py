@@ -123,6 +123,11 @@ class Node:
             wire.stop()
         if self.channel:
             await self.groups.leave_all(LEAVE_LIMIT)
+        if isinstance(self.layer, RememberingLayer):
+            settling = asyncio.ensure_future(self.layer.settle())
+            await asyncio.wait([settling], timeout=LEAVE_LIMIT)
+            settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
 
     # -- the layer ----------------------------------------------------------------------------
 

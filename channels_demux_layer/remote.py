@@ -75,8 +75,8 @@ class RemoteSession:
         # A worker answers a grant at once, long before its consumer accepts. One that died as soon
         # as it had claimed would otherwise be waited for until it is certainly dead; and another
         # costs nothing, since this one has been given nothing.
-        is_silent = port.heard_at <= granted_at and not node.is_cut_off
-        if is_silent and port is self._port and self._code is None:
+        has_answered = self._is_accepted or self._is_leaving or port.heard_at > granted_at
+        if port is self._port and self._code is None and not (has_answered or node.is_cut_off):
             port.reset()
             self._replace()
 

@@ -39,6 +39,8 @@ class RememberingLayer:
     def __init__(self, layer: Any) -> None:
         self._layer = layer
         self._groups: dict[str, set[str]] = {}
+        # Pairs of group and channel that a rejoin could not see to.
+        self._unsettled: set[tuple[str, str]] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._layer, name)
@@ -83,19 +85,31 @@ class RememberingLayer:
         Raises:
             Exception: Whatever the layer raises.
         """
-        pairs = [(group, channel) for channel, groups in self._groups.items() for group in groups]
+        members = ((group, channel) for channel, groups in self._groups.items() for group in groups)
+        pairs = list(dict.fromkeys([*sorted(self._unsettled), *members]))
         for start in range(0, len(pairs), JOINED_TOGETHER):
             together = pairs[start : start + JOINED_TOGETHER]
             await asyncio.gather(*(self._rejoin(group, channel) for group, channel in together))
 
     async def _rejoin(self, group: str, channel: str) -> None:
-        try:
-            if group in self._groups.get(channel, ()):
-                await self._layer.group_add(group, channel)
-        finally:
+        self._unsettled.add((group, channel))
+        if group in self._groups.get(channel, ()):
+            await self._layer.group_add(group, channel)
+        if group not in self._groups.get(channel, ()):
+            # It was left while the call was on its way, and the leave may have come first.
+            await self._layer.group_discard(group, channel)
+        self._unsettled.discard((group, channel))
+
+    async def settle(self) -> None:
+        """Leave the groups that a rejoin which was cut off may have joined for nobody.
+
+        Raises:
+            Exception: Whatever the layer raises.
+        """
+        for group, channel in sorted(self._unsettled):
             if group not in self._groups.get(channel, ()):
-                # It was left while the call was on its way, and the leave may have come first.
                 await self._layer.group_discard(group, channel)
+            self._unsettled.discard((group, channel))
 
 
 class SteadfastLayer:

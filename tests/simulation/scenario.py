@@ -100,7 +100,7 @@ def draw(rng: random.Random) -> Scenario:
     """Draw a scenario."""
     edges, workers = rng.choice([1, 1, 2]), rng.choice([1, 2, 2, 3])
     window = rng.choice([2, 4, 8, 64])
-    return Scenario(
+    scenario = Scenario(
         weather=_weather(rng),
         settings={
             "HOSTING": "workers",
@@ -120,6 +120,10 @@ def draw(rng: random.Random) -> Scenario:
         clients=[_client(rng, edges) for _ in range(rng.choice([1, 1, 2, 3]))],
         troubles=_troubles(rng),
     )
+    if scenario.workers * scenario.settings["MAX_SESSIONS"] < len(scenario.clients) * len(STREAMS):
+        # Clients that have some of their streams would wait for each other's.
+        scenario.settings["MAX_SESSIONS"] = 0
+    return scenario
 
 
 def _weather(rng: random.Random) -> dict[str, Any]:

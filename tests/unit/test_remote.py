@@ -290,3 +290,20 @@ async def test_who_cannot_hear_doubts_nobody(
     assert port.said == []
     session.end(1000, "")
     session.closed(1000, "")
+
+
+async def test_who_has_accepted_is_not_doubted(
+    finder: Finder, listener: Listener, settings: Any
+) -> None:
+    """However close together the grant and its answer are."""
+    settings.CHANNELS_DEMUX_LAYER = {"OPEN_RETRY": 0.01}
+    session = RemoteSession("s", ACCESS, listener)
+    port = await finder.let()
+    session.accepted()
+    await asyncio.sleep(0.05)
+    assert port.said == []
+    session.moved()
+    await asyncio.sleep(0.05)
+    assert port.said == [(1012, "")]
+    session.end(1000, "")
+    session.closed(1000, "")

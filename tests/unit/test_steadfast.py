@@ -169,7 +169,13 @@ async def test_a_leave_counts_though_the_rejoin_fails(recorder: Recorder) -> Non
     recorder.group_add = join  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):
         await layer.rejoin()
-    assert [call[0] for call in recorder.calls] == ["discard"]
+    recorder.script = [ConnectionError()]
+    with pytest.raises(ConnectionError):
+        await layer.rejoin()
+    await layer.rejoin()
+    assert [call[0] for call in recorder.calls] == ["discard"] * 2
+    await layer.rejoin()
+    assert len(recorder.calls) == 2
 
 
 async def test_sends_outlast_a_lost_connection(recorder: Recorder) -> None:
@@ -223,3 +229,21 @@ async def test_who_would_rather_hear_of_a_failure(recorder: Recorder) -> None:
     await layer.rejoin()
     assert recorder.calls == [("add", "g", "a")]
     assert unsteady(recorder) is recorder
+
+
+async def test_a_rejoin_that_is_cut_off_leaves_nothing_behind(recorder: Recorder) -> None:
+    """What was left while it was joined anew is left for good when the process ends."""
+    layer = SteadfastLayer(recorder)
+    await layer.group_add("g", "a")
+    await layer.group_add("h", "a")
+    recorder.joining.clear()
+    rejoining = asyncio.ensure_future(layer.rejoin())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await layer.group_discard("g", "a")
+    rejoining.cancel()
+    await asyncio.gather(rejoining, return_exceptions=True)
+    recorder.calls.clear()
+    await layer.settle()
+    await layer.settle()
+    assert recorder.calls == [("discard", "g", "a")]
