@@ -124,7 +124,8 @@ class Node:
         if self.channel:
             await self.groups.leave_all(LEAVE_LIMIT)
         if isinstance(self.layer, RememberingLayer):
-            settling = asyncio.ensure_future(self.layer.settle())
+            leave = "leave a group on the channel layer"
+            settling = asyncio.ensure_future(persist(leave, self.layer.settle))
             await asyncio.wait([settling], timeout=LEAVE_LIMIT)
             settling.cancel()
             await asyncio.gather(settling, return_exceptions=True)

@@ -123,7 +123,8 @@ def _check_stream(
 
 def _was_in_vain(attempt: Attempt) -> bool:
     # Its worker was not heard when it had been granted the session, so that another got it.
-    return not attempt.received and attempt.disconnects == [CloseCode.ABNORMAL]
+    was_unheard = attempt.disconnects == [CloseCode.ABNORMAL] or attempt.process.is_dead
+    return was_unheard and not attempt.received
 
 
 def _split(attempts: list[Attempt]) -> list[list[Attempt]]:
