@@ -1,5 +1,6 @@
 """The benchmarks run, lose nothing, and write what they measured."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from tests.benchmarks.suite import BENCHMARKS
 
-from .harness.layers import Kind
+from .harness.layers import KINDS, Kind
 from .harness.processes import ROOT, Process
 
 TINY = ("--rounds", "1", "--frames", "160", "--scale", "0.01")
@@ -35,7 +36,9 @@ def run_benchmarks(*options: str) -> str:
     return process.log()
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize(
+    ("name", "layer_kind"), list(zip(BENCHMARKS, itertools.cycle(KINDS))), indirect=["layer_kind"]
+)
 def test_each_benchmark(name: str, layer_kind: Kind, tmp_path: Path) -> None:
     """A tiny run measures every case, loses no frame, and writes its figures to a file."""
     results = tmp_path / "results.json"
