@@ -207,7 +207,7 @@ def check_lives(world: World) -> Iterator[str]:
         if (
             before is not None
             and attempt.attempt == before.attempt
-            and not _is_after(attempt, before)
+            and not (_is_after(attempt, before) or _was_in_vain(before))
         ):
             yield f"{name}: attempt {attempt.attempt} began twice"
         seen[key] = attempt
