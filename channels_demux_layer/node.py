@@ -26,7 +26,7 @@ from .link.config import LinkConfig
 from .link.frames import BATCH, VERSION, Batch, parse_batch
 from .link.machine import Link
 from .link.window import SendWindow
-from .steadfast import RememberingLayer, make_steadfast, unsteady
+from .steadfast import LEAVE, RememberingLayer, make_steadfast, unsteady
 from .wire import Hosted, LinkWire, SessionPort, link_config
 
 __all__ = ["Node", "find_node", "get_node", "running_nodes", "stop_nodes"]
@@ -124,8 +124,7 @@ class Node:
         if self.channel:
             await self.groups.leave_all(LEAVE_LIMIT)
         if isinstance(self.layer, RememberingLayer):
-            leave = "leave a group on the channel layer"
-            settling = asyncio.ensure_future(persist(leave, self.layer.settle))
+            settling = asyncio.ensure_future(persist(LEAVE, self.layer.settle))
             await asyncio.wait([settling], timeout=LEAVE_LIMIT)
             settling.cancel()
             await asyncio.gather(settling, return_exceptions=True)

@@ -14,7 +14,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 
 from .calls import persist, receive
 
-__all__ = ["RememberingLayer", "SteadfastLayer", "make_steadfast", "unsteady"]
+__all__ = ["LEAVE", "RememberingLayer", "SteadfastLayer", "make_steadfast", "unsteady"]
 
 #: How many groups are joined anew at a time: payloads go first.
 JOINED_TOGETHER = 10
