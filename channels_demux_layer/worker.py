@@ -20,6 +20,7 @@ from .link.frames import VERSION
 from .node import Node, get_node
 from .scope import unpack_scope
 from .streams import ASGIApplication, Stream
+from .tally import Tally, get_tally
 from .wire import SessionPort
 
 __all__ = ["StreamWorker"]
@@ -128,6 +129,7 @@ class ClaimDesk:
             has_sync_consumer(application) if stream.own_thread is None else stream.own_thread
         )
         self._refs: dict[str, list[str]] = {}
+        node.serves.add(channel)
 
     def consider(self, opening: Open) -> None:
         """Claim an open, if it is of our version, young enough, and there is room."""
@@ -179,7 +181,8 @@ class ClaimDesk:
         del self._refs[edge]
 
     def _start(self, opening: Open, port: SessionPort) -> None:
-        session = WorkerSession(opening, port, self._node)
+        tally = get_tally("worker", self._channel, opening.stream)
+        session = WorkerSession(opening, port, self._node, tally)
         # Known at once: a drain that comes before its first step moves it, too.
         self._node.hosted.add(session)
         self._node.start_task(session.run(self._application, own_thread=self._own_thread))
@@ -192,23 +195,26 @@ class WorkerSession:
         opening: The open that it answers.
         port: This end of the session.
         node: The process's node.
+        tally: Counts what happens to the stream.
 
     Attributes:
         over: Set when the consumer has ended and nothing of the session is left here.
     """
 
-    def __init__(self, opening: Open, port: SessionPort, node: Node) -> None:
+    def __init__(self, opening: Open, port: SessionPort, node: Node, tally: Tally) -> None:
         settings = get_settings()
         self._opening = opening
         self._port = port
         self._node = node
-        self._flow = Outflow(port.window, settings.STALL_TIMEOUT)
+        self._tally = tally
+        self._flow = Outflow(port.window, settings.STALL_TIMEOUT, tally.outward)
         self._host: Host | None = None
         self._is_moving = False
         self._is_lost = False
         self._closed: tuple[int, str] | None = None
         self._gone = asyncio.Event()
         self.over = asyncio.Event()
+        tally.sessions.add(self)
         port.attach(self, opening.edge_group)
 
     async def run(self, application: ASGIApplication, *, own_thread: bool) -> None:
@@ -227,6 +233,7 @@ class WorkerSession:
             self.close(CloseCode.INTERNAL_ERROR, "")
         finally:
             node.hosted.discard(self)
+            self._tally.sessions.discard(self)
             self.over.set()
 
     async def _join(self, group: str) -> bool:
@@ -262,6 +269,18 @@ class WorkerSession:
             self._host.disconnect(*self._closed)
         await self._host.run()
 
+    # -- what is looked at --------------------------------------------------------------------
+
+    @property
+    def is_pending(self) -> bool:
+        """Never: what waits for a worker is known at the edge."""
+        return False
+
+    @property
+    def in_flight(self) -> int:
+        """How many payloads of the consumer were not taken by the client yet."""
+        return len(self._flow.window.untaken)
+
     # -- what the edge says -------------------------------------------------------------------
 
     def accepted(self) -> None:
@@ -269,6 +288,7 @@ class WorkerSession:
 
     def received(self, data: str | bytes) -> None:
         """Hand a payload to the consumer."""
+        self._tally.inward.frames += 1
         if self._host is not None:
             self._host.deliver(data)
 

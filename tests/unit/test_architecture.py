@@ -33,6 +33,7 @@ RINGS = {
         "codes",
         "envelope",
         "exceptions",
+        "fleet",
         "handshake",
         "json_text",
         "link",
@@ -40,6 +41,7 @@ RINGS = {
         "metrics",
         "naming",
         "portable",
+        "report",
         "streams",
     },
     "shell": {
@@ -58,10 +60,13 @@ RINGS = {
         "opening",
         "outbox",
         "remote",
+        "reporter",
         "routing",
         "runner",
         "scope",
+        "status",
         "steadfast",
+        "tally",
         "wire",
         "worker",
     },
@@ -71,7 +76,7 @@ RINGS = {
 MAY_IMPORT = {
     "root": {"pure", "shell"},
     "pure": {"pure"},
-    "shell": {"pure", "shell"},
+    "shell": {"root", "pure", "shell"},
     "django": {"pure", "shell", "django"},
     "outside": {"root", "pure", "shell", "django", "outside"},
 }
