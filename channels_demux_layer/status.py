@@ -117,12 +117,15 @@ class _Asking:
             answer = parse_answer(message)
             if answer.ref != self._ref:
                 return
-            report = answer.unpack()
+            if answer.version == REPORT_VERSION:
+                report = answer.unpack()
+                self._nodes[report.node] = report
+                return
+            problem: object = f"it is of version {answer.version}"
         except msgspec.DecodeError as error:
-            logger.debug("A report cannot be read: %s.", error)
-            self._unreadable += 1
-        else:
-            self._nodes[report.node] = report
+            problem = error
+        logger.debug("A report cannot be read: %s.", problem)
+        self._unreadable += 1
 
     async def _in_time(self, call: Awaitable[Result]) -> Result:
         try:

@@ -23,7 +23,7 @@ from .streams import ASGIApplication, Stream
 from .tally import Tally, get_tally
 from .wire import SessionPort
 
-__all__ = ["StreamWorker"]
+__all__ = ["StreamWorker", "join_layer"]
 
 logger = logging.getLogger(__name__)
 faults = FaultLog(logger)
@@ -32,6 +32,25 @@ faults = FaultLog(logger)
 CLAIM_PAUSE = 0.02
 #: How long to wait before the next try to join a channel layer that fails, in seconds.
 JOIN_PAUSE = 1.0
+
+
+async def join_layer() -> Node:
+    """Return the process's node, started, however long the channel layer fails.
+
+    Raises:
+        ConfigurationError: There is no channel layer.
+    """
+    while True:
+        try:
+            node = await get_node(get_settings().CHANNEL_LAYER)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            faults.failed("join the channel layer", error)
+            await asyncio.sleep(JOIN_PAUSE)
+        else:
+            faults.worked("join the channel layer")
+            return node
 
 
 class StreamWorker:
@@ -65,9 +84,7 @@ class StreamWorker:
         while True:
             message = await receive()
             if desk is None:
-                desk = ClaimDesk(
-                    await self._get_node(), scope["channel"], application, self._stream
-                )
+                desk = ClaimDesk(await join_layer(), scope["channel"], application, self._stream)
             self._consider(message, desk)
 
     def prepare(self) -> ASGIApplication:
@@ -82,19 +99,6 @@ class StreamWorker:
         if self._application is None:
             self._application = self._stream.application()
         return self._application
-
-    async def _get_node(self) -> Node:
-        while True:
-            try:
-                node = await get_node(get_settings().CHANNEL_LAYER)
-            except ConfigurationError:
-                raise
-            except Exception as error:
-                faults.failed("join the channel layer", error)
-                await asyncio.sleep(JOIN_PAUSE)
-            else:
-                faults.worked("join the channel layer")
-                return node
 
     def _consider(self, message: dict[str, Any], desk: ClaimDesk) -> None:
         kind = message.get("type")

@@ -80,6 +80,7 @@ class Command(BaseCommand):
             layer,
             drain_timeout=settings.DRAIN_TIMEOUT if timeout is None else timeout,
             max_sessions=options["max_sessions"],
+            streams=[name for name in channels if name in stream_applications(application)],
         )
         try:
             worker.run()
