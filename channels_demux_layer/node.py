@@ -26,12 +26,12 @@ from .link.config import LinkConfig
 from .link.frames import BATCH, VERSION, Batch, parse_batch
 from .link.machine import Link
 from .link.window import SendWindow
-from .report import NODES, STATUS, parse_question
+from .report import NODES, PROBE, STATUS, parse_question
 from .reporter import Reporter
 from .steadfast import LEAVE, RememberingLayer, make_steadfast, unsteady
 from .wire import Hosted, LinkWire, SessionPort, link_config
 
-__all__ = ["Node", "find_node", "get_node", "running_nodes", "stop_nodes"]
+__all__ = ["Node", "all_nodes", "find_node", "get_node", "running_nodes", "stop_nodes"]
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ class Node:
                 self._receive_claim(parse_claim(message))
             elif kind == STATUS:
                 self.reporter.asked(parse_question(message))
-            else:
+            elif kind != PROBE:
                 logger.warning("A message of type %r is not for a node; ignored.", kind)
         except msgspec.ValidationError as error:
             logger.warning("A malformed %s was ignored: %s.", kind, error)
@@ -298,11 +298,6 @@ class Node:
         return not self.max_sessions or self.load < self.max_sessions
 
     @property
-    def has_joined(self) -> bool:
-        """Whether the node can be heard and found on the layer."""
-        return bool(self.channel) and self.groups.has_joined(NODES)
-
-    @property
     def wires(self) -> list[LinkWire]:
         """What its links run on."""
         return list(self._wires.values())
@@ -385,6 +380,11 @@ async def get_node(alias: str) -> Node:
 def running_nodes() -> list[Node]:
     """Return all nodes of this event loop."""
     return list(_nodes.get(asyncio.get_running_loop(), {}).values())
+
+
+def all_nodes() -> list[Node]:
+    """Return the nodes of all event loops of this process; any thread may ask."""
+    return [node for nodes in list(_nodes.values()) for node in list(nodes.values())]
 
 
 async def stop_nodes() -> None:

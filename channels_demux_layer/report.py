@@ -13,6 +13,7 @@ import msgspec
 __all__ = [
     "NODES",
     "OTHER_CODES",
+    "PROBE",
     "REPORT",
     "REPORT_VERSION",
     "STATUS",
@@ -31,6 +32,8 @@ NODES = "demux-nodes"
 #: The channel-layer message types of the question and of the answer.
 STATUS = "demux.status"
 REPORT = "demux.report"
+#: The type of a message that a node sends itself, to see whether the layer takes it.
+PROBE = "demux.probe"
 #: The version of questions and answers. It is raised only where a reader of the one before would
 #: take a report for something else: never for a new field.
 REPORT_VERSION = 1

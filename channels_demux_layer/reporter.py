@@ -11,10 +11,11 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from . import __version__
+from .groups import Memberships
 from .link.figures import LinkFigures, add_up
 from .link.frames import VERSION
 from .link.machine import Link
-from .report import REPORT_VERSION, Answer, LinkReport, NodeReport, Question
+from .report import NODES, REPORT_VERSION, Answer, LinkReport, NodeReport, Question
 from .tally import tallies_of
 from .wire import LinkWire
 
@@ -31,6 +32,7 @@ class Reported(Protocol):
     """What a reporter needs of its node."""
 
     channel: str
+    groups: Memberships
     loop: asyncio.AbstractEventLoop
     is_draining: bool
     max_sessions: int
@@ -67,6 +69,11 @@ class Reporter:
         self._made_at = node.loop.time()
         self._answering = 0
         self._past = add_up([])
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether the node can be heard, and found by who asks all nodes."""
+        return bool(self._node.channel) and self._node.groups.has_joined(NODES)
 
     def outlive(self, link: Link) -> None:
         """Keep what a link that is over has counted."""

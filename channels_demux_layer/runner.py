@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from channels.worker import Worker
@@ -21,6 +21,7 @@ from .calls import messages
 from .conf import get_settings
 from .drain import LAST_WORDS, drain_workers
 from .exceptions import ConfigurationError
+from .http_pages import Pages, serve_pages
 from .node import LEAVE_LIMIT, find_node, stop_nodes
 from .worker import join_layer
 
@@ -84,6 +85,8 @@ class DrainingWorker(Worker):
             MAX_SESSIONS says.
         streams: Those of the channels that are streams'. With any, the process is on the layer
             from its start, and not only from the first open: it can be asked how it is.
+        pages: Pages to serve over HTTP meanwhile, by port.
+        host: The address of those ports.
     """
 
     def __init__(
@@ -95,12 +98,16 @@ class DrainingWorker(Worker):
         max_sessions: int | None = None,
         *,
         streams: Sequence[str] = (),
+        pages: Mapping[int, Pages] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self._handling = Handling(application)
         super().__init__(self._handling, channels, channel_layer)
         self._drain_timeout = drain_timeout
         self._max_sessions = max_sessions
         self._streams = streams
+        self._pages = pages or {}
+        self._host = host
         self._ends_process = False
 
     def run(self) -> None:
@@ -109,6 +116,7 @@ class DrainingWorker(Worker):
         Raises:
             ConfigurationError: There is no channel layer to bound the sessions of.
             ListenerDied: A listener ended, which none should.
+            OSError: A port for pages cannot be had.
         """
         self._ends_process = True
         _run_loop(self.arun())
@@ -119,7 +127,15 @@ class DrainingWorker(Worker):
         Raises:
             ConfigurationError: There is no channel layer to bound the sessions of.
             ListenerDied: A listener ended, which none should.
+            OSError: A port for pages cannot be had.
         """
+        async with contextlib.AsyncExitStack() as servers:
+            for port, pages in self._pages.items():
+                server = await serve_pages(pages, self._host, port)
+                servers.callback(server.close)
+            await self._work()
+
+    async def _work(self) -> None:
         if self._max_sessions is not None:
             find_node(get_settings().CHANNEL_LAYER).max_sessions = self._max_sessions
         stop = asyncio.ensure_future(_signalled())

@@ -135,4 +135,5 @@ def tallies_of(loop: asyncio.AbstractEventLoop) -> list[Tally]:
 
 def all_tallies() -> list[Tally]:
     """Return the tallies of all event loops of this process; any thread may ask."""
-    return [tally for tallies in list(_tallies.values()) for tally in list(tallies.values())]
+    loops = [ref() for ref in _tallies.keyrefs()]  # a list at once, whatever the loops do meanwhile
+    return [tally for loop in loops if loop is not None for tally in tallies_of(loop)]

@@ -31,7 +31,7 @@ PATIENT = {"limit": LIMIT, "quiet": 0.5}
 
 async def fleet_with(alias: str = "default") -> FleetReport:
     """Ask until the node, which joins in the background, can be found."""
-    await until(lambda: find_node(alias).has_joined)
+    await until(lambda: find_node(alias).reporter.has_joined)
     return await ask_nodes(alias, **PATIENT)
 
 

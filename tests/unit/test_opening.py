@@ -30,7 +30,7 @@ async def access(settings: Any) -> AsyncIterator[RemoteAccess]:
         return b"scope"
 
     node = await get_node("default")
-    await until(lambda: node.has_joined)
+    await until(lambda: node.reporter.has_joined)
     yield RemoteAccess("0" * 32, "demux", pack)
     await stop_nodes()
 

@@ -39,7 +39,7 @@ async def node(settings: Any) -> AsyncIterator[Node]:
     """The process's node."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     node = await get_node("default")
-    await until(lambda: node.has_joined)
+    await until(lambda: node.reporter.has_joined)
     yield node
     await stop_nodes()
 
