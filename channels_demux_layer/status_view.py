@@ -20,24 +20,14 @@ class TableView(NamedTuple):
     """
 
     title: str
-    columns: tuple[str, ...]
+    columns: list[str]
     rows: list[tuple[str, ...]]
 
 
 def nodes_table(fleet: FleetReport) -> TableView:
     """Return the table of nodes."""
-    columns = (
-        "node",
-        "host",
-        "pid ",
-        "release",
-        "uptime ",
-        "state",
-        "sessions ",
-        "links ",
-        "hosts",
-    )
-    return TableView("Nodes", columns, [_node_row(node) for node in fleet.nodes])
+    columns = "node|host|pid |release|uptime |state|sessions |links |hosts"
+    return TableView("Nodes", columns.split("|"), [_node_row(node) for node in fleet.nodes])
 
 
 def _node_row(node: NodeReport) -> tuple[str, ...]:
@@ -76,11 +66,11 @@ def streams_table(fleet: FleetReport, before: FleetReport, seconds: float) -> Ta
         before: What was said the time before: the two make rates.
         seconds: The time between them.
     """
-    columns = ("stream", "workers ", "sessions ", "pending ", "in/s ", "out/s ", "in flight ")
-    columns += ("full ", "stalls ", "reopened ", "closed")
+    columns = "stream|workers |sessions |pending |in/s |out/s |in flight |full |stalls |"
+    columns += "reopened |closed"
     earlier = {each.channel: each for each in before.streams}
     rows = [_stream_row(each, earlier.get(each.channel, each), seconds) for each in fleet.streams]
-    return TableView("Streams", columns, rows)
+    return TableView("Streams", columns.split("|"), rows)
 
 
 def _stream_row(now: StreamSummary, before: StreamSummary, seconds: float) -> tuple[str, ...]:
@@ -104,8 +94,7 @@ def _stream_row(now: StreamSummary, before: StreamSummary, seconds: float) -> tu
 
 def links_table(fleet: FleetReport) -> TableView:
     """Return the table of links, as the edges' ends see them; others where no edge has answered."""
-    columns = ("link from", "to", "sessions ", "round trip ", "batches ", "in flight ")
-    columns += ("retransmits ", "repeats ")
+    columns = "link from|to|sessions |round trip |batches |in flight |retransmits |repeats "
     names = {node.node: f"{node.host}:{node.pid}" for node in fleet.nodes}
     rows = [
         _link_row(names[node.node], names.get(link.peer, link.peer), link)
@@ -113,7 +102,7 @@ def links_table(fleet: FleetReport) -> TableView:
         for link in node.links
         if link.is_edge or link.peer not in names
     ]
-    return TableView("Links", columns, rows)
+    return TableView("Links", columns.split("|"), rows)
 
 
 def _link_row(here: str, peer: str, link: LinkReport) -> tuple[str, ...]:
@@ -125,11 +114,11 @@ def _link_row(here: str, peer: str, link: LinkReport) -> tuple[str, ...]:
 def remarks(fleet: FleetReport) -> list[str]:
     """Return what somebody should know at once, a sentence each; none where all is well."""
     said = [] if fleet.nodes or fleet.unreadable else [_NOBODY]
-    for each in fleet.unhosted:
-        said.append(
-            f"{each.channel}: {each.pending} connections wait and no worker takes the stream. "
-            f"Start one: manage.py runworker {each.channel}"
-        )
+    said += [
+        f"{each.channel}: {each.pending} connections wait and no worker takes the stream. "
+        f"Start one: manage.py runworker {each.channel}"
+        for each in fleet.unhosted
+    ]
     if len(fleet.releases) > 1:
         parts = ", ".join(f"{release} ({count})" for release, count in fleet.releases.items())
         said.append(f"Releases are mixed: {parts}.")
