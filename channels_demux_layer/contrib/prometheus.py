@@ -37,6 +37,8 @@ __all__ = ["DemuxCollector", "metrics_view", "register", "render", "worker_pages
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 #: How often figures are copied there, in seconds: a third of the shortest usual scrape interval.
 COPY_INTERVAL = 5.0
+#: The name of the thread that copies.
+THREAD = "demux metrics"
 _LIVE_FILE = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
 
 
@@ -189,7 +191,7 @@ class Copier:
             self._start_thread()
 
     def _start_thread(self) -> None:
-        threading.Thread(target=self._run, name="demux metrics", daemon=True).start()
+        threading.Thread(target=self._run, name=THREAD, daemon=True).start()
 
     def _run(self) -> None:
         copy = FileCopy()
