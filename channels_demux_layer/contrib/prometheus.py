@@ -11,10 +11,10 @@ the figures there every few seconds.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,14 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from channels_demux_layer.faults import FaultLog
 from channels_demux_layer.http_pages import Page, Pages
 from channels_demux_layer.measuring import measure_process
 from channels_demux_layer.metrics import METRICS, Metric, Sample
 
 __all__ = ["DemuxCollector", "metrics_view", "register", "render", "worker_pages"]
+
+faults = FaultLog(logging.getLogger(__name__))
 
 #: Where processes that share a scrape have their files.
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
@@ -182,6 +185,7 @@ class Copier:
 
     def __init__(self) -> None:
         self._is_started = False
+        self._stopped = threading.Event()
 
     def start(self) -> None:
         """Begin, unless that was done; go on in every fork of this process."""
@@ -190,15 +194,26 @@ class Copier:
             os.register_at_fork(after_in_child=self._start_thread)
             self._start_thread()
 
-    def _start_thread(self) -> None:
-        threading.Thread(target=self._run, name=THREAD, daemon=True).start()
+    def stop(self) -> None:
+        """Copy no more."""
+        self._stopped.set()
 
-    def _run(self) -> None:
-        copy = FileCopy()
-        while True:
+    def _start_thread(self) -> None:
+        stopped = self._stopped = threading.Event()
+        threading.Thread(target=_copy_until, args=(stopped,), name=THREAD, daemon=True).start()
+
+
+def _copy_until(stopped: threading.Event) -> None:
+    copy, is_over = FileCopy(), False
+    while not is_over:
+        try:
             bury_dead_processes(Path(os.environ[DIRECTORY]))
             copy.copy()
-            time.sleep(COPY_INTERVAL)
+        except Exception as error:  # a full disk, say: others need the process all the same
+            faults.failed("copy the metrics", error)
+        else:
+            faults.worked("copy the metrics")
+        is_over = stopped.wait(COPY_INTERVAL)
 
 
 _copier = Copier()

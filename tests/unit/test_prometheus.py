@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +26,8 @@ from channels_demux_layer.contrib.prometheus import (
 )
 from channels_demux_layer.metrics import CUT_OFF, FRAMES, METRICS, SESSIONS, Sample
 
+#: Seconds that anything may take.
+LIMIT = 20.0
 ECHO = ("edge", "echo", "demux.echo")
 FIGURES = [
     Sample(SESSIONS, ECHO, 2),
@@ -166,35 +167,62 @@ def test_a_thread_copies(
 ) -> None:
     """It is started once, again in each fork, and goes on for as long as the process lives."""
     monkeypatch.setenv(prometheus.DIRECTORY, str(tmp_path))
+    monkeypatch.setattr(prometheus, "COPY_INTERVAL", 0.001)
     forks: list[Any] = []
     monkeypatch.setattr(os, "register_at_fork", lambda **hooks: forks.append(hooks))
-    copied, rounds = threading.Semaphore(0), []
+    copied, copier = threading.Semaphore(0), Copier()
 
     class Counting(FileCopy):
         def copy(self) -> None:
             super().copy()
             copied.release()
 
-    def rest(seconds: float) -> None:
-        rounds.append(seconds)
-        if len(rounds) > 1:
-            raise SystemExit
-
     monkeypatch.setattr(prometheus, "FileCopy", Counting)
-    monkeypatch.setattr(prometheus, "time", SimpleNamespace(sleep=rest))
-    monkeypatch.setattr(prometheus, "_copier", Copier())
-    register()
-    register()
-    for _ in range(2):
-        assert copied.acquire(timeout=20.0)
+    monkeypatch.setattr(prometheus, "_copier", copier)
+    for start in (register, lambda: forks[0]["after_in_child"]()):
+        start()
+        register()
+        for _ in range(2):
+            assert copied.acquire(timeout=LIMIT)
+        end(copier)
     assert len(forks) == 1
-    (hooks,) = forks
-    hooks["after_in_child"]()
-    assert copied.acquire(timeout=20.0)
+
+
+def test_copying_goes_on(
+    figures: list[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A copy that fails is said once, and once more when it works again."""
+    monkeypatch.setenv(prometheus.DIRECTORY, str(tmp_path))
+    monkeypatch.setattr(prometheus, "COPY_INTERVAL", 0.001)
+    monkeypatch.setattr(os, "register_at_fork", lambda **hooks: None)
+    failures, copied, copier = [OSError("full"), OSError("full")], threading.Event(), Copier()
+
+    class Failing(FileCopy):
+        def copy(self) -> None:
+            if failures:
+                raise failures.pop()
+            copied.set()
+
+    monkeypatch.setattr(prometheus, "FileCopy", Failing)
+    with caplog.at_level("INFO"):
+        copier.start()
+        assert copied.wait(LIMIT)
+        end(copier)
+    assert caplog.messages == [
+        "Cannot copy the metrics: full. Trying on.",
+        "Can copy the metrics again.",
+    ]
+
+
+def end(copier: Copier) -> None:
+    """Stop the thread, and wait for its end."""
+    copier.stop()
     for thread in threading.enumerate():
         if thread.name == prometheus.THREAD:
-            thread.join(20.0)
-    assert set(rounds) == {prometheus.COPY_INTERVAL}
+            thread.join(LIMIT)
 
 
 def test_shared_figures_are_read_from_files(
