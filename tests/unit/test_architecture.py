@@ -53,6 +53,7 @@ RINGS = {
         "groups",
         "hops",
         "hosting",
+        "inbox",
         "inline",
         "node",
         "opening",
