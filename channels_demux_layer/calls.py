@@ -189,31 +189,17 @@ class LayerCalls:
             self._reconnected()
         return is_taken
 
-    def messages(self, channel: str) -> AsyncIterator[dict[str, Any]]:
-        """Give a channel's messages one after the other, whatever the layer goes through."""
-        return messages(self.layer, channel, self._cut_off)
+    def messages(self, inbox: Any, channel: str) -> AsyncIterator[dict[str, Any]]:
+        """Give a channel's messages one after the other, whatever the layer goes through.
+
+        Args:
+            inbox: What to receive them with.
+            channel: The channel.
+        """
+        return messages(inbox, channel, self._cut_off)
 
     def _cut_off(self) -> None:
         self.is_cut_off = True
-
-    async def bury(self, channel: str) -> None:
-        """Remove what the layer keeps for the receiver of a channel, who is dead.
-
-        channels_redis' core layer has a backup of each process's last messages, and lets no time
-        end it: where the process dies with one in hand, it stays for ever.
-
-        Args:
-            channel: The channel of a dead node.
-
-        Raises:
-            Exception: Whatever the channel layer raises.
-        """
-        backup_of = getattr(self.layer, "_backup_channel_name", None)
-        if backup_of is not None:
-            key = backup_of(self.layer.prefix + self.layer.non_local_name(channel))
-            shard = self.layer.consistent_hash(self.layer.non_local_name(channel))
-            async with self.slots:
-                await self.layer.connection(shard).delete(key)
 
     async def expel(self, group: str, channel: str) -> None:
         """Have a channel leave a group.

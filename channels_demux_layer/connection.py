@@ -34,7 +34,9 @@ class Edge(Protocol):
     def hosting_of(cls, name: str) -> str:
         """Where the consumers of a stream run: "inline" or "workers"."""
 
-    async def wrap_payload(self, stream: str, data: str | bytes) -> dict[str, Any]:
+    def wrap_payload(
+        self, stream: str, data: str | bytes
+    ) -> dict[str, Any] | Awaitable[dict[str, Any]]:
         """Make the WebSocket message of a stream's payload."""
 
     async def pack_scope(self) -> bytes:
@@ -88,23 +90,26 @@ class Connection:
             if not stream.lazy:
                 self._open(name)
 
-    async def receive(self, incoming: Incoming) -> None:
+    def receive(self, incoming: Incoming) -> Awaitable[None] | None:
         """Do what a frame of the client asks for.
 
         Args:
             incoming: The frame.
 
+        Returns:
+            What to await before the next frame, where its stream has no room for it yet.
+
         Raises:
             BadFrame: It cannot be done.
         """
         if self._is_over:
-            return  # The socket is being closed: what was on its way meets nobody.
+            return None  # The socket is being closed: what was on its way meets nobody.
         if incoming.data is None:
             self._receive_event(incoming.stream, incoming.event)
-        else:
-            await self._receive_payload(incoming.stream, incoming.data)
+            return None
+        return self._receive_payload(incoming.stream, incoming.data)
 
-    async def _receive_payload(self, name: str, data: str | bytes) -> None:
+    def _receive_payload(self, name: str, data: str | bytes) -> Awaitable[None] | None:
         size = excess_size(data, self._max_payload)
         if size:
             raise BadFrame(
@@ -123,7 +128,7 @@ class Connection:
             raise BadFrame(
                 ErrorCode.STREAM_CLOSED, "The stream is closed. Open it again first.", name
             )
-        await session.deliver(data)
+        return session.deliver(data)
 
     def _receive_event(self, name: str, event: ClientEvent | None) -> None:
         self._stream(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
@@ -47,11 +47,15 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     _stream_table: ClassVar[StreamTable]
     _decodes_itself: ClassVar[bool] = False
     _encodes_itself: ClassVar[bool] = False
+    _receives_itself: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._decodes_itself = _overrides(cls, "decode_json") or _overrides(cls, "receive_json")
         cls._encodes_itself = _overrides(cls, "encode_json")
+        cls._receives_itself = any(
+            _overrides(cls, name) for name in ("dispatch", "websocket_receive", "receive")
+        )
         if "listens" not in cls.__dict__:
             cls.listens = _has_own_events(cls)
 
@@ -125,7 +129,14 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         self.base_send = send
         try:
             while True:
-                await self.dispatch(await receive())
+                message = await receive()
+                if message["type"] != "websocket.receive" or self._receives_itself:
+                    await self.dispatch(message)
+                else:
+                    # What dispatch() comes to, without a coroutine for each of its steps.
+                    room = self._receive(message.get("text"), message.get("bytes"))
+                    if room is not None:
+                        await room
         except StopConsumer:
             pass
 
@@ -180,25 +191,33 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             bytes_data: The frame, if it is binary.
             **kwargs: Passed on to an overridden receive_json().
         """
+        room = self._receive(text_data, bytes_data, **kwargs)
+        if room is not None:
+            await room
+
+    def _receive(
+        self, text_data: str | None, bytes_data: bytes | None, **kwargs: Any
+    ) -> Awaitable[None] | None:
+        """Take one frame; return what to await before the next one, if anything."""
         try:
             if text_data is None:
                 incoming = self._codec.decode_binary(bytes_data or b"")
             elif self._decodes_itself:
-                await self._receive_decoded(text_data, kwargs)
-                return
+                return self._receive_decoded(text_data, kwargs)
             else:
                 incoming = self._codec.decode_text(text_data)
-            await self._connection.receive(incoming)
+            return self._connection.receive(incoming)
         except BadFrame as error:
-            await self._connection.refuse(error)
+            return self._connection.refuse(error)
 
     async def _receive_decoded(self, text_data: str, kwargs: dict[str, Any]) -> None:
         try:
             content = await self.decode_json(text_data)
         except Exception as error:
-            message = f"The frame cannot be decoded: {type(error).__name__}."
-            raise BadFrame(ErrorCode.INVALID_JSON, message) from error
-        await self.receive_json(content, **kwargs)
+            problem = f"The frame cannot be decoded: {type(error).__name__}."
+            await self._connection.refuse(BadFrame(ErrorCode.INVALID_JSON, problem))
+        else:
+            await self.receive_json(content, **kwargs)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Take one decoded envelope; for demultiplexers that decode envelopes themselves.
@@ -208,24 +227,28 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             **kwargs: Not used.
         """
         try:
-            await self._connection.receive(self._codec.decode_text(_encode(content)))
+            room = self._connection.receive(self._codec.decode_text(_encode(content)))
         except BadFrame as error:
-            await self._connection.refuse(error)
+            room = self._connection.refuse(error)
+        if room is not None:
+            await room
 
     # -- what the connection asks for ---------------------------------------------------------
 
-    async def wrap_payload(self, stream: str, data: str | bytes) -> dict[str, Any]:
+    def wrap_payload(
+        self, stream: str, data: str | bytes
+    ) -> dict[str, Any] | Awaitable[dict[str, Any]]:
         """Make the WebSocket message of a stream's payload."""
         if isinstance(data, bytes):
             return {"type": "websocket.send", "bytes": self._codec.encode_binary(stream, data)}
-        if self.stream_table()[stream].text:
-            text = self._codec.encode_string(stream, data)
-        else:
-            text = self._codec.encode_text(stream, data)
+        text = self._codec.encode_text(stream, data)
         if self._encodes_itself:
-            # By the library that consumers encode with: what it wrote, it can read.
-            text = await self.encode_json(json.loads(text))
+            return self._encode_again(text)
         return {"type": "websocket.send", "text": text}
+
+    async def _encode_again(self, text: str) -> dict[str, Any]:
+        # By the library that consumers encode with: what it wrote, it can read.
+        return {"type": "websocket.send", "text": await self.encode_json(json.loads(text))}
 
     async def pack_scope(self) -> bytes:
         """Pack what of the scope travels to workers."""

@@ -16,7 +16,7 @@ never decoded. Whatever a client sends, it is either understood or refused with 
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import cast
 
 import msgspec
 from msgspec import Raw
@@ -25,10 +25,10 @@ from channels_demux_layer.codes import EVENT_FIELDS, ClientEvent, ErrorCode
 from channels_demux_layer.exceptions import BadFrame, ConfigurationError
 from channels_demux_layer.json_text import (
     REFUSALS,
-    as_json,
     decode_members,
     decode_string,
     explain,
+    has_more,
     has_repeated_key,
     is_deeper,
     quote,
@@ -47,7 +47,7 @@ MAX_DEPTH = 500
 _SHOWN = 40
 
 
-class Incoming(NamedTuple):
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """One frame of a client, taken apart.
 
     Attributes:
@@ -194,38 +194,17 @@ class EnvelopeCodec:
                 stream,
             ) from None
 
-    def encode_text(self, stream: str, text: str) -> str:
-        """Put a consumer's text into an envelope.
+    def encode_text(self, stream: str, payload: str) -> str:
+        """Put a payload into an envelope, as it is.
 
         Args:
             stream: The stream's name, as in the demultiplexer's table.
-            text: What the consumer sends. JSON is kept byte for byte; other text (NaN and JSON
-                too deep to be validated included) becomes a JSON string. A lone surrogate,
-                which no WebSocket can carry, becomes U+FFFD.
+            payload: The payload's JSON: what whoever hosts the consumer has made of its text.
 
         Returns:
             The frame.
         """
-        if self._whole:
-            return sendable(text)
-        try:
-            validate(text)
-        except REFUSALS:
-            text = as_json(text)
-        return f"{self._text_head(stream)}{text}}}"
-
-    def encode_string(self, stream: str, text: str) -> str:
-        """Put a consumer's text into an envelope as a JSON string, whatever it holds.
-
-        Args:
-            stream: The stream's name, as in the demultiplexer's table.
-            text: What the consumer sends. A lone surrogate becomes U+FFFD.
-
-        Returns:
-            The frame.
-        """
-        text = sendable(text)
-        return text if self._whole else f"{self._text_head(stream)}{quote(text)}}}"
+        return payload if self._whole else f"{self._text_head(stream)}{payload}}}"
 
     def encode_binary(self, stream: str, data: bytes) -> bytes:
         """Put a consumer's bytes behind the stream's name.
@@ -302,8 +281,9 @@ class EnvelopeCodec:
             raise self._bad(ErrorCode.WRONG_TYPE, problem, stream) from None
 
     def _check_depth(self, text: str) -> None:
-        # Most frames have too few brackets to be deep, in strings or not: do not take them apart.
-        if text.count("[") + text.count("{") > MAX_DEPTH and is_deeper(text, MAX_DEPTH):
+        # Many frames have too few brackets to be deep, in strings or not: do not take them apart.
+        has_many = any(has_more(text, bracket, MAX_DEPTH // 2) for bracket in "[{")
+        if has_many and is_deeper(text, MAX_DEPTH):
             raise self._too_deep()
 
     def _check_keys(self, text: str, members: dict[str, Raw]) -> None:

@@ -61,13 +61,27 @@ class Outflow:
         Raises:
             Stalled: There was no room for the length of the stall timeout.
         """
-        if not self.is_over and not self.window.has_room:
-            self._tally.full += 1
-            while not self.is_over and not self.window.has_room:
-                await self._wait()
-        if self.is_over:
-            # Who sends in a loop, and is told nothing, would let nobody else run.
-            await asyncio.sleep(0)
+        has_waited = False
+        while not self.offer(data):
+            if self.is_over:
+                # Who sends in a loop, and is told nothing, would let nobody else run.
+                await asyncio.sleep(0)
+                return False
+            self._tally.full += not has_waited
+            has_waited = True
+            await self._wait()
+        return True
+
+    def offer(self, data: str | bytes) -> bool:
+        """Put one payload into the window if it has room, and the flow is not over.
+
+        Args:
+            data: The payload.
+
+        Returns:
+            Whether it was put in.
+        """
+        if self.is_over or not self.window.has_room:
             return False
         self.window.push(data)
         self._tally.frames += 1

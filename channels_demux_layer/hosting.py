@@ -20,9 +20,10 @@ from .codes import CloseCode
 from .exceptions import PayloadTooLarge
 from .flow import excess_size
 from .hops import spare_hops
-from .json_text import sendable
+from .json_text import as_json, as_string, sendable
+from .streams import Stream
 
-__all__ = ["Host", "Outlet", "has_sync_consumer"]
+__all__ = ["Host", "Outlet", "has_sync_consumer", "text_writer"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,24 @@ def has_sync_consumer(application: Any) -> bool:
     """
     classes = (attribute(inner, "consumer_class") for inner in walk(application))
     return any(attribute(cls, "_sync") is True for cls in classes)
+
+
+def text_writer(stream: Stream, *, manage_envelope: bool) -> Callable[[str], str]:
+    """Return what makes a payload of a consumer's text.
+
+    It is done where the consumer runs, and not at the edge, which then only puts an envelope
+    around it.
+
+    Args:
+        stream: The consumer's stream.
+        manage_envelope: Whether consumers are spared the envelope. If not, they write it.
+
+    Returns:
+        A function that gives the text which stands in the client's frame.
+    """
+    if not manage_envelope:
+        return sendable
+    return as_string if stream.text else as_json
 
 
 class Outlet(Protocol):
@@ -69,6 +88,7 @@ class Host:
         application: The ASGI application.
         scope: Its scope.
         outlet: Where its doings go.
+        write_text: Makes a payload of what it sends as text.
         max_payload: The largest payload that it may send, in bytes.
         close_timeout: How long its disconnect() may take, in seconds.
         stall_timeout: How long it may take to come to its disconnect, in seconds.
@@ -82,6 +102,7 @@ class Host:
         scope: dict[str, Any],
         outlet: Outlet,
         *,
+        write_text: Callable[[str], str],
         max_payload: int,
         close_timeout: float,
         stall_timeout: float,
@@ -91,6 +112,7 @@ class Host:
         # A stream has no HTTP response to deny with, nor whatever else the server extends.
         self._scope = {**scope, "extensions": {}} if "extensions" in scope else scope
         self._outlet = outlet
+        self._write_text = write_text
         self._max_payload = max_payload
         self._close_timeout = close_timeout
         self._stall_timeout = stall_timeout
@@ -182,7 +204,7 @@ class Host:
         if not self._accepted:
             raise RuntimeError(f"The consumer of {self._name} sent before it accepted.")
         text = message.get("text")
-        data = message["bytes"] if text is None else sendable(text)
+        data = message["bytes"] if text is None else self._write_text(text)
         size = excess_size(data, self._max_payload)
         if size:
             raise PayloadTooLarge(size, self._max_payload)

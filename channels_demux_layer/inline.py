@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from .codes import CloseCode
 from .conf import get_settings
 from .exceptions import ConfigurationError
 from .flow import Outflow, Stalled
-from .hosting import Host, has_sync_consumer
+from .hosting import Host, has_sync_consumer, text_writer
 from .link.window import SendWindow
 from .outbox import Taker
 from .streams import ASGIApplication, Stream
@@ -78,6 +79,7 @@ class InlineSession:
             application,
             scope,
             self,
+            write_text=text_writer(stream, manage_envelope=settings.MANAGE_ENVELOPE),
             max_payload=settings.MAX_PAYLOAD,
             close_timeout=settings.CONSUMER_CLOSE_TIMEOUT,
             stall_timeout=settings.STALL_TIMEOUT,
@@ -106,8 +108,18 @@ class InlineSession:
 
     # -- what the client does -----------------------------------------------------------------
 
-    async def deliver(self, data: str | bytes) -> None:
-        """Hand the consumer a payload, once there is room for it."""
+    def deliver(self, data: str | bytes) -> Awaitable[None] | None:
+        """Hand the consumer a payload.
+
+        Returns:
+            What to await before the next one, where there is no room for this one yet.
+        """
+        if self._inflow.offer(data):
+            self._host.deliver(data)
+            return None
+        return self._deliver_later(data)
+
+    async def _deliver_later(self, data: str | bytes) -> None:
         try:
             if await self._inflow.push(data):
                 self._host.deliver(data)

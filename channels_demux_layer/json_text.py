@@ -10,9 +10,11 @@ from msgspec import Raw
 __all__ = [
     "REFUSALS",
     "as_json",
+    "as_string",
     "decode_members",
     "decode_string",
     "explain",
+    "has_more",
     "has_repeated_key",
     "is_deeper",
     "is_json",
@@ -105,17 +107,33 @@ def sendable(text: str) -> str:
 
 
 def as_json(text: str) -> str:
-    """Find the JSON that stands for a text which msgspec does not take as JSON.
+    """Find the JSON that stands for a text.
 
     Args:
         text: Any string.
 
     Returns:
-        The text itself where only escaped halves of surrogate pairs are wrong with it: json.dumps
-        writes them and every browser reads them. Otherwise a JSON string of it.
+        The text itself where it is JSON, character for character; also where only escaped halves
+        of surrogate pairs are wrong with it, which json.dumps writes and every browser reads.
+        Otherwise (NaN and JSON too deep to be validated included) a JSON string of it. A lone
+        surrogate becomes U+FFFD.
     """
+    if is_json(text):
+        return text
     text = sendable(text)
     return text if is_json(_SURROGATE_ESCAPE.sub(r"\\u0020", text)) else quote(text)
+
+
+def as_string(text: str) -> str:
+    """Write a JSON string, whatever the text holds.
+
+    Args:
+        text: Any string. A lone surrogate becomes U+FFFD.
+
+    Returns:
+        The JSON string that stands for it.
+    """
+    return quote(sendable(text))
 
 
 def has_repeated_key(text: str, members: Mapping[str, Raw]) -> bool:
@@ -131,6 +149,25 @@ def has_repeated_key(text: str, members: Mapping[str, Raw]) -> bool:
     # A value that was dropped took one comma with it, and those that it had inside.
     kept = sum(_commas(str(value, "utf-8")) for value in members.values())
     return _commas(text) > kept + max(len(members) - 1, 0)
+
+
+def has_more(text: str, bracket: str, count: int) -> bool:
+    """Tell whether a bracket stands in a text more often than so many times.
+
+    Looks no further than it must, and at memchr's speed: str.count() takes as long for a large
+    text as all of its JSON does to be validated.
+
+    Args:
+        text: Any string.
+        bracket: One character.
+        count: As often as it may.
+    """
+    at = -1
+    for _ in range(count + 1):
+        at = text.find(bracket, at + 1)
+        if at < 0:
+            return False
+    return True
 
 
 def is_deeper(text: str, levels: int) -> bool:

@@ -22,6 +22,7 @@ from .exceptions import ConfigurationError
 from .faults import FaultLog
 from .groups import Memberships
 from .handshake import CLAIM, Claim, parse_claim
+from .inbox import inbox_of
 from .link.config import LinkConfig
 from .link.frames import BATCH, VERSION, Batch, parse_batch
 from .link.machine import Link
@@ -86,6 +87,7 @@ class Node:
         self._wires: dict[tuple[str, bool], LinkWire] = {}
         self._edge_wires: dict[str, LinkWire] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._inbox = inbox_of(layer)
         self._calls = LayerCalls(layer, self._reconnected)
         self._faults = FaultLog(logger)
         self._started: asyncio.Future[None] | None = None
@@ -103,7 +105,7 @@ class Node:
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
-        self.channel = await self.layer.new_channel()
+        self.channel = await self._inbox.new_channel()
         self.groups = Memberships(self.layer, self.channel, self._calls.slots)
         self.start_task(self._receive_forever())
         self._persist("join the group of all nodes", lambda: self.groups.join(NODES))
@@ -150,10 +152,6 @@ class Node:
         """Have a dead node leave a group in the background: it cannot do so itself any more."""
         self._persist("clear a group", lambda: self._calls.expel(group, channel))
 
-    def bury(self, channel: str) -> None:
-        """Clear away what the layer keeps of a dead node, in the background."""
-        self._persist("clear a channel", lambda: self._calls.bury(channel))
-
     def leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
         """Leave a group in the background, once all of some events have happened."""
         self.start_task(self._leave_after(group, ends))
@@ -193,7 +191,7 @@ class Node:
             await asyncio.sleep(REFRESH_PAUSE)
 
     async def _receive_forever(self) -> None:
-        async for message in self._calls.messages(self.channel):
+        async for message in self._calls.messages(self._inbox, self.channel):
             self.heard_at = self.loop.time()
             try:
                 self._dispatch(message)

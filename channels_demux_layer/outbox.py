@@ -33,13 +33,14 @@ class Outbox:
     them; who puts other messages asks to ease() after each.
 
     Args:
-        wrap: Makes the WebSocket message of a stream's payload.
+        wrap: Makes the WebSocket message of a stream's payload; gives the message, or what to
+            await for it.
         send: Writes a message to the socket; returns when it has been taken.
     """
 
     def __init__(
         self,
-        wrap: Callable[[str, str | bytes], Awaitable[Message]],
+        wrap: Callable[[str, str | bytes], Message | Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         self._wrap = wrap
@@ -51,31 +52,38 @@ class Outbox:
 
     def put_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
         """Write a stream's payload after all that waits."""
-        self._put((stream, data, source))
+        if self._is_closed:
+            source.take(len(data))
+            return
+        self._waiting.append((stream, data, source))
+        if not self._is_writing:
+            self._start_writing()
 
     def put_message(self, message: Message) -> None:
         """Write a message as it is, after all that waits."""
-        self._put(message)
+        if not self._is_closed:
+            self._waiting.append(message)
+            if not self._is_writing:
+                self._start_writing()
 
     def put_last(self, message: Message) -> None:
         """Write a message as it is, after all that waits, and nothing after it."""
-        self._put(message)
+        self.put_message(message)
         self._is_closed = True
 
-    def _put(self, entry: tuple[str, str | bytes, Taker] | Message) -> None:
-        if self._is_closed:
-            _give_back(entry)
-            return
-        self._waiting.append(entry)
-        if not self._is_writing:
-            self._is_writing = True
-            writer = _start(self._write())
-            self._writer = None if writer.done() else writer
+    def _start_writing(self) -> None:
+        self._is_writing = True
+        writer = _start(self._write())
+        self._writer = None if writer.done() else writer
 
     async def _write(self) -> None:
         try:
             while self._waiting:
-                await self._write_one(self._waiting.popleft())
+                entry = self._waiting.popleft()
+                if isinstance(entry, tuple):
+                    await self._write_payload(*entry)
+                else:
+                    await self._send(entry)
         except Exception as error:
             # The client has left: servers tell the consumer next, and that ends the connection.
             self.stop()
@@ -84,13 +92,11 @@ class Outbox:
             self._is_writing = False
             self._writer = None
 
-    async def _write_one(self, entry: tuple[str, str | bytes, Taker] | Message) -> None:
-        if isinstance(entry, dict):
-            await self._send(entry)
-            return
-        stream, data, source = entry
+    async def _write_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
         try:
-            message = await self._wrap(stream, data)
+            message = self._wrap(stream, data)
+            if not isinstance(message, dict):
+                message = await message
         except Exception:
             logger.exception("A payload of stream %r could not be put into an envelope.", stream)
         else:
@@ -116,16 +122,17 @@ class Outbox:
         """Write nothing more: a client who has left takes everything."""
         self._is_closed = True
         while self._waiting:
-            _give_back(self._waiting.popleft())
+            entry = self._waiting.popleft()
+            if isinstance(entry, tuple):
+                _, data, source = entry
+                source.take(len(data))
 
 
-def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Start a task, at once where Python can: a socket with room takes a message without a wait."""
-    if sys.version_info >= (3, 12):
+if sys.version_info >= (3, 12):
+
+    def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # At once: a socket with room takes a message without a wait.
         return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
-    return asyncio.ensure_future(work)  # pragma: no cover - Python 3.10 and 3.11
 
-
-def _give_back(entry: tuple[str, str | bytes, Taker] | Message) -> None:
-    if isinstance(entry, tuple):
-        entry[2].take(len(entry[1]))
+else:  # pragma: no cover - Python 3.10 and 3.11
+    _start = asyncio.ensure_future

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from .codes import CloseCode
 from .conf import get_settings
@@ -97,15 +98,30 @@ class RemoteSession:
 
     # -- what the client does -----------------------------------------------------------------
 
-    async def deliver(self, data: str | bytes) -> None:
-        """Send the consumer a payload, once there is room for it."""
+    def deliver(self, data: str | bytes) -> Awaitable[None] | None:
+        """Send the consumer a payload.
+
+        Returns:
+            What to await before the next one, where there is no room for this one yet.
+        """
+        if self._flow.offer(data):
+            self._send(data)
+            return None
+        return self._deliver_later(data)
+
+    async def _deliver_later(self, data: str | bytes) -> None:
         try:
-            if await self._flow.push(data) and self._is_accepted and self._port is not None:
-                self._port.send(data)
+            if await self._flow.push(data):
+                self._send(data)
         except Stalled:
             self._close(*STALLED)
             # At once: a consumer that takes nothing may not end for as long again.
             self._tell_client(*STALLED)
+
+    def _send(self, data: str | bytes) -> None:
+        # Else it waits in the window for the next consumer to accept.
+        if self._is_accepted and self._port is not None:
+            self._port.send(data)
 
     def end(self, code: int, reason: str) -> None:
         """Tell the consumer that its stream is over, after all payloads before.

@@ -34,16 +34,19 @@ class RememberingLayer:
 
     Args:
         layer: The other layer.
+
+    Attributes:
+        inner: The other layer.
     """
 
     def __init__(self, layer: Any) -> None:
-        self._layer = layer
+        self.inner = layer
         self._groups: dict[str, set[str]] = {}
         # Pairs of group and channel that a rejoin could not see to.
         self._unsettled: set[tuple[str, str]] = set()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._layer, name)
+        return getattr(self.inner, name)
 
     async def group_add(self, group: str, channel: str) -> None:
         """Add a channel to a group, and remember it.
@@ -55,7 +58,7 @@ class RememberingLayer:
         Raises:
             Exception: Whatever the layer raises.
         """
-        await self._layer.group_add(group, channel)
+        await self.inner.group_add(group, channel)
         self._groups.setdefault(channel, set()).add(group)
 
     async def group_discard(self, group: str, channel: str) -> None:
@@ -73,7 +76,7 @@ class RememberingLayer:
             groups.discard(group)
             if not groups:
                 del self._groups[channel]
-        await self._layer.group_discard(group, channel)
+        await self.inner.group_discard(group, channel)
 
     def forget(self, channel: str) -> None:
         """Forget a channel: nobody listens on it any more."""
@@ -94,10 +97,10 @@ class RememberingLayer:
     async def _rejoin(self, group: str, channel: str) -> None:
         self._unsettled.add((group, channel))
         if group in self._groups.get(channel, ()):
-            await self._layer.group_add(group, channel)
+            await self.inner.group_add(group, channel)
         if group not in self._groups.get(channel, ()):
             # It was left while the call was on its way, and the leave may have come first.
-            await self._layer.group_discard(group, channel)
+            await self.inner.group_discard(group, channel)
         self._unsettled.discard((group, channel))
 
     async def settle(self) -> None:
@@ -108,7 +111,7 @@ class RememberingLayer:
         """
         for group, channel in sorted(self._unsettled):
             if group not in self._groups.get(channel, ()):
-                await self._layer.group_discard(group, channel)
+                await self.inner.group_discard(group, channel)
             self._unsettled.discard((group, channel))
 
 

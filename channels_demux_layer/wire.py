@@ -141,9 +141,6 @@ class LinkHost(Protocol):
     def forget(self, wire: LinkWire) -> None:
         """Drop a wire whose link is over."""
 
-    def bury(self, channel: str) -> None:
-        """Clear away what the layer keeps of a dead node."""
-
     def granted(self, ref: str, port: SessionPort) -> None:
         """Hand a granted session to the claim that it answers."""
 
@@ -167,6 +164,7 @@ class LinkWire:
         self.heard_at = self.now()
         self._node = node
         self._excused_at = -math.inf
+        self._is_receiving = False
         self._publishing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
@@ -181,7 +179,8 @@ class LinkWire:
 
     def flush(self) -> None:
         """Start to publish what waits, unless that is under way; see to the timer."""
-        if self._publishing is None:
+        # Once at the end of a batch, and not for each of its frames that is answered at once.
+        if self._publishing is None and not self._is_receiving:
             if self.link.wants_to_send(self.now()):
                 self._publishing = self._node.start_task(self._publish())
             else:
@@ -204,8 +203,12 @@ class LinkWire:
     def receive(self, batch: Batch) -> None:
         """Pass a batch of the peer to the link, and what follows from it to the owners."""
         self.heard_at = self.now()
-        self.link.receive_batch(batch, self.heard_at)
-        self._pass_on_events()
+        self._is_receiving = True
+        try:
+            self.link.receive_batch(batch, self.heard_at)
+            self._pass_on_events()
+        finally:
+            self._is_receiving = False
         self.flush()
 
     def excuse(self) -> None:
@@ -256,12 +259,16 @@ class LinkWire:
     def _pass_on_events(self) -> None:
         events = self.link.events()
         while events:
-            self._pass_on(events.popleft())
+            event = events.popleft()
+            if isinstance(event, ev.Received):  # first: there is one for each frame
+                if event.session.owner is not None:
+                    event.session.owner.received(event.data)
+            else:
+                self._pass_on(event)
 
-    def _pass_on(self, event: ev.Event) -> None:
+    def _pass_on(self, event: ev.RareEvent) -> None:
         if isinstance(event, ev.PeerLost):
             logger.warning("Node %s has been silent for %.1f s.", self.peer, event.silence)
-            self._node.bury(self.peer)
         elif isinstance(event, ev.Refused):
             logger.warning("Node %s sent %s; ignored.", self.peer, event.reason)
         elif isinstance(event, ev.Granted):
@@ -272,9 +279,7 @@ class LinkWire:
 
 
 def _tell(owner: SessionOwner, event: ev.SessionEvent) -> None:
-    if isinstance(event, ev.Received):
-        owner.received(event.data)
-    elif isinstance(event, ev.Writable):
+    if isinstance(event, ev.Writable):
         owner.writable()
     elif isinstance(event, ev.Accepted):
         owner.accepted()

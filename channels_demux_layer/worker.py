@@ -15,7 +15,7 @@ from .exceptions import ConfigurationError
 from .faults import FaultLog
 from .flow import Outflow, Stalled
 from .handshake import OPEN, Claim, Open, parse_open
-from .hosting import Host, has_sync_consumer
+from .hosting import Host, has_sync_consumer, text_writer
 from .link.frames import VERSION
 from .node import Node, get_node
 from .scope import unpack_scope
@@ -129,6 +129,7 @@ class ClaimDesk:
         self._node = node
         self._channel = channel
         self._application = application
+        self._stream = stream
         self._own_thread = (
             has_sync_consumer(application) if stream.own_thread is None else stream.own_thread
         )
@@ -189,7 +190,8 @@ class ClaimDesk:
         session = WorkerSession(opening, port, self._node, tally)
         # Known at once: a drain that comes before its first step moves it, too.
         self._node.hosted.add(session)
-        self._node.start_task(session.run(self._application, own_thread=self._own_thread))
+        running = session.run(self._application, self._stream, own_thread=self._own_thread)
+        self._node.start_task(running)
 
 
 class WorkerSession:
@@ -221,14 +223,14 @@ class WorkerSession:
         tally.sessions.add(self)
         port.attach(self, opening.edge_group)
 
-    async def run(self, application: ASGIApplication, *, own_thread: bool) -> None:
+    async def run(self, application: ASGIApplication, stream: Stream, *, own_thread: bool) -> None:
         """Host the consumer from its connect to its end."""
         node, group = self._node, self._opening.stream_group
         try:
             if await self._join(group):
                 try:
                     if not self._is_lost:
-                        await self._run_host(application, own_thread)
+                        await self._run_host(application, stream, own_thread)
                     await self._gone.wait()
                 finally:
                     node.leave_after(group, [])
@@ -252,7 +254,9 @@ class WorkerSession:
         faults.worked("join a group on the channel layer")
         return True
 
-    async def _run_host(self, application: ASGIApplication, own_thread: bool) -> None:
+    async def _run_host(
+        self, application: ASGIApplication, stream: Stream, own_thread: bool
+    ) -> None:
         settings = get_settings()
         scope = await unpack_scope(self._opening.scope)
         scope["demux"] = {
@@ -264,6 +268,7 @@ class WorkerSession:
             application,
             scope,
             self,
+            write_text=text_writer(stream, manage_envelope=settings.MANAGE_ENVELOPE),
             max_payload=settings.MAX_PAYLOAD,
             close_timeout=settings.CONSUMER_CLOSE_TIMEOUT,
             stall_timeout=settings.STALL_TIMEOUT,

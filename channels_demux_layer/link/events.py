@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+import msgspec
 
 from .session import Session
 
@@ -14,6 +16,7 @@ __all__ = [
     "Lost",
     "Moved",
     "PeerLost",
+    "RareEvent",
     "Received",
     "Refused",
     "SessionEvent",
@@ -21,33 +24,33 @@ __all__ = [
 ]
 
 
-class Granted(NamedTuple):
+class Granted(msgspec.Struct, frozen=True, gc=False):
     """Worker: the edge gave us the session that we claimed under this ref."""
 
     session: Session
     ref: str
 
 
-class Accepted(NamedTuple):
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """Edge: the consumer has accepted."""
 
     session: Session
 
 
-class Received(NamedTuple):
+class Received(msgspec.Struct, frozen=True, gc=False):
     """A payload arrived."""
 
     session: Session
     data: str | bytes
 
 
-class Writable(NamedTuple):
+class Writable(msgspec.Struct, frozen=True, gc=False):
     """A session's window was full and has room again."""
 
     session: Session
 
 
-class Closed(NamedTuple):
+class Closed(msgspec.Struct, frozen=True, gc=False):
     """The peer has sent its last frame of the session."""
 
     session: Session
@@ -55,31 +58,33 @@ class Closed(NamedTuple):
     reason: str
 
 
-class Moved(NamedTuple):
+class Moved(msgspec.Struct, frozen=True, gc=False):
     """Edge: the worker asks to be rid of the session, which is to go on with another worker."""
 
     session: Session
 
 
-class Lost(NamedTuple):
+class Lost(msgspec.Struct, frozen=True, gc=False):
     """The session is gone: the peer does not know it, or is dead."""
 
     session: Session
     peer_is_dead: bool
 
 
-class PeerLost(NamedTuple):
+class PeerLost(msgspec.Struct, frozen=True, gc=False):
     """The peer has been silent for too long; the link is over. Follows a Lost for each session."""
 
     silence: float
 
 
-class Refused(NamedTuple):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """The peer sent something that makes no sense; it was ignored."""
 
     reason: str
 
 
-#: What concerns the owner of a session.
-SessionEvent: TypeAlias = Accepted | Received | Writable | Closed | Moved | Lost
-Event: TypeAlias = SessionEvent | Granted | PeerLost | Refused
+#: What concerns the owner of a session, beside the payloads.
+SessionEvent: TypeAlias = Accepted | Writable | Closed | Moved | Lost
+#: All that does not come for each payload.
+RareEvent: TypeAlias = SessionEvent | Granted | PeerLost | Refused
+Event: TypeAlias = Received | RareEvent

@@ -181,7 +181,10 @@ class Link:
         for frame in frames:
             session = self.sessions.get(frame.session)
             if session is not None:
-                self._receive_frame(frame, session, now)
+                if isinstance(frame, Text):
+                    self._receive_data(session, frame.text)
+                else:
+                    self._receive_frame(frame, session, now)
             elif isinstance(frame, Grant):
                 self._receive_grant(frame, now)
             elif not isinstance(frame, (Credit, Reset)):
@@ -197,9 +200,7 @@ class Link:
         self._events.append(ev.Granted(session, frame.ref))
 
     def _receive_frame(self, frame: Frame, session: Session, now: float) -> None:
-        if isinstance(frame, Text):
-            self._receive_data(session, frame.text)
-        elif isinstance(frame, Binary):
+        if isinstance(frame, Binary):
             self._receive_data(session, frame.data)
         elif isinstance(frame, Credit):
             if session.outgoing.taken(frame.frames):

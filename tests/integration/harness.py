@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import WebsocketDemultiplexer
+from channels_demux_layer.inline import InlineSession
+from channels_demux_layer.remote import RemoteSession
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
 
@@ -34,6 +36,13 @@ async def until(look: Callable[[], Result]) -> Result:
         assert asyncio.get_running_loop().time() < deadline, "It never comes."
         await asyncio.sleep(PAUSE)
     return seen
+
+
+async def deliver(session: InlineSession | RemoteSession, data: str | bytes) -> None:
+    """Hand a session a payload of the client's, and wait until there is room for it."""
+    room = session.deliver(data)
+    if room is not None:
+        await room
 
 
 def demultiplexer(

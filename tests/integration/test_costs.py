@@ -72,7 +72,7 @@ HELD = {
 
 #: Commands that clients of Redis send for a message to a channel, or to a group, until it has been
 #: received.
-COMMANDS = {"core": {"send": 8, "group_send": 10}, "pubsub": {"send": 1, "group_send": 1}}
+COMMANDS = {"core": {"send": 5, "group_send": 7}, "pubsub": {"send": 1, "group_send": 1}}
 #: The core layer asks Redis anew every five seconds, for each channel that is received from.
 ASKED_MEANWHILE = 40
 

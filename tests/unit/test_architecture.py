@@ -57,6 +57,7 @@ RINGS = {
         "hops",
         "hosting",
         "http_pages",
+        "inbox",
         "inline",
         "measuring",
         "node",

@@ -4,11 +4,9 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import AsyncMock, Mock
 
 import pytest
 from channels.exceptions import ChannelFull
-from channels_redis.core import RedisChannelLayer
 
 from channels_demux_layer import calls
 from channels_demux_layer.calls import LayerCalls, messages, persist
@@ -147,8 +145,9 @@ async def test_reconnecting() -> None:
 
 async def test_a_failed_receive_cuts_off() -> None:
     """A node whose receive() fails knows that it is cut off."""
-    receiver = LayerCalls(ScriptedLayer(OSError(), {"n": 1}), lambda: None)
-    assert await anext(receiver.messages("here")) == {"n": 1}
+    layer = ScriptedLayer(OSError(), {"n": 1})
+    receiver = LayerCalls(layer, lambda: None)
+    assert await anext(receiver.messages(layer, "here")) == {"n": 1}
     assert receiver.is_cut_off
 
 
@@ -162,22 +161,6 @@ async def test_persisting(caplog: pytest.LogCaptureFixture) -> None:
         "Cannot leave a group: away. Trying on.",
         "Can leave a group again.",
     ]
-
-
-async def test_what_the_core_layer_keeps_of_a_dead_process_is_removed() -> None:
-    """Its backup of the last messages has no expiry, and is one for all channels of a process."""
-    layer = RedisChannelLayer(hosts=["redis://h"], prefix="p")
-    server = AsyncMock()
-    layer.connection = lambda index: server
-    await LayerCalls(layer, Mock()).bury("specific.abc!def")
-    server.delete.assert_awaited_once_with("pspecific.abc!$inflight")
-
-
-async def test_other_layers_keep_nothing_of_the_dead() -> None:
-    """There is nothing to remove."""
-    layer = ScriptedLayer()
-    await LayerCalls(layer, Mock()).bury("specific.abc!def")
-    assert not layer.calls
 
 
 async def test_a_full_channel_shows_that_the_layer_works() -> None:

@@ -48,7 +48,7 @@ class Edge:
         """All are hosted here, but those that are not."""
         return "workers" if name.startswith("remote") else "inline"
 
-    async def wrap_payload(self, stream: str, data: str | bytes) -> dict[str, Any]:
+    def wrap_payload(self, stream: str, data: str | bytes) -> dict[str, Any]:
         """Show what is wrapped."""
         return {stream: data}
 
@@ -111,11 +111,11 @@ async def test_the_last_stream_closes_the_socket(edge: Edge) -> None:
     connection = connect(edge, one=Stream(echo), two=Stream(echo))
     for name in ("one", "two"):
         assert not edge.closed
-        await connection.receive(Incoming(name, None, ClientEvent.CLOSE))
+        connection.receive(Incoming(name, None, ClientEvent.CLOSE))
         assert '"closed"' in (await edge.read())["text"]
     assert edge.closed == [(1000, "")]
-    await connection.receive(Incoming("one", None, ClientEvent.OPEN))
-    await connection.receive(Incoming("none", "1", None))
+    connection.receive(Incoming("one", None, ClientEvent.OPEN))
+    connection.receive(Incoming("none", "1", None))
     await connection.end(1000, "")
     assert edge.written.empty()
 
@@ -123,10 +123,10 @@ async def test_the_last_stream_closes_the_socket(edge: Edge) -> None:
 async def test_a_lazy_stream_that_was_never_opened_keeps_the_socket(edge: Edge) -> None:
     """It may still be asked for."""
     connection = connect(edge, one=Stream(echo), lazy=Stream(echo, lazy=True))
-    await connection.receive(Incoming("one", None, ClientEvent.CLOSE))
+    connection.receive(Incoming("one", None, ClientEvent.CLOSE))
     await edge.read()
     assert not edge.closed
-    await connection.receive(Incoming("lazy", "1", None))
+    connection.receive(Incoming("lazy", "1", None))
     assert await edge.read() == {"lazy": "1"}
     await connection.end(1000, "")
 
@@ -135,7 +135,7 @@ async def test_a_name_that_no_stream_can_have_is_cut_short(edge: Edge) -> None:
     """A client does not get back as much nonsense as it sends."""
     connection = connect(edge)
     with pytest.raises(BadFrame) as refusal:
-        await connection.receive(Incoming("x" * 1000, "1", None))
+        connection.receive(Incoming("x" * 1000, "1", None))
     await connection.refuse(refusal.value)
     text = (await edge.read())["text"]
     assert "x" * 255 in text
@@ -187,6 +187,6 @@ async def test_workers_without_a_layer_leave_inline_streams_alone(
     """What is missing is said when the stream is opened."""
     settings.CHANNEL_LAYERS = {}
     connection = connect(edge, one=Stream(echo), remote=Stream(echo, lazy=True))
-    await connection.receive(Incoming("one", "1", None))
+    connection.receive(Incoming("one", "1", None))
     assert await edge.read() == {"one": "1"}
     connection.abandon()

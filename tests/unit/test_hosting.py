@@ -14,7 +14,8 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from channels.sessions import CookieMiddleware
 from django.urls import path
 
-from channels_demux_layer.hosting import Host, has_sync_consumer
+from channels_demux_layer import Stream
+from channels_demux_layer.hosting import Host, has_sync_consumer, text_writer
 
 
 class Outlet:
@@ -57,6 +58,7 @@ def outlet() -> Outlet:
 def host(application: Any, outlet: Outlet, **options: Any) -> Host:
     """Host an application."""
     limits = {"max_payload": 10, "close_timeout": 20.0, "stall_timeout": 20.0, **options}
+    limits.setdefault("write_text", text_writer(Stream(application), manage_envelope=True))
     scope = {"type": "websocket", "demux": {"stream": "s"}, "extensions": {"x": {}}}
     return Host(application, scope, outlet, **limits)
 
@@ -155,7 +157,7 @@ async def test_text_comes_before_bytes(outlet: Outlet) -> None:
         await send({"type": "websocket.send", "text": None, "bytes": b"b"})
 
     await host(sending, outlet).run()
-    assert outlet.said == ["accept", "t", b"b", (1000, "")]
+    assert outlet.said == ["accept", '"t"', b"b", (1000, "")]
 
 
 def test_synchronous_consumers_are_found_behind_anything() -> None:

@@ -10,6 +10,7 @@ import pytest
 from channels_demux_layer import Stream
 from channels_demux_layer.inline import InlineSession
 from channels_demux_layer.tally import Tally
+from tests.integration.harness import deliver
 
 LIMIT = 20.0
 
@@ -62,9 +63,9 @@ async def test_what_was_delivered_is_answered_before_the_end(
     """The end comes after all payloads before, with the first code that was said."""
     session = a_session(echo, listener, own_thread=own_thread)
     for text in ("1", "2"):
-        await session.deliver(text)
+        await deliver(session, text)
     session.end(4000, "r")
-    await session.deliver("too late")
+    await deliver(session, "too late")
     session.abandon()
     await asyncio.wait_for(session.ended.wait(), LIMIT)
     assert listener.told == ["1", "2", (4000, "r")]

@@ -1,5 +1,8 @@
 """JSON looked at as text."""
 
+import json
+from collections.abc import Callable
+
 import pytest
 
 from channels_demux_layer import json_text
@@ -74,3 +77,46 @@ def test_escaped_backslashes_before_a_surrogate_are_kept() -> None:
     assert json_text.as_json(text) == text
     assert json_text.as_json('"\\\\\\ud800"') == '"\\\\\\ud800"'
     assert json_text.as_json("x") == '"x"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1", ' {"b": 1, "a":\n[1.50]} ', '"é\\u00e9"', '{"x":1,"x":2}', '"\\ud800"', "1" * 5000],
+)
+def test_what_is_json_is_kept(text: str) -> None:
+    """A consumer's JSON becomes the payload character for character."""
+    assert json_text.as_json(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "hello", "NaN", '{"x": NaN}', "[1,]", '{"a":1}{', "é", '"\\u12"', "'a'"]
+)
+def test_other_text_becomes_a_string(text: str) -> None:
+    """A consumer's text that is not JSON reaches the client as a JSON string."""
+    assert json.loads(json_text.as_json(text), parse_constant=pytest.fail) == text
+
+
+def test_text_too_deep_to_validate_becomes_a_string() -> None:
+    """A consumer's text that cannot be validated still reaches the client."""
+    text = "[" * 200_000 + "]" * 200_000
+    assert json.loads(json_text.as_json(text)) == text
+
+
+@pytest.mark.parametrize("write", [json_text.as_json, json_text.as_string, json_text.sendable])
+def test_text_that_cannot_be_sent_is_repaired(write: Callable[[str], str]) -> None:
+    """Halves of surrogate pairs, which end a WebSocket, are replaced; whole pairs are joined."""
+    written = write('"x\ud800y\ud83d\ude00\udc00"')
+    written.encode()
+    assert "x\ufffdy\U0001f600\ufffd" in written
+
+
+def test_repaired_json_stays_json() -> None:
+    """JSON with half a surrogate pair in a string is no string of it once it is repaired."""
+    assert json_text.as_json('["\ud800"]') == '["\ufffd"]'
+
+
+@pytest.mark.parametrize("text", ["", "x", "[x[x", "x[x[x[", "[[[["])
+def test_brackets_are_counted_as_far_as_they_may_go(text: str) -> None:
+    """Where a bracket stands more often than so many times, nobody looks for how many more."""
+    for count in range(5):
+        assert json_text.has_more(text, "[", count) is (text.count("[") > count)

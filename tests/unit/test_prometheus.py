@@ -179,12 +179,14 @@ def test_a_thread_copies(
 
     monkeypatch.setattr(prometheus, "FileCopy", Counting)
     monkeypatch.setattr(prometheus, "_copier", copier)
-    for start in (register, lambda: forks[0]["after_in_child"]()):
-        start()
-        register()
+    register()
+    register()
+    for start in (*(hooks["after_in_child"] for hooks in forks), None):
         for _ in range(2):
             assert copied.acquire(timeout=LIMIT)
         end(copier)
+        if start is not None:
+            start()
     assert len(forks) == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from channels_demux_layer import remote
 from channels_demux_layer.remote import RemoteSession
-from tests.integration.harness import until
+from tests.integration.harness import deliver, until
 
 ACCESS: Any = type("Access", (), {"prefix": "demux", "connection": "0" * 32})
 
@@ -115,13 +115,13 @@ async def test_a_session_outlives_its_worker(finder: Finder, listener: Listener)
     """What was not taken is sent again, and the client hears of it once it is open."""
     session = RemoteSession("s", ACCESS, listener)
     first = await finder.let()
-    await session.deliver("1")
+    await deliver(session, "1")
     assert first.said == []
     session.accepted()
-    await session.deliver("2")
+    await deliver(session, "2")
     assert first.said == ["1", "2"]
     session.lost(peer_is_dead=False)
-    await session.deliver("3")
+    await deliver(session, "3")
     second = await finder.let()
     session.accepted()
     assert second.said == ["1", "2", "3"]
@@ -136,7 +136,7 @@ async def test_a_session_without_a_worker_ends_at_once(finder: Finder, listener:
     session.end(4000, "r")
     assert session.ended.is_set()
     assert listener.told == [("session_closed", 4000, "r")]
-    await session.deliver("1")
+    await deliver(session, "1")
     session.end(4001, "")
     session.abandon()
     assert len(listener.told) == 1
@@ -147,7 +147,7 @@ async def test_payloads_that_wait_find_their_consumer_first(
 ) -> None:
     """A session that ends before it is open is opened, and closed behind its payloads."""
     session = RemoteSession("s", ACCESS, listener)
-    await session.deliver("1")
+    await deliver(session, "1")
     session.end(1000, "")
     assert not session.ended.is_set()
     port = await finder.let()
@@ -165,12 +165,12 @@ async def test_payloads_that_wait_do_so_for_a_while(
     """After CONSUMER_CLOSE_TIMEOUT, or without the client, nobody waits for a worker any more."""
     settings.CHANNELS_DEMUX_LAYER = {"CONSUMER_CLOSE_TIMEOUT": 0.01}
     session = RemoteSession("s", ACCESS, listener)
-    await session.deliver("1")
+    await deliver(session, "1")
     session.end(1000, "")
     await asyncio.wait_for(session.ended.wait(), 20.0)
     settings.CHANNELS_DEMUX_LAYER = {"CONSUMER_CLOSE_TIMEOUT": None}
     session = RemoteSession("s", ACCESS, listener)
-    await session.deliver("1")
+    await deliver(session, "1")
     session.end(4000, "r")
     session.end(1001, "")
     assert not session.ended.is_set()
@@ -199,8 +199,8 @@ async def test_a_consumer_that_takes_nothing_is_given_up(
     """Where nobody hosts the stream for STALL_TIMEOUT, its client is told so."""
     settings.CHANNELS_DEMUX_LAYER = {"WINDOW_FRAMES": 1, "STALL_TIMEOUT": 0.01}
     session = RemoteSession("s", ACCESS, listener)
-    await session.deliver("1")
-    await session.deliver("2")
+    await deliver(session, "1")
+    await deliver(session, "2")
     assert listener.told == [("session_closed", 4408, "the consumer takes nothing")]
 
 
@@ -208,7 +208,7 @@ async def test_an_accept_that_crosses_a_move_is_moot(finder: Finder, listener: L
     """The stream goes on with the next worker, silently, and nothing is sent to the old one."""
     session = RemoteSession("s", ACCESS, listener)
     first = await finder.let()
-    await session.deliver("1")
+    await deliver(session, "1")
     session.moved()
     session.accepted()
     session.closed(1012, "")
@@ -226,7 +226,7 @@ async def test_a_session_that_was_given_up_is_not_opened_again(
 ) -> None:
     """Once it has been closed for good, a lost worker is its end."""
     session = RemoteSession("s", ACCESS, listener)
-    await session.deliver("1")
+    await deliver(session, "1")
     session.end(1000, "")
     port = await finder.let()
     session.abandon()
@@ -244,8 +244,8 @@ async def test_a_consumer_that_stands_still_holds_nobody_up(
     session = RemoteSession("s", ACCESS, listener)
     port = await finder.let()
     session.accepted()
-    await session.deliver("1")
-    await session.deliver("2")
+    await deliver(session, "1")
+    await deliver(session, "2")
     told = [("session_closed", 4408, "the consumer takes nothing")]
     assert listener.told == told
     assert port.said == ["1", (4408, "the consumer takes nothing")]
@@ -263,7 +263,7 @@ async def test_a_worker_that_does_not_answer_its_grant_is_left(
     """It died as soon as it had claimed, and had been given nothing."""
     settings.CHANNELS_DEMUX_LAYER = {"OPEN_RETRY": 0.01}
     session = RemoteSession("s", ACCESS, listener)
-    await session.deliver("1")
+    await deliver(session, "1")
     first = await finder.let()
     await until(lambda: first.said)
     assert first.said == ["reset"]

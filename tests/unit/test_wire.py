@@ -72,7 +72,6 @@ class Host:
     Attributes:
         published: What was published, in order.
         forgotten: The wires that are over.
-        buried: The channels of the peers that are dead.
         heard_at: When anything was heard.
         is_cut_off: Whether nobody can be heard.
     """
@@ -83,7 +82,6 @@ class Host:
         self.is_cut_off = False
         self.published: list[tuple[str | None, dict[str, Any]]] = []
         self.forgotten: list[Any] = []
-        self.buried: list[str] = []
         self.gate = asyncio.Event()
 
     def start_task(self, coroutine: Any) -> asyncio.Task[None]:
@@ -99,10 +97,6 @@ class Host:
     def forget(self, wire: Any) -> None:
         """Note the wire."""
         self.forgotten.append(wire)
-
-    def bury(self, channel: str) -> None:
-        """Note the channel."""
-        self.buried.append(channel)
 
     def granted(self, ref: str, port: Any) -> None:
         """Nobody wants it; and nobody disowns it."""
@@ -186,7 +180,7 @@ async def test_no_time_passes_while_the_layer_hangs(host: Host) -> None:
 
 
 async def test_a_silent_peer_is_given_up(host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    """Its sessions are lost, what the layer keeps of it goes, and the wire with it."""
+    """Its sessions are lost, and the wire with them."""
     wire = a_wire(host, is_edge=True)
     host.gate.set()
     session = wire.link.open_session("ref", wire.link.new_window(), wire.now())
@@ -197,7 +191,6 @@ async def test_a_silent_peer_is_given_up(host: Host, caplog: pytest.LogCaptureFi
         host.loop.advance(0.1)
     owner.lost.assert_called_once_with(peer_is_dead=True)
     assert host.forgotten == [wire]
-    assert host.buried == ["peer!1"]
     assert "Node peer!1 has been silent" in caplog.text
 
 

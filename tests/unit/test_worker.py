@@ -176,7 +176,7 @@ async def run_session(node: Node, *inputs: tuple[Any, ...]) -> list[Any]:
     for name, *arguments in inputs:
         options = {"peer_is_dead": False} if name == "lost" else {}
         getattr(session, name)(*arguments, **options)
-    await asyncio.wait_for(session.run(raw, own_thread=False), 20.0)
+    await asyncio.wait_for(session.run(raw, Stream(raw), own_thread=False), 20.0)
     assert not node.hosted
     return port.said
 
@@ -246,6 +246,6 @@ async def test_a_session_that_is_lost_before_it_begins_has_no_consumer(node: Nod
 
     session = WorkerSession(await an_open(), Port(), node, a_tally())  # type: ignore[arg-type]
     session.lost(peer_is_dead=False)
-    await session.run(noting, own_thread=False)
+    await session.run(noting, Stream(noting), own_thread=False)
     assert session.over.is_set()
     assert not begun
