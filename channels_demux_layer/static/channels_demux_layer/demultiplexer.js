@@ -1,0 +1,428 @@
+// Many streams over one WebSocket, each of which behaves as a WebSocket does.
+// The reference is demultiplexer.d.ts; numbers like 5.3 are clauses of docs/client-wire.md.
+
+const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
+const { CONNECTING, OPEN, CLOSING, CLOSED } = STATES;
+// Closes that another attempt would not mend (RFC 6455, 7.4); so are all from 3000 on.
+const FINAL = [1000, 1002, 1003, 1007, 1008, 1009, 1010];
+// How long a socket must have lived, in ms, for the back-off to start anew.
+const STABLE = 5000;
+
+// What a Demultiplexer alone does to its streams.
+const BEGIN = Symbol("begin");
+const TAKE = Symbol("take");
+const END = Symbol("end");
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+const isString = (value) => typeof value === "string";
+const isOpen = (socket) => socket?.readyState === OPEN;
+const isLive = (stream) => stream?.readyState <= OPEN;
+
+const absolute = (url) => {
+  url = new URL(url, globalThis.location?.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  url.hash = "";
+  return url;
+};
+
+const makeEvent = (type, fields) => Object.assign(new Event(type), fields);
+
+const closeEvent = ({ code, reason = "", wasClean = false }) => {
+  const fields = { code, reason, wasClean };
+  // Node has no CloseEvent before release 23.
+  return globalThis.CloseEvent ? new CloseEvent("close", fields) : makeEvent("close", fields);
+};
+
+// Give a class properties such as onopen.
+const addHandlers = (target, types) => {
+  for (const type of types) {
+    const key = Symbol(type);
+    Object.defineProperty(target.prototype, `on${type}`, {
+      get() { return this[key] ?? null; },
+      set(handler) {
+        this.removeEventListener(type, this[key]);
+        this[key] = handler;
+        if (handler) this.addEventListener(type, handler);
+      },
+    });
+  }
+};
+
+// Halves of surrogate pairs, which no WebSocket can carry, become U+FFFD (2.7).
+const wellFormed = (text) => text.replace(/\p{Surrogate}/gu, "\ufffd");
+const quote = (text) => JSON.stringify(wellFormed(text));
+
+const asJson = (text) => {
+  try {
+    JSON.parse(text);
+  } catch {
+    return quote(text);
+  }
+  return wellFormed(text).replace(
+    /\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(u[dD][89a-fA-F]..)|\\./g,
+    (escape, half) => (half ? "\\ufffd" : escape),
+  );
+};
+
+class Codec {
+  constructor(...keys) {
+    this.keys = keys;
+  }
+
+  head(name, key) {
+    return `{${quote(this.keys[0])}:${quote(name)},${quote(this.keys[key])}:`;
+  }
+
+  event(name, event) {
+    return `${this.head(name, 2)}"${event}"}`;
+  }
+
+  text(name, text, isBare) {
+    return `${this.head(name, 1)}${(isBare ? quote : asJson)(text)}}`;
+  }
+
+  binary(name, data) {
+    name = encoder.encode(name);
+    if (data instanceof Blob) return new Blob([Uint8Array.of(name.length), name, data]);
+    const frame = new Uint8Array(1 + name.length + data.byteLength);
+    frame[0] = name.length;
+    frame.set(name, 1);
+    frame.set(new Uint8Array(data.buffer ?? data, data.byteOffset, data.byteLength), 1 + name.length);
+    return frame;
+  }
+
+  // Throws where it is no envelope.
+  decode(frame) {
+    if (!isString(frame)) {
+      const end = 1 + new Uint8Array(frame)[0];
+      return { name: decoder.decode(frame.slice(1, end)), data: frame.slice(end) };
+    }
+    const fields = JSON.parse(frame);
+    const [name, payload, event] = this.keys.map((key) => fields[key]);
+    if (payload === undefined) return { name, event, fields };
+    // Byte for byte (2.2), unless it was not the server that wrote the envelope (7.1).
+    const head = this.head(name, 1);
+    const fits = frame.startsWith(head) && Object.keys(fields).length === 2;
+    const data = fits ? frame.slice(head.length, frame.lastIndexOf("}")) : JSON.stringify(payload);
+    return { name, data, payload };
+  }
+}
+
+export class Stream extends EventTarget {
+  #name;
+  #options;
+  #wire;
+  #state = CONNECTING;
+  #socket; // the one that it was begun on
+  #waiting = [];
+  #size = 0; // of what waits, in bytes
+  binaryType = "blob";
+
+  constructor(name, options, wire) {
+    super();
+    this.#name = name;
+    this.#options = options;
+    this.#wire = wire;
+  }
+
+  get name() { return this.#name; }
+  get readyState() { return this.#state; }
+  get url() { return this.#wire.url; }
+  get protocol() { return this.#wire.socket?.protocol ?? ""; }
+  get extensions() { return this.#wire.socket?.extensions ?? ""; }
+  get bufferedAmount() { return this.#size + (this.#wire.socket?.bufferedAmount ?? 0); }
+  get #isBegun() { return this.#socket === this.#wire.socket && isOpen(this.#socket); }
+
+  send(data) {
+    if (!isLive(this)) return; // in silence, as a WebSocket does
+    const { codec } = this.#wire;
+    const isBinary = data instanceof Blob || data instanceof ArrayBuffer || ArrayBuffer.isView(data);
+    const frame = isBinary
+      ? codec.binary(this.#name, data)
+      : codec.text(this.#name, String(data), this.#options.text);
+    if (this.#isBegun) this.#socket.send(frame);
+    else this.#keep(frame);
+  }
+
+  close() {
+    if (!isLive(this)) return;
+    this.#state = CLOSING;
+    this.#drop();
+    if (this.#isBegun) this.#sendClose();
+    else queueMicrotask(() => this[END]({ code: 1000 }));
+  }
+
+  async *[Symbol.asyncIterator]() {
+    const events = [];
+    let wake;
+    const take = (event) => {
+      events.push(event);
+      wake?.();
+    };
+    this.addEventListener("message", take);
+    this.addEventListener("close", take);
+    try {
+      while (this.#state < CLOSED || events.length) {
+        if (!events.length) await new Promise((resolve) => { wake = resolve; });
+        const { type, data } = events.shift();
+        if (type === "close") return;
+        yield data;
+      }
+    } finally {
+      this.removeEventListener("message", take);
+      this.removeEventListener("close", take);
+    }
+  }
+
+  // Go on with the socket that there is.
+  [BEGIN]() {
+    const { socket, closing, ended, codec } = this.#wire;
+    // While a predecessor is being closed the server refuses payloads.
+    if (this.#isBegun || !isOpen(socket) || closing.has(this.#name)) return;
+    const isEnded = ended.delete(this.#name);
+    const { lazy } = this.#options;
+    if (!isLive(this)) {
+      // The server opens what is not lazy with each connection; the page has done with this.
+      if (!lazy && !isEnded) this.#sendClose();
+      return;
+    }
+    this.#socket = socket;
+    if (lazy || isEnded) socket.send(codec.event(this.#name, "open"));
+    const isBack = this.#state === OPEN;
+    this.#state = OPEN;
+    if (!isBack) this.#flush();
+    this.dispatchEvent(new Event(isBack ? "reopened" : "open"));
+    this.#flush(); // after what the handler sent: it may restore the state of a consumer
+  }
+
+  [TAKE](data, payload, origin) {
+    if (this.#state !== OPEN) return;
+    if (!isString(data)) data = this.binaryType === "blob" ? new Blob([data]) : data;
+    else if (this.#options.text && isString(payload)) data = payload;
+    this.dispatchEvent(new MessageEvent("message", { data, origin }));
+  }
+
+  [END](fields) {
+    if (this.#state === CLOSED) return;
+    this.#state = CLOSED;
+    this.#drop();
+    this.dispatchEvent(closeEvent(fields));
+  }
+
+  #sendClose() {
+    const { socket, closing, codec } = this.#wire;
+    closing.set(this.#name, this);
+    socket.send(codec.event(this.#name, "close"));
+  }
+
+  #keep(frame) {
+    const wire = this.#wire;
+    const size = frame.size ?? frame.byteLength ?? encoder.encode(frame).length;
+    if (wire.buffered + size > wire.maxBuffered) {
+      throw new DOMException("Too much waits for the socket.", "QuotaExceededError");
+    }
+    this.#waiting.push(frame);
+    this.#size += size;
+    wire.buffered += size;
+  }
+
+  #drop() {
+    this.#wire.buffered -= this.#size;
+    this.#size = 0;
+    return this.#waiting.splice(0);
+  }
+
+  #flush() {
+    if (this.#isBegun) for (const frame of this.#drop()) this.#socket.send(frame);
+  }
+}
+
+export class Demultiplexer extends EventTarget {
+  #url;
+  #options;
+  #wire; // what the streams share
+  #streams = new Map(); // by name, the ended ones too
+  #attempt; // to connect, until there is a socket: a timer or a token
+  #failures = 0; // attempts since the last stable socket
+  #lastCode; // of a stream's end, until anything else is heard
+  #isClosed = false;
+
+  constructor(url, options = {}) {
+    super();
+    const isFunction = typeof url === "function";
+    if (!isFunction) absolute(url); // throws here, not in each attempt
+    this.#url = isFunction ? url : () => url;
+    const { streamKey = "stream", payloadKey = "payload", eventKey = "event" } = options;
+    this.#options = { WebSocket: globalThis.WebSocket, baseDelay: 1000, maxDelay: 3e4, ...options };
+    this.#wire = {
+      codec: new Codec(streamKey, payloadKey, eventKey),
+      socket: null,
+      url: "",
+      closing: new Map(), // streams that the server was asked to close, by name
+      ended: new Set(), // names of streams that it has closed on this socket
+      buffered: 0, // bytes
+      maxBuffered: options.maxBuffered ?? 2 ** 20,
+    };
+  }
+
+  get url() { return this.#wire.url; }
+
+  get readyState() {
+    const { socket } = this.#wire;
+    if (this.#isClosed) return socket ? CLOSING : CLOSED;
+    if (isOpen(socket)) return OPEN;
+    return socket || this.#attempt ? CONNECTING : CLOSED;
+  }
+
+  stream(name, options = {}) {
+    if (this.#isClosed) throw new DOMException("It was closed.", "InvalidStateError");
+    name = wellFormed(String(name));
+    if (!name || encoder.encode(name).length > 255) throw new RangeError("A name has 1 to 255 bytes.");
+    let stream = this.#streams.get(name);
+    if (!isLive(stream)) {
+      stream = new Stream(name, options, this.#wire);
+      this.#streams.set(name, stream);
+      this.#beginSoon(name);
+      this.#connect();
+    }
+    return stream;
+  }
+
+  close(code = 1000, reason = "") {
+    if (this.#isClosed) return;
+    const { socket } = this.#wire;
+    const isBusy = isOpen(socket);
+    socket?.close(code, reason);
+    this.#isClosed = true;
+    if (isBusy) return; // its close event ends the streams
+    clearTimeout(this.#attempt);
+    this.#attempt = this.#wire.socket = null;
+    queueMicrotask(() => this.#finish({ code, reason }));
+  }
+
+  // Leave the page a chance to listen first.
+  #beginSoon(name) {
+    queueMicrotask(() => this.#streams.get(name)?.[BEGIN]());
+  }
+
+  async #connect() {
+    if (this.#wire.socket || this.#attempt) return;
+    const attempt = this.#attempt = {};
+    const { WebSocket, protocols, query } = this.#options;
+    try {
+      const url = absolute(await this.#url());
+      for (const [key, value] of new URLSearchParams(await query?.())) url.searchParams.set(key, value);
+      if (attempt !== this.#attempt) return;
+      this.#wire.url = url.href;
+      this.#listen(new WebSocket(url.href, protocols));
+      this.#attempt = null;
+    } catch (error) {
+      if (attempt !== this.#attempt) return;
+      this.dispatchEvent(makeEvent("error", { error, message: String(error) }));
+      this.#retry({ code: 1006 });
+    }
+  }
+
+  #listen(socket) {
+    let openedAt, hasFailed;
+    const isCurrent = () => socket === this.#wire.socket;
+    this.#wire.socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      openedAt = Date.now();
+      if (isCurrent()) this.#opened();
+    };
+    socket.onmessage = (event) => {
+      if (isCurrent()) this.#receive(event);
+    };
+    socket.onerror = () => { hasFailed = true; };
+    // Some libraries tell of the error, which makes the code void, just after the close.
+    socket.onclose = (event) => queueMicrotask(() => {
+      if (!isCurrent()) return;
+      socket.close(); // a library that reconnects by itself shall not
+      if (Date.now() - openedAt >= STABLE) this.#failures = 0;
+      this.#lost(hasFailed || !openedAt ? { code: 1006 } : event);
+    });
+  }
+
+  #opened() {
+    this.#wire.ended.clear();
+    this.dispatchEvent(new Event("open"));
+    for (const stream of [...this.#streams.values()]) stream[BEGIN]();
+  }
+
+  #receive({ data: frame, origin }) {
+    const { codec, closing, ended } = this.#wire;
+    let parts;
+    try {
+      parts = codec.decode(frame);
+    } catch {
+      return;
+    }
+    const { name, data, payload, event, fields } = parts;
+    const stream = closing.get(name) ?? this.#streams.get(name);
+    this.#lastCode = undefined;
+    if (data !== undefined) {
+      stream?.[TAKE](data, payload, origin);
+    } else if (event === "closed") {
+      this.#lastCode = fields.code;
+      closing.delete(name);
+      ended.add(name);
+      stream?.[END]({ ...fields, wasClean: true });
+      this.#beginSoon(name);
+    } else if (event === "error") {
+      this.#refused(stream, name, fields);
+    } else if (event === "reopened" || event === "unavailable") {
+      if (stream?.readyState === OPEN) stream.dispatchEvent(new Event(event));
+    }
+  }
+
+  #refused(stream, name, { code, message }) {
+    const target = stream?.readyState < CLOSED ? stream : this;
+    target.dispatchEvent(makeEvent("error", { code, message, stream: name }));
+    if (target === this || code !== "unknown_stream") return;
+    this.#streams.delete(name);
+    stream[END]({ code: 1006, reason: message }); // as a WebSocket to where there is none
+  }
+
+  #lost(event) {
+    const { closing } = this.#wire;
+    this.#wire.socket = null;
+    const ending = [...closing.values()];
+    closing.clear();
+    // After its last stream's end the server closes with that code (1.3): no word on new ones.
+    const isFinal = event.code !== this.#lastCode
+      && (event.code >= 3000 || FINAL.includes(event.code));
+    if (this.#isClosed || isFinal) this.#finish(event);
+    else this.#retry(event);
+    for (const stream of ending) stream[END]({ code: 1000 });
+  }
+
+  // Connect again after full jitter, if any stream is to go on.
+  #retry({ code, reason = "" }) {
+    const isWanted = () => [...this.#streams.values()].some(isLive);
+    if (!isWanted()) return this.#finish({ code, reason });
+    const { baseDelay, maxDelay } = this.#options;
+    const delay = Math.random() * Math.min(maxDelay, baseDelay * 2 ** this.#failures++);
+    this.#attempt = setTimeout(() => {
+      this.#attempt = null;
+      if (isWanted()) this.#connect();
+      else this.#finish({ code, reason });
+    }, delay);
+    const fields = { code, reason, delay, attempt: this.#failures };
+    this.dispatchEvent(makeEvent("reconnecting", fields));
+  }
+
+  #finish(event) {
+    this.dispatchEvent(closeEvent(event));
+    for (const stream of [...this.#streams.values()]) stream[END](event);
+  }
+}
+
+for (const target of [Stream, Stream.prototype, Demultiplexer, Demultiplexer.prototype]) {
+  for (const [name, value] of Object.entries(STATES)) Object.defineProperty(target, name, { value });
+}
+addHandlers(Stream, ["open", "message", "error", "close", "reopened", "unavailable"]);
+addHandlers(Demultiplexer, ["open", "error", "close", "reconnecting"]);
