@@ -146,7 +146,7 @@ interface ReadyStates {
 export interface Stream extends EventTarget, ReadyStates {
   /** Its name. */
   readonly name: string;
-  readonly readyState: number;
+  readonly readyState: 0 | 1 | 2 | 3;
   /** `"blob"` or `"arraybuffer"`: what binary `data` is. Default: `"blob"`. */
   binaryType: BinaryType;
   /** Bytes of this stream that wait for a socket, and of all streams that wait in the socket. */
@@ -214,7 +214,7 @@ export declare class Demultiplexer extends EventTarget {
   /** The socket's URL, the query parameters included; empty before the first attempt. */
   readonly url: string;
   /** CONNECTING also while it waits for the next attempt; CLOSED also while there is no stream. */
-  readonly readyState: number;
+  readonly readyState: 0 | 1 | 2 | 3;
   onopen: Handler<Demultiplexer, Event>;
   onerror: Handler<Demultiplexer, DemultiplexerErrorEvent>;
   onclose: Handler<Demultiplexer, CloseEvent>;
