@@ -272,6 +272,7 @@ test("a stream taken after the last one's end outlives the socket that closes th
   let again;
   chat.onclose = () => { again = demux.stream("chat"); };
   FakeSocket.last.say({ stream: "chat", event: "closed", code: 4001, reason: "" });
+  await settle();
   await drop(4001, "", true);
   assert.equal(again.readyState, Stream.OPEN);
   await back();

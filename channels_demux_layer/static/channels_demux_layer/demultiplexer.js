@@ -1,14 +1,13 @@
-// Many streams over one WebSocket, each of which behaves as a WebSocket does.
-// The reference is demultiplexer.d.ts; numbers like 5.3 are clauses of docs/client-wire.md.
+// Many streams over one WebSocket. The reference is demultiplexer.d.ts; a number like 5.3 is a
+// clause of docs/client-wire.md.
 
 const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 const { CONNECTING, OPEN, CLOSING, CLOSED } = STATES;
-// Closes that another attempt would not mend (RFC 6455, 7.4); so are all from 3000 on.
+// Closes that no other attempt would mend; nor those from 3000 on.
 const FINAL = [1000, 1002, 1003, 1007, 1008, 1009, 1010];
-// How long a socket must have lived, in ms, for the back-off to start anew.
-const STABLE = 5000;
+const STABLE = 5000; // ms that a socket must live for the back-off to start anew
 
-// What a Demultiplexer alone does to its streams.
+// What only a Demultiplexer does to its streams.
 const BEGIN = Symbol("begin");
 const TAKE = Symbol("take");
 const END = Symbol("end");
@@ -23,20 +22,22 @@ const isLive = (stream) => stream?.readyState <= OPEN;
 const absolute = (url) => {
   url = new URL(url, globalThis.location?.href);
   url.protocol = url.protocol.replace("http", "ws");
-  url.hash = "";
   return url;
 };
 
-const makeEvent = (type, fields) => Object.assign(new Event(type), fields);
+const emit = (target, type, fields) =>
+  target.dispatchEvent(Object.assign(new Event(type), fields));
 
-const closeEvent = ({ code, reason = "", wasClean = false }) => {
+const emitClose = (target, { code, reason = "", wasClean = false }) => {
   const fields = { code, reason, wasClean };
-  // Node has no CloseEvent before release 23.
-  return globalThis.CloseEvent ? new CloseEvent("close", fields) : makeEvent("close", fields);
+  if (globalThis.CloseEvent) target.dispatchEvent(new CloseEvent("close", fields));
+  else emit(target, "close", fields); // Node before release 23
 };
 
-// Give a class properties such as onopen.
-const addHandlers = (target, types) => {
+// Constants, and properties such as onopen.
+const dress = (target, types) => {
+  Object.assign(target, STATES);
+  Object.assign(target.prototype, STATES);
   for (const type of types) {
     const key = Symbol(type);
     Object.defineProperty(target.prototype, `on${type}`, {
@@ -50,7 +51,7 @@ const addHandlers = (target, types) => {
   }
 };
 
-// Halves of surrogate pairs, which no WebSocket can carry, become U+FFFD (2.7).
+// Halves of surrogate pairs become U+FFFD (2.7).
 const wellFormed = (text) => text.replace(/\p{Surrogate}/gu, "\ufffd");
 const quote = (text) => JSON.stringify(wellFormed(text));
 
@@ -61,7 +62,7 @@ const asJson = (text) => {
     return quote(text);
   }
   return wellFormed(text).replace(
-    /\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(u[dD][89a-fA-F]..)|\\./g,
+    /\\ud[89ab]..\\ud[c-f]..|\\(ud[89a-f]..)|\\./gi,
     (escape, half) => (half ? "\\ufffd" : escape),
   );
 };
@@ -93,7 +94,6 @@ class Codec {
     return frame;
   }
 
-  // Throws where it is no envelope.
   decode(frame) {
     if (!isString(frame)) {
       const end = 1 + new Uint8Array(frame)[0];
@@ -102,7 +102,7 @@ class Codec {
     const fields = JSON.parse(frame);
     const [name, payload, event] = this.keys.map((key) => fields[key]);
     if (payload === undefined) return { name, event, fields };
-    // Byte for byte (2.2), unless it was not the server that wrote the envelope (7.1).
+    // Byte for byte (2.2), unless it was not the server that wrote it (7.1).
     const head = this.head(name, 1);
     const fits = frame.startsWith(head) && Object.keys(fields).length === 2;
     const data = fits ? frame.slice(head.length, frame.lastIndexOf("}")) : JSON.stringify(payload);
@@ -150,7 +150,7 @@ export class Stream extends EventTarget {
     if (!isLive(this)) return;
     this.#state = CLOSING;
     this.#drop();
-    if (this.#isBegun) this.#sendClose();
+    if (this.#isBegun) this.#ask("close");
     else queueMicrotask(() => this[END]({ code: 1000 }));
   }
 
@@ -176,25 +176,23 @@ export class Stream extends EventTarget {
     }
   }
 
-  // Go on with the socket that there is.
   [BEGIN]() {
-    const { socket, closing, ended, codec } = this.#wire;
-    // While a predecessor is being closed the server refuses payloads.
+    const { socket, closing, ended } = this.#wire;
+    // A predecessor must have ended, or the server refuses payloads.
     if (this.#isBegun || !isOpen(socket) || closing.has(this.#name)) return;
-    const isEnded = ended.delete(this.#name);
-    const { lazy } = this.#options;
+    // The server has opened it with the connection, unless:
+    const isAbsent = this.#options.lazy || ended.has(this.#name);
     if (!isLive(this)) {
-      // The server opens what is not lazy with each connection; the page has done with this.
-      if (!lazy && !isEnded) this.#sendClose();
+      if (!isAbsent) this.#ask("close");
       return;
     }
     this.#socket = socket;
-    if (lazy || isEnded) socket.send(codec.event(this.#name, "open"));
+    if (isAbsent) this.#ask("open");
     const isBack = this.#state === OPEN;
     this.#state = OPEN;
     if (!isBack) this.#flush();
-    this.dispatchEvent(new Event(isBack ? "reopened" : "open"));
-    this.#flush(); // after what the handler sent: it may restore the state of a consumer
+    emit(this, isBack ? "reopened" : "open");
+    this.#flush(); // behind what a handler sent to restore the consumer's state
   }
 
   [TAKE](data, payload, origin) {
@@ -208,13 +206,14 @@ export class Stream extends EventTarget {
     if (this.#state === CLOSED) return;
     this.#state = CLOSED;
     this.#drop();
-    this.dispatchEvent(closeEvent(fields));
+    emitClose(this, fields);
   }
 
-  #sendClose() {
-    const { socket, closing, codec } = this.#wire;
-    closing.set(this.#name, this);
-    socket.send(codec.event(this.#name, "close"));
+  #ask(event) {
+    const { socket, closing, ended, codec } = this.#wire;
+    if (event === "close") closing.set(this.#name, this);
+    else ended.delete(this.#name);
+    socket.send(codec.event(this.#name, event));
   }
 
   #keep(frame) {
@@ -320,36 +319,36 @@ export class Demultiplexer extends EventTarget {
       this.#attempt = null;
     } catch (error) {
       if (attempt !== this.#attempt) return;
-      this.dispatchEvent(makeEvent("error", { error, message: String(error) }));
+      emit(this, "error", { error, message: String(error) });
       this.#retry({ code: 1006 });
     }
   }
 
   #listen(socket) {
     let openedAt, hasFailed;
-    const isCurrent = () => socket === this.#wire.socket;
+    const current = (act) => (event) => {
+      if (socket === this.#wire.socket) act(event);
+    };
     this.#wire.socket = socket;
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
+    socket.onopen = current(() => {
       openedAt = Date.now();
-      if (isCurrent()) this.#opened();
-    };
-    socket.onmessage = (event) => {
-      if (isCurrent()) this.#receive(event);
-    };
+      this.#opened();
+    });
+    socket.onmessage = current((event) => this.#receive(event));
     socket.onerror = () => { hasFailed = true; };
-    // Some libraries tell of the error, which makes the code void, just after the close.
-    socket.onclose = (event) => queueMicrotask(() => {
-      if (!isCurrent()) return;
+    const lost = current((event) => {
       socket.close(); // a library that reconnects by itself shall not
       if (Date.now() - openedAt >= STABLE) this.#failures = 0;
       this.#lost(hasFailed || !openedAt ? { code: 1006 } : event);
     });
+    // Such a library may tell of an error, which makes the code void, right after the close.
+    socket.onclose = (event) => queueMicrotask(() => lost(event));
   }
 
   #opened() {
     this.#wire.ended.clear();
-    this.dispatchEvent(new Event("open"));
+    emit(this, "open");
     for (const stream of [...this.#streams.values()]) stream[BEGIN]();
   }
 
@@ -375,13 +374,13 @@ export class Demultiplexer extends EventTarget {
     } else if (event === "error") {
       this.#refused(stream, name, fields);
     } else if (event === "reopened" || event === "unavailable") {
-      if (stream?.readyState === OPEN) stream.dispatchEvent(new Event(event));
+      if (stream?.readyState === OPEN) emit(stream, event);
     }
   }
 
   #refused(stream, name, { code, message }) {
     const target = stream?.readyState < CLOSED ? stream : this;
-    target.dispatchEvent(makeEvent("error", { code, message, stream: name }));
+    emit(target, "error", { code, message, stream: name });
     if (target === this || code !== "unknown_stream") return;
     this.#streams.delete(name);
     stream[END]({ code: 1006, reason: message }); // as a WebSocket to where there is none
@@ -392,7 +391,7 @@ export class Demultiplexer extends EventTarget {
     this.#wire.socket = null;
     const ending = [...closing.values()];
     closing.clear();
-    // After its last stream's end the server closes with that code (1.3): no word on new ones.
+    // With the code of its last stream (1.3), it says nothing about newer ones.
     const isFinal = event.code !== this.#lastCode
       && (event.code >= 3000 || FINAL.includes(event.code));
     if (this.#isClosed || isFinal) this.#finish(event);
@@ -400,29 +399,25 @@ export class Demultiplexer extends EventTarget {
     for (const stream of ending) stream[END]({ code: 1000 });
   }
 
-  // Connect again after full jitter, if any stream is to go on.
-  #retry({ code, reason = "" }) {
+  #retry(event) {
     const isWanted = () => [...this.#streams.values()].some(isLive);
-    if (!isWanted()) return this.#finish({ code, reason });
+    if (!isWanted()) return this.#finish(event);
+    const { code, reason = "" } = event;
     const { baseDelay, maxDelay } = this.#options;
     const delay = Math.random() * Math.min(maxDelay, baseDelay * 2 ** this.#failures++);
     this.#attempt = setTimeout(() => {
       this.#attempt = null;
       if (isWanted()) this.#connect();
-      else this.#finish({ code, reason });
+      else this.#finish(event);
     }, delay);
-    const fields = { code, reason, delay, attempt: this.#failures };
-    this.dispatchEvent(makeEvent("reconnecting", fields));
+    emit(this, "reconnecting", { code, reason, delay, attempt: this.#failures });
   }
 
   #finish(event) {
-    this.dispatchEvent(closeEvent(event));
+    emitClose(this, event);
     for (const stream of [...this.#streams.values()]) stream[END](event);
   }
 }
 
-for (const target of [Stream, Stream.prototype, Demultiplexer, Demultiplexer.prototype]) {
-  for (const [name, value] of Object.entries(STATES)) Object.defineProperty(target, name, { value });
-}
-addHandlers(Stream, ["open", "message", "error", "close", "reopened", "unavailable"]);
-addHandlers(Demultiplexer, ["open", "error", "close", "reconnecting"]);
+dress(Stream, ["open", "message", "error", "close", "reopened", "unavailable"]);
+dress(Demultiplexer, ["open", "error", "close", "reconnecting"]);
