@@ -318,7 +318,7 @@ test("close() ends attempts: one that waits, one for which the URL is sought, a 
 
 test("URL and query are asked for again each time", async () => {
   let count = 0;
-  const url = async () => `https://test/${count += 1}/?token=old&keep=1#part`;
+  const url = async () => `https://test/${count += 1}/?token=old&keep=1`;
   const query = async () => ({ token: `t${count}&` });
   demux = new Demultiplexer(url, { WebSocket: FakeSocket, query, protocols: ["p"] });
   await opened("chat");

@@ -1,11 +1,17 @@
-// Many streams over one WebSocket. The reference is demultiplexer.d.ts; a number like 5.3 is a
-// clause of docs/client-wire.md.
+// Many streams over one WebSocket: demultiplexer.d.ts is the reference, and a number such as 5.3
+// a clause of docs/client-wire.md.
 
 const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 const { CONNECTING, OPEN, CLOSING, CLOSED } = STATES;
-// Closes that no other attempt would mend; nor those from 3000 on.
-const FINAL = [1000, 1002, 1003, 1007, 1008, 1009, 1010];
 const STABLE = 5000; // ms that a socket must live for the back-off to start anew
+const DEFAULTS = {
+  baseDelay: 1000,
+  maxDelay: 30000,
+  maxBuffered: 2 ** 20,
+  streamKey: "stream",
+  payloadKey: "payload",
+  eventKey: "event",
+};
 
 // What only a Demultiplexer does to its streams.
 const BEGIN = Symbol("begin");
@@ -18,6 +24,8 @@ const decoder = new TextDecoder();
 const isString = (value) => typeof value === "string";
 const isOpen = (socket) => socket?.readyState === OPEN;
 const isLive = (stream) => stream?.readyState <= OPEN;
+// Another attempt would mend nothing.
+const isFinal = (code) => code >= 3000 || [1000, 1002, 1003, 1007, 1008, 1009, 1010].includes(code);
 
 const absolute = (url) => {
   url = new URL(url, globalThis.location?.href);
@@ -34,7 +42,7 @@ const emitClose = (target, { code, reason = "", wasClean = false }) => {
   else emit(target, "close", fields); // Node before release 23
 };
 
-// Constants, and properties such as onopen.
+// Give a class its constants, and properties such as onopen.
 const dress = (target, types) => {
   Object.assign(target, STATES);
   Object.assign(target.prototype, STATES);
@@ -67,50 +75,35 @@ const asJson = (text) => {
   );
 };
 
-class Codec {
-  constructor(...keys) {
-    this.keys = keys;
-  }
+const headOf = (wire, name, key) => `{${quote(wire.streamKey)}:${quote(name)},${quote(key)}:`;
 
-  head(name, key) {
-    return `{${quote(this.keys[0])}:${quote(name)},${quote(this.keys[key])}:`;
-  }
+const encodeBinary = (name, data) => {
+  name = encoder.encode(name);
+  if (data instanceof Blob) return new Blob([Uint8Array.of(name.length), name, data]);
+  const frame = new Uint8Array(1 + name.length + data.byteLength);
+  frame[0] = name.length;
+  frame.set(name, 1);
+  frame.set(new Uint8Array(data.buffer ?? data, data.byteOffset, data.byteLength), 1 + name.length);
+  return frame;
+};
 
-  event(name, event) {
-    return `${this.head(name, 2)}"${event}"}`;
+const decode = (wire, frame) => {
+  if (!isString(frame)) {
+    const end = 1 + new Uint8Array(frame)[0];
+    return { name: decoder.decode(frame.slice(1, end)), data: frame.slice(end) };
   }
-
-  text(name, text, isBare) {
-    return `${this.head(name, 1)}${(isBare ? quote : asJson)(text)}}`;
-  }
-
-  binary(name, data) {
-    name = encoder.encode(name);
-    if (data instanceof Blob) return new Blob([Uint8Array.of(name.length), name, data]);
-    const frame = new Uint8Array(1 + name.length + data.byteLength);
-    frame[0] = name.length;
-    frame.set(name, 1);
-    frame.set(new Uint8Array(data.buffer ?? data, data.byteOffset, data.byteLength), 1 + name.length);
-    return frame;
-  }
-
-  decode(frame) {
-    if (!isString(frame)) {
-      const end = 1 + new Uint8Array(frame)[0];
-      return { name: decoder.decode(frame.slice(1, end)), data: frame.slice(end) };
-    }
-    const fields = JSON.parse(frame);
-    const [name, payload, event] = this.keys.map((key) => fields[key]);
-    if (payload === undefined) return { name, event, fields };
-    // Byte for byte (2.2), unless it was not the server that wrote it (7.1).
-    const head = this.head(name, 1);
-    const fits = frame.startsWith(head) && Object.keys(fields).length === 2;
-    const data = fits ? frame.slice(head.length, frame.lastIndexOf("}")) : JSON.stringify(payload);
-    return { name, data, payload };
-  }
-}
+  const fields = JSON.parse(frame);
+  const { [wire.streamKey]: name, [wire.payloadKey]: payload, [wire.eventKey]: event } = fields;
+  if (payload === undefined) return { name, event, fields };
+  // Byte for byte (2.2), unless it was not the server that wrote it (7.1).
+  const head = headOf(wire, name, wire.payloadKey);
+  const fits = frame.startsWith(head) && Object.keys(fields).length === 2;
+  const data = fits ? frame.slice(head.length, frame.lastIndexOf("}")) : JSON.stringify(payload);
+  return { name, data, payload };
+};
 
 export class Stream extends EventTarget {
+  binaryType = "blob";
   #name;
   #options;
   #wire;
@@ -118,7 +111,6 @@ export class Stream extends EventTarget {
   #socket; // the one that it was begun on
   #waiting = [];
   #size = 0; // of what waits, in bytes
-  binaryType = "blob";
 
   constructor(name, options, wire) {
     super();
@@ -137,11 +129,13 @@ export class Stream extends EventTarget {
 
   send(data) {
     if (!isLive(this)) return; // in silence, as a WebSocket does
-    const { codec } = this.#wire;
-    const isBinary = data instanceof Blob || data instanceof ArrayBuffer || ArrayBuffer.isView(data);
-    const frame = isBinary
-      ? codec.binary(this.#name, data)
-      : codec.text(this.#name, String(data), this.#options.text);
+    let frame;
+    if (data instanceof Blob || data instanceof ArrayBuffer || ArrayBuffer.isView(data)) {
+      frame = encodeBinary(this.#name, data);
+    } else {
+      data = (this.#options.text ? quote : asJson)(String(data));
+      frame = `${headOf(this.#wire, this.#name, this.#wire.payloadKey)}${data}}`;
+    }
     if (this.#isBegun) this.#socket.send(frame);
     else this.#keep(frame);
   }
@@ -178,9 +172,9 @@ export class Stream extends EventTarget {
 
   [BEGIN]() {
     const { socket, closing, ended } = this.#wire;
-    // A predecessor must have ended, or the server refuses payloads.
+    // Until a predecessor has ended, the server refuses payloads.
     if (this.#isBegun || !isOpen(socket) || closing.has(this.#name)) return;
-    // The server has opened it with the connection, unless:
+    // Else the server has opened it with the connection.
     const isAbsent = this.#options.lazy || ended.has(this.#name);
     if (!isLive(this)) {
       if (!isAbsent) this.#ask("close");
@@ -192,7 +186,7 @@ export class Stream extends EventTarget {
     this.#state = OPEN;
     if (!isBack) this.#flush();
     emit(this, isBack ? "reopened" : "open");
-    this.#flush(); // behind what a handler sent to restore the consumer's state
+    this.#flush(); // behind what the handler sent to restore the consumer's state
   }
 
   [TAKE](data, payload, origin) {
@@ -210,10 +204,10 @@ export class Stream extends EventTarget {
   }
 
   #ask(event) {
-    const { socket, closing, ended, codec } = this.#wire;
-    if (event === "close") closing.set(this.#name, this);
-    else ended.delete(this.#name);
-    socket.send(codec.event(this.#name, event));
+    const wire = this.#wire;
+    if (event === "close") wire.closing.set(this.#name, this);
+    wire.ended.delete(this.#name);
+    wire.socket.send(`${headOf(wire, this.#name, wire.eventKey)}"${event}"}`);
   }
 
   #keep(frame) {
@@ -239,30 +233,28 @@ export class Stream extends EventTarget {
 }
 
 export class Demultiplexer extends EventTarget {
-  #url;
-  #options;
-  #wire; // what the streams share
+  #getUrl;
+  #wire; // the options, and what the streams share
   #streams = new Map(); // by name, the ended ones too
   #attempt; // to connect, until there is a socket: a timer or a token
-  #failures = 0; // attempts since the last stable socket
+  #failures = 0; // since the last stable socket
   #lastCode; // of a stream's end, until anything else is heard
   #isClosed = false;
 
-  constructor(url, options = {}) {
+  constructor(url, options) {
     super();
     const isFunction = typeof url === "function";
-    if (!isFunction) absolute(url); // throws here, not in each attempt
-    this.#url = isFunction ? url : () => url;
-    const { streamKey = "stream", payloadKey = "payload", eventKey = "event" } = options;
-    this.#options = { WebSocket: globalThis.WebSocket, baseDelay: 1000, maxDelay: 3e4, ...options };
+    this.#getUrl = isFunction ? url : () => url;
+    if (!isFunction) absolute(url); // throws now
     this.#wire = {
-      codec: new Codec(streamKey, payloadKey, eventKey),
+      WebSocket: globalThis.WebSocket,
+      ...DEFAULTS,
+      ...options,
       socket: null,
       url: "",
       closing: new Map(), // streams that the server was asked to close, by name
-      ended: new Set(), // names of streams that it has closed on this socket
+      ended: new Set(), // names of those that the server has closed
       buffered: 0, // bytes
-      maxBuffered: options.maxBuffered ?? 2 ** 20,
     };
   }
 
@@ -301,22 +293,23 @@ export class Demultiplexer extends EventTarget {
     queueMicrotask(() => this.#finish({ code, reason }));
   }
 
-  // Leave the page a chance to listen first.
+  // Leave the page a chance to listen.
   #beginSoon(name) {
     queueMicrotask(() => this.#streams.get(name)?.[BEGIN]());
   }
 
   async #connect() {
-    if (this.#wire.socket || this.#attempt) return;
+    const wire = this.#wire;
+    if (wire.socket || this.#attempt) return;
     const attempt = this.#attempt = {};
-    const { WebSocket, protocols, query } = this.#options;
     try {
-      const url = absolute(await this.#url());
-      for (const [key, value] of new URLSearchParams(await query?.())) url.searchParams.set(key, value);
+      const url = absolute(await this.#getUrl());
+      for (const [key, value] of new URLSearchParams(await wire.query?.())) url.searchParams.set(key, value);
       if (attempt !== this.#attempt) return;
-      this.#wire.url = url.href;
-      this.#listen(new WebSocket(url.href, protocols));
+      wire.url = url.href;
+      wire.socket = new wire.WebSocket(url.href, wire.protocols);
       this.#attempt = null;
+      this.#listen(wire.socket);
     } catch (error) {
       if (attempt !== this.#attempt) return;
       emit(this, "error", { error, message: String(error) });
@@ -329,44 +322,38 @@ export class Demultiplexer extends EventTarget {
     const current = (act) => (event) => {
       if (socket === this.#wire.socket) act(event);
     };
-    this.#wire.socket = socket;
+    const lose = current((event) => {
+      socket.close(); // a library that reconnects by itself shall not
+      if (Date.now() - openedAt >= STABLE) this.#failures = 0;
+      this.#lose(hasFailed || !openedAt ? { code: 1006 } : event);
+    });
     socket.binaryType = "arraybuffer";
     socket.onopen = current(() => {
       openedAt = Date.now();
-      this.#opened();
+      this.#wire.ended.clear();
+      emit(this, "open");
+      for (const stream of [...this.#streams.values()]) stream[BEGIN]();
     });
     socket.onmessage = current((event) => this.#receive(event));
     socket.onerror = () => { hasFailed = true; };
-    const lost = current((event) => {
-      socket.close(); // a library that reconnects by itself shall not
-      if (Date.now() - openedAt >= STABLE) this.#failures = 0;
-      this.#lost(hasFailed || !openedAt ? { code: 1006 } : event);
-    });
-    // Such a library may tell of an error, which makes the code void, right after the close.
-    socket.onclose = (event) => queueMicrotask(() => lost(event));
-  }
-
-  #opened() {
-    this.#wire.ended.clear();
-    emit(this, "open");
-    for (const stream of [...this.#streams.values()]) stream[BEGIN]();
+    // An error makes the code void, and some libraries tell of it right after.
+    socket.onclose = (event) => queueMicrotask(() => lose(event));
   }
 
   #receive({ data: frame, origin }) {
-    const { codec, closing, ended } = this.#wire;
+    const { closing, ended } = this.#wire;
     let parts;
     try {
-      parts = codec.decode(frame);
+      parts = decode(this.#wire, frame);
     } catch {
       return;
     }
     const { name, data, payload, event, fields } = parts;
     const stream = closing.get(name) ?? this.#streams.get(name);
-    this.#lastCode = undefined;
+    this.#lastCode = event === "closed" && fields.code;
     if (data !== undefined) {
       stream?.[TAKE](data, payload, origin);
     } else if (event === "closed") {
-      this.#lastCode = fields.code;
       closing.delete(name);
       ended.add(name);
       stream?.[END]({ ...fields, wasClean: true });
@@ -383,18 +370,16 @@ export class Demultiplexer extends EventTarget {
     emit(target, "error", { code, message, stream: name });
     if (target === this || code !== "unknown_stream") return;
     this.#streams.delete(name);
-    stream[END]({ code: 1006, reason: message }); // as a WebSocket to where there is none
+    stream[END]({ code: 1006, reason: message });
   }
 
-  #lost(event) {
+  #lose(event) {
     const { closing } = this.#wire;
-    this.#wire.socket = null;
     const ending = [...closing.values()];
     closing.clear();
-    // With the code of its last stream (1.3), it says nothing about newer ones.
-    const isFinal = event.code !== this.#lastCode
-      && (event.code >= 3000 || FINAL.includes(event.code));
-    if (this.#isClosed || isFinal) this.#finish(event);
+    this.#wire.socket = null;
+    // With its last stream's code (1.3), the server says nothing about newer ones.
+    if (this.#isClosed || (isFinal(event.code) && event.code !== this.#lastCode)) this.#finish(event);
     else this.#retry(event);
     for (const stream of ending) stream[END]({ code: 1000 });
   }
@@ -403,7 +388,7 @@ export class Demultiplexer extends EventTarget {
     const isWanted = () => [...this.#streams.values()].some(isLive);
     if (!isWanted()) return this.#finish(event);
     const { code, reason = "" } = event;
-    const { baseDelay, maxDelay } = this.#options;
+    const { baseDelay, maxDelay } = this.#wire;
     const delay = Math.random() * Math.min(maxDelay, baseDelay * 2 ** this.#failures++);
     this.#attempt = setTimeout(() => {
       this.#attempt = null;
