@@ -66,7 +66,17 @@ RINGS = {
         "wire",
         "worker",
     },
-    "django": {"apps", "checks", "conf", "discovery", "layer_checks", "management", "management.*"},
+    "django": {
+        "apps",
+        "checks",
+        "conf",
+        "discovery",
+        "layer_checks",
+        "management",
+        "management.*",
+        "templatetags",
+        "templatetags.*",
+    },
     "outside": {"contrib", "contrib.*", "demo", "demo.*", "testing", "testing.*"},
 }
 MAY_IMPORT = {

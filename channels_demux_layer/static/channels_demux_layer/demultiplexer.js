@@ -90,7 +90,8 @@ const encodeBinary = (name, data) => {
 const decode = (wire, frame) => {
   if (!isString(frame)) {
     const end = 1 + new Uint8Array(frame)[0];
-    return { name: decoder.decode(frame.slice(1, end)), data: frame.slice(end) };
+    const name = end <= frame.byteLength && decoder.decode(frame.slice(1, end));
+    return { name, data: frame.slice(end) };
   }
   const fields = JSON.parse(frame);
   const { [wire.streamKey]: name, [wire.payloadKey]: payload, [wire.eventKey]: event } = fields;
