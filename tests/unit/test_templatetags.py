@@ -10,7 +10,6 @@ from django.core.management import call_command
 from django.http import HttpRequest, HttpResponse
 from django.template import Context, RequestContext, Template
 from django.test import RequestFactory
-from pytest_django import SettingsWrapper
 
 TEMPLATE = "{% load channels_demux_layer %}{% demux_script %}"
 FILE = "channels_demux_layer/demultiplexer.js"
@@ -23,7 +22,7 @@ ELEMENTS = re.compile(
 
 
 @pytest.fixture(autouse=True)
-def templates(settings: SettingsWrapper) -> None:
+def templates(settings: Any) -> None:
     """A project with templates, whose static files have a URL."""
     settings.TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates"}]
     settings.STATIC_URL = "/static/"
@@ -58,7 +57,7 @@ def test_without_staticfiles() -> None:
     assert render() == (f"/static/{FILE}", f"/static/{FILE}", None)
 
 
-def test_url_is_escaped(settings: SettingsWrapper) -> None:
+def test_url_is_escaped(settings: Any) -> None:
     """An address with what HTML gives a meaning stays an address, in the map and in the link."""
     settings.STATIC_URL = "https://cdn.test/?a=1&b=</script><!--"
     source = Template(TEMPLATE).render(Context())
@@ -69,7 +68,7 @@ def test_url_is_escaped(settings: SettingsWrapper) -> None:
     assert address.replace("&", "&amp;") == href
 
 
-def test_collected_files_have_hashed_names(settings: SettingsWrapper, tmp_path: Path) -> None:
+def test_collected_files_have_hashed_names(settings: Any, tmp_path: Path) -> None:
     """With collectstatic and a manifest, the address is that of the file under its hashed name."""
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, STATICFILES]
     settings.STATIC_ROOT = tmp_path
@@ -88,7 +87,7 @@ def test_without_a_policy(request_: HttpRequest) -> None:
     assert render(RequestContext(request_))[2] is None
 
 
-def test_nonce_of_django(request_: HttpRequest, settings: SettingsWrapper) -> None:
+def test_nonce_of_django(request_: HttpRequest, settings: Any) -> None:
     """The nonce of Django's own middleware is used, and its policy then names it."""
     csp = pytest.importorskip("django.middleware.csp", reason="Django has it from 6.0 on.")
     settings.SECURE_CSP = {"script-src": ["<CSP_NONCE_SENTINEL>"]}

@@ -4,6 +4,7 @@
 const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 const { CONNECTING, OPEN, CLOSING, CLOSED } = STATES;
 const STABLE = 5000; // ms that a socket must live for the back-off to start anew
+const FAILED = { code: 1006 };
 const DEFAULTS = {
   baseDelay: 1000,
   maxDelay: 30000,
@@ -314,19 +315,19 @@ export class Demultiplexer extends EventTarget {
     } catch (error) {
       if (attempt !== this.#attempt) return;
       emit(this, "error", { error, message: String(error) });
-      this.#retry({ code: 1006 });
+      this.#retry(FAILED);
     }
   }
 
   #listen(socket) {
-    let openedAt, hasFailed;
+    let openedAt;
     const current = (act) => (event) => {
       if (socket === this.#wire.socket) act(event);
     };
     const lose = current((event) => {
       socket.close(); // a library that reconnects by itself shall not
       if (Date.now() - openedAt >= STABLE) this.#failures = 0;
-      this.#lose(hasFailed || !openedAt ? { code: 1006 } : event);
+      this.#lose(openedAt ? event : FAILED);
     });
     socket.binaryType = "arraybuffer";
     socket.onopen = current(() => {
@@ -336,8 +337,8 @@ export class Demultiplexer extends EventTarget {
       for (const stream of [...this.#streams.values()]) stream[BEGIN]();
     });
     socket.onmessage = current((event) => this.#receive(event));
-    socket.onerror = () => { hasFailed = true; };
-    // An error makes the code void, and some libraries tell of it right after.
+    // An error voids the code of the close, which some have before it, and others not at all.
+    socket.onerror = () => lose(FAILED);
     socket.onclose = (event) => queueMicrotask(() => lose(event));
   }
 
