@@ -1,16 +1,21 @@
 // What the tests of the browser's client share: the client, a socket to play with, a clock.
 
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 
 const here = new URL(
   "../../channels_demux_layer/static/channels_demux_layer/demultiplexer.js",
   import.meta.url,
 );
-/** The module's text; the suite also runs beside an installed package. */
-export const source = await readFile(process.env.DEMUX_CLIENT || here);
-// Node takes a .js file for CommonJS, a browser takes it for what the page says.
-const client = await import(`data:text/javascript;base64,${source.toString("base64")}`);
-export const { Demultiplexer, Stream } = client;
+// The suite also runs beside an installed package. Node takes a .js file for CommonJS, a browser
+// for what the page says that it is.
+const folder = await mkdtemp(join(tmpdir(), "demultiplexer-"));
+const copy = join(folder, "demultiplexer.mjs");
+await writeFile(copy, await readFile(process.env.DEMUX_CLIENT || here));
+export const { Demultiplexer, Stream } = await import(pathToFileURL(copy));
+await rm(folder, { recursive: true });
 
 /** Let everything happen that waits for nothing but its turn. */
 export const settle = () => new Promise((resolve) => setImmediate(resolve));

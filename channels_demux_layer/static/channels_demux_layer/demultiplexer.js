@@ -325,6 +325,7 @@ export class Demultiplexer extends EventTarget {
       if (socket === this.#wire.socket) act(event);
     };
     const lose = current((event) => {
+      this.#wire.socket = null;
       socket.close(); // a library that reconnects by itself shall not
       if (Date.now() - openedAt >= STABLE) this.#failures = 0;
       this.#lose(openedAt ? event : FAILED);
@@ -379,7 +380,6 @@ export class Demultiplexer extends EventTarget {
     const { closing } = this.#wire;
     const ending = [...closing.values()];
     closing.clear();
-    this.#wire.socket = null;
     // With its last stream's code (1.3), the server says nothing about newer ones.
     if (this.#isClosed || (isFinal(event.code) && event.code !== this.#lastCode)) this.#finish(event);
     else this.#retry(event);
