@@ -87,7 +87,7 @@ def test_in_node(node: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(files) == 3
+    assert len(files) == 4
     assert "skipped 0" in done.stdout
 
 
