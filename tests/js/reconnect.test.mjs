@@ -290,6 +290,29 @@ test("a stream taken after the last one's end outlives the socket that closes th
   assert.deepEqual(FakeSocket.last.heard, [{ stream: "chat", payload: 1 }]);
 });
 
+test("a later socket that closes with the same code speaks for itself", async () => {
+  const [chat] = await opened("chat", "echo");
+  FakeSocket.last.say({ stream: "echo", event: "closed", code: 4001, reason: "" });
+  await drop(1006);
+  await back();
+  await drop(4001, "", true);
+  assert.equal(chat.readyState, Stream.CLOSED);
+});
+
+test("options that are undefined are the default ones", async () => {
+  const options = { baseDelay: undefined, maxBuffered: undefined, streamKey: undefined };
+  demux = new Demultiplexer("ws://test/", { WebSocket: FakeSocket, ...options });
+  const chat = demux.stream("chat");
+  await settle();
+  FakeSocket.last.drop();
+  await settle();
+  assert.equal(clock.next, BASE);
+  chat.send("1");
+  assert.throws(() => chat.send("x".repeat(2 ** 20)), { name: "QuotaExceededError" });
+  await back();
+  assert.deepEqual(FakeSocket.last.heard, [{ stream: "chat", payload: 1 }]);
+});
+
 test("close() closes the socket with its code, which ends all streams, and nothing follows", async () => {
   const [chat] = await opened("chat");
   const logs = [chat, demux].map((target) => record(target, "close", "reconnecting"));

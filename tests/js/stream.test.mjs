@@ -183,6 +183,18 @@ test("a stream that the server does not have ends as a WebSocket to nowhere", as
   assert.notEqual(demux.stream("other"), other);
 });
 
+test("one that is closed before the server says that it does not have it ends its successor", async () => {
+  await opened("chat");
+  demux.stream("other").close();
+  await settle();
+  const again = demux.stream("other");
+  const log = record(again, ...STREAM_EVENTS);
+  await settle();
+  assert.deepEqual(FakeSocket.last.heard, [{ stream: "other", event: "close" }]);
+  FakeSocket.last.say({ stream: "other", event: "error", code: "unknown_stream", message: "m" });
+  assert.deepEqual(log, [["close", { code: 1006, reason: "m", wasClean: false }]]);
+});
+
 test("what is no envelope is ignored", async () => {
   const chat = await opened();
   const log = record(chat, ...STREAM_EVENTS);

@@ -150,7 +150,7 @@ def test_npm_package(pyproject: dict[str, Any], tmp_path: Path) -> None:
 @needs_source
 @pytest.mark.skipif(shutil.which("npm") is None, reason="There is no npm here.")
 def test_npm_packs_it(tmp_path: Path) -> None:
-    """The folder is one that npm takes, and the archive would have the client, its types, and the licence."""
+    """From the folder npm packs the client, its types and the licence, and no other file."""
     folder = tmp_path / "package"
     npm_package(folder)
     environ = {**os.environ, "npm_config_cache": str(tmp_path / "cache")}

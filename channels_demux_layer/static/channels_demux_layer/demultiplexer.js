@@ -1,18 +1,12 @@
-// Many streams over one WebSocket: demultiplexer.d.ts is the reference, and a number such as 5.3
-// a clause of docs/client-wire.md.
+// Many streams over one WebSocket. The reference is demultiplexer.d.ts; a number such as 5.3 is a
+// clause of docs/client-wire.md.
 
 const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 const { CONNECTING, OPEN, CLOSING, CLOSED } = STATES;
 const STABLE = 5000; // ms that a socket must live for the back-off to start anew
 const FAILED = { code: 1006 };
-const DEFAULTS = {
-  baseDelay: 1000,
-  maxDelay: 30000,
-  maxBuffered: 2 ** 20,
-  streamKey: "stream",
-  payloadKey: "payload",
-  eventKey: "event",
-};
+// Closes that another attempt would not mend, as those from 3000 on.
+const FINAL = [1000, 1002, 1003, 1007, 1008, 1009, 1010];
 
 // What only a Demultiplexer does to its streams.
 const BEGIN = Symbol("begin");
@@ -25,8 +19,7 @@ const decoder = new TextDecoder();
 const isString = (value) => typeof value === "string";
 const isOpen = (socket) => socket?.readyState === OPEN;
 const isLive = (stream) => stream?.readyState <= OPEN;
-// Another attempt would mend nothing.
-const isFinal = (code) => code >= 3000 || [1000, 1002, 1003, 1007, 1008, 1009, 1010].includes(code);
+const isFinal = (code) => code >= 3000 || FINAL.includes(code);
 
 const absolute = (url) => {
   url = new URL(url, globalThis.location?.href);
@@ -81,13 +74,15 @@ const headOf = (wire, name, key) => `{${quote(wire.streamKey)}:${quote(name)},${
 const encodeBinary = (name, data) => {
   name = encoder.encode(name);
   if (data instanceof Blob) return new Blob([Uint8Array.of(name.length), name, data]);
-  const frame = new Uint8Array(1 + name.length + data.byteLength);
+  data = new Uint8Array(data.buffer ?? data, data.byteOffset, data.byteLength);
+  const frame = new Uint8Array(1 + name.length + data.length);
   frame[0] = name.length;
   frame.set(name, 1);
-  frame.set(new Uint8Array(data.buffer ?? data, data.byteOffset, data.byteLength), 1 + name.length);
+  frame.set(data, 1 + name.length);
   return frame;
 };
 
+// Give name and data, or name, event and fields; throw where it is no JSON object.
 const decode = (wire, frame) => {
   if (!isString(frame)) {
     const end = 1 + new Uint8Array(frame)[0];
@@ -174,12 +169,12 @@ export class Stream extends EventTarget {
 
   [BEGIN]() {
     const { socket, closing, ended } = this.#wire;
-    // Until a predecessor has ended, the server refuses payloads.
+    // Until its predecessor has ended, the server would refuse its payloads.
     if (this.#isBegun || !isOpen(socket) || closing.has(this.#name)) return;
-    // Else the server has opened it with the connection.
+    // If neither, the server has opened it with the connection.
     const isAbsent = this.#options.lazy || ended.has(this.#name);
     if (!isLive(this)) {
-      if (!isAbsent) this.#ask("close");
+      if (!isAbsent) this.#ask("close"); // the page has done with it
       return;
     }
     this.#socket = socket;
@@ -236,22 +231,35 @@ export class Stream extends EventTarget {
 
 export class Demultiplexer extends EventTarget {
   #getUrl;
-  #wire; // the options, and what the streams share
+  #options;
+  #wire; // what the streams share
   #streams = new Map(); // by name, the ended ones too
   #attempt; // to connect, until there is a socket: a timer or a token
   #failures = 0; // since the last stable socket
   #lastCode; // of a stream's end, until anything else is heard
   #isClosed = false;
 
-  constructor(url, options) {
+  constructor(url, {
+    WebSocket = globalThis.WebSocket,
+    protocols,
+    query,
+    baseDelay = 1000,
+    maxDelay = 30000,
+    maxBuffered = 2 ** 20,
+    streamKey = "stream",
+    payloadKey = "payload",
+    eventKey = "event",
+  } = {}) {
     super();
     const isFunction = typeof url === "function";
+    if (!isFunction) absolute(url); // throws now, not in each attempt
     this.#getUrl = isFunction ? url : () => url;
-    if (!isFunction) absolute(url); // throws now
+    this.#options = { WebSocket, protocols, query, baseDelay, maxDelay };
     this.#wire = {
-      WebSocket: globalThis.WebSocket,
-      ...DEFAULTS,
-      ...options,
+      maxBuffered,
+      streamKey,
+      payloadKey,
+      eventKey,
       socket: null,
       url: "",
       closing: new Map(), // streams that the server was asked to close, by name
@@ -272,7 +280,8 @@ export class Demultiplexer extends EventTarget {
   stream(name, options = {}) {
     if (this.#isClosed) throw new DOMException("It was closed.", "InvalidStateError");
     name = wellFormed(String(name));
-    if (!name || encoder.encode(name).length > 255) throw new RangeError("A name has 1 to 255 bytes.");
+    const size = encoder.encode(name).length;
+    if (!size || size > 255) throw new RangeError("A name has 1 to 255 bytes.");
     let stream = this.#streams.get(name);
     if (!isLive(stream)) {
       stream = new Stream(name, options, this.#wire);
@@ -304,12 +313,14 @@ export class Demultiplexer extends EventTarget {
     const wire = this.#wire;
     if (wire.socket || this.#attempt) return;
     const attempt = this.#attempt = {};
+    const { WebSocket, protocols, query } = this.#options;
     try {
       const url = absolute(await this.#getUrl());
-      for (const [key, value] of new URLSearchParams(await wire.query?.())) url.searchParams.set(key, value);
+      const parameters = new URLSearchParams(await query?.());
+      for (const [key, value] of parameters) url.searchParams.set(key, value);
       if (attempt !== this.#attempt) return;
       wire.url = url.href;
-      wire.socket = new wire.WebSocket(url.href, wire.protocols);
+      wire.socket = new WebSocket(url.href, protocols);
       this.#attempt = null;
       this.#listen(wire.socket);
     } catch (error) {
@@ -333,6 +344,7 @@ export class Demultiplexer extends EventTarget {
     socket.binaryType = "arraybuffer";
     socket.onopen = current(() => {
       openedAt = Date.now();
+      this.#lastCode = undefined;
       this.#wire.ended.clear();
       emit(this, "open");
       for (const stream of [...this.#streams.values()]) stream[BEGIN]();
@@ -371,9 +383,12 @@ export class Demultiplexer extends EventTarget {
   #refused(stream, name, { code, message }) {
     const target = stream?.readyState < CLOSED ? stream : this;
     emit(target, "error", { code, message, stream: name });
-    if (target === this || code !== "unknown_stream") return;
+    if (code !== "unknown_stream") return;
+    // As a WebSocket ends that leads nowhere; and so does one that waits for this one's end.
+    const streams = [stream, this.#streams.get(name)];
     this.#streams.delete(name);
-    stream[END]({ code: 1006, reason: message });
+    this.#wire.closing.delete(name);
+    for (const ending of streams) ending?.[END]({ code: 1006, reason: message });
   }
 
   #lose(event) {
@@ -381,7 +396,8 @@ export class Demultiplexer extends EventTarget {
     const ending = [...closing.values()];
     closing.clear();
     // With its last stream's code (1.3), the server says nothing about newer ones.
-    if (this.#isClosed || (isFinal(event.code) && event.code !== this.#lastCode)) this.#finish(event);
+    const isOver = isFinal(event.code) && event.code !== this.#lastCode;
+    if (this.#isClosed || isOver) this.#finish(event);
     else this.#retry(event);
     for (const stream of ending) stream[END]({ code: 1000 });
   }
@@ -390,7 +406,7 @@ export class Demultiplexer extends EventTarget {
     const isWanted = () => [...this.#streams.values()].some(isLive);
     if (!isWanted()) return this.#finish(event);
     const { code, reason = "" } = event;
-    const { baseDelay, maxDelay } = this.#wire;
+    const { baseDelay, maxDelay } = this.#options;
     const delay = Math.random() * Math.min(maxDelay, baseDelay * 2 ** this.#failures++);
     this.#attempt = setTimeout(() => {
       this.#attempt = null;
