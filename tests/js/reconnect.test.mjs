@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
-import { Clock, Demultiplexer, FakeSocket, STREAM_EVENTS, Stream, record, settle } from "./harness.mjs";
+import {
+  Clock, Demultiplexer, FakeSocket, STREAM_EVENTS, Stream, record, settle,
+} from "./harness.mjs";
 
 const BASE = 1000;
 let clock, demux;
@@ -215,7 +217,7 @@ test("an attempt that fails is followed by another one, whatever its code", asyn
   assert.equal(clock.next, BASE);
 });
 
-test("an error loses the socket: the code of a close before or after it is not believed", async () => {
+test("an error loses the socket; the code of a close beside it is not believed", async () => {
   const [chat] = await opened("chat");
   const log = record(demux, "reconnecting");
   FakeSocket.last.onerror(new Event("error"));
@@ -264,7 +266,7 @@ test("when all streams have ended, nobody connects again", async () => {
   assert.equal(clock.next, undefined);
 });
 
-test("a stream closed while the socket is away stops the attempts, and loses what waits", async () => {
+test("a stream closed while the socket is away ends the attempts, and what waits", async () => {
   const [chat] = await opened("chat");
   await drop();
   const logs = [record(chat, "close"), record(demux, "close")];
@@ -313,7 +315,7 @@ test("options that are undefined are the default ones", async () => {
   assert.deepEqual(FakeSocket.last.heard, [{ stream: "chat", payload: 1 }]);
 });
 
-test("close() closes the socket with its code, which ends all streams, and nothing follows", async () => {
+test("close() closes the socket, which ends all streams, and nothing follows", async () => {
   const [chat] = await opened("chat");
   const logs = [chat, demux].map((target) => record(target, "close", "reconnecting"));
   demux.close(4002, "bye");
@@ -327,10 +329,11 @@ test("close() closes the socket with its code, which ends all streams, and nothi
   assert.throws(() => demux.stream("chat"), { name: "InvalidStateError" });
 });
 
-test("close() ends attempts: one that waits, one for which the URL is sought, a socket's", async () => {
+test("close() ends an attempt that waits, one that asks for the URL, and an opening one", async () => {
   for (const reach of ["waiting", "asking", "opening"]) {
-    let give = () => {};
-    const url = () => reach === "asking" ? new Promise((resolve) => { give = resolve; }) : "ws://test/";
+    let give;
+    const asked = new Promise((resolve) => { give = resolve; });
+    const url = () => (reach === "asking" ? asked : "ws://test/");
     FakeSocket.reset();
     demux = new Demultiplexer(url, { WebSocket: FakeSocket });
     const chat = demux.stream("chat");

@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
-import { Clock, Demultiplexer, FakeSocket, STREAM_EVENTS, Stream, record, settle } from "./harness.mjs";
+import {
+  Clock, Demultiplexer, FakeSocket, STREAM_EVENTS, Stream, record, settle,
+} from "./harness.mjs";
 
 let clock, demux;
 
@@ -157,7 +159,8 @@ test("events about a stream are events of it, and unknown ones are ignored", asy
   }
   FakeSocket.last.say({ stream: "other", payload: 1 });
   FakeSocket.last.say({ stream: "chat", event: "error", code: "too_large", message: "m" });
-  assert.deepEqual(log, ["unavailable", "reopened", ["error", { code: "too_large", message: "m" }]]);
+  const error = ["error", { code: "too_large", message: "m" }];
+  assert.deepEqual(log, ["unavailable", "reopened", error]);
   assert.deepEqual(others, []);
 });
 
@@ -183,7 +186,7 @@ test("a stream that the server does not have ends as a WebSocket to nowhere", as
   assert.notEqual(demux.stream("other"), other);
 });
 
-test("one that is closed before the server says that it does not have it ends its successor", async () => {
+test("one that the server does not have ends its successor, too, if it was closed at once", async () => {
   await opened("chat");
   demux.stream("other").close();
   await settle();
