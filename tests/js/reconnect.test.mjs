@@ -340,7 +340,10 @@ test("close() ends an attempt that waits, one that asks for the URL, and an open
     await settle();
     if (reach === "waiting") await drop();
     const made = FakeSocket.made.length;
+    const socket = FakeSocket.last;
+    if (socket) socket.close = () => socket.onerror(new Event("error"));
     const log = record(chat, "close");
+    demux.addEventListener("reconnecting", () => assert.fail(reach));
     demux.close();
     give("ws://test/");
     await clock.pass(BASE);

@@ -295,16 +295,19 @@ export class Demultiplexer extends EventTarget {
   close(code = 1000, reason = "") {
     if (this.#isClosed) return;
     const { socket } = this.#wire;
-    const isBusy = isOpen(socket);
-    socket?.close(code, reason);
+    if (isOpen(socket)) {
+      socket.close(code, reason); // throws for a bad code; its event ends the streams
+      this.#isClosed = true;
+      return;
+    }
     this.#isClosed = true;
-    if (isBusy) return; // its close event ends the streams
     clearTimeout(this.#attempt);
     this.#attempt = this.#wire.socket = null;
+    socket?.close();
     queueMicrotask(() => this.#finish({ code, reason }));
   }
 
-  // Leave the page a chance to listen.
+  // First the page gets its chance to listen.
   #beginSoon(name) {
     queueMicrotask(() => this.#streams.get(name)?.[BEGIN]());
   }
