@@ -88,7 +88,7 @@ class Settings:
     MAX_PAYLOAD: int = 786_432
     """Largest payload in bytes, either way. A larger one is refused with an ``error`` event."""
 
-    BATCH_BYTES: int = 131_072
+    BATCH_BYTES: int = 786_432
     """Bytes of frames at which a batch is full; a larger frame goes alone."""
 
     WINDOW_FRAMES: int = 64

@@ -20,6 +20,7 @@ from channels.layers import get_channel_layer
 from .conf import get_settings
 from .exceptions import ConfigurationError, LayerFailed
 from .fleet import FleetReport
+from .inbox import inbox_of
 from .report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
 from .steadfast import unsteady
 
@@ -78,6 +79,7 @@ class _Asking:
 
     def __init__(self, layer: Any, limit: float) -> None:
         self._layer = layer
+        self._inbox = inbox_of(layer)
         self._now = asyncio.get_running_loop().time
         self._ends_at = self._now() + limit
         self._ref = uuid.uuid4().hex
@@ -88,7 +90,7 @@ class _Asking:
 
     async def ask(self) -> None:
         """Send the question to all nodes."""
-        self._channel = await self._in_time(self._layer.new_channel())
+        self._channel = await self._in_time(self._inbox.new_channel())
         question = Question(version=REPORT_VERSION, ref=self._ref, channel=self._channel)
         self._receive()
         await self._in_time(self._layer.group_send(NODES, question.to_message()))
@@ -106,7 +108,7 @@ class _Asking:
             patience = min(quiet, self._ends_at - self._now())
 
     def _receive(self) -> None:
-        self._receiving = asyncio.ensure_future(self._layer.receive(self._channel))
+        self._receiving = asyncio.ensure_future(self._inbox.receive(self._channel))
 
     def _take(self, message: dict[str, Any]) -> None:
         try:

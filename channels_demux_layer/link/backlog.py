@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 from .frames import Binary, Frame, Text
-from .session import Session
 
 __all__ = ["Backlog"]
 
@@ -15,37 +14,67 @@ FRAME_OVERHEAD = 16
 UTF8_BYTES = 4
 
 
-class Backlog(deque[tuple[Frame, int, str | None]]):
-    """Frames in the order in which they go out, each with its size and its session's group."""
+class Backlog:
+    """Frames in the order in which they go out, each with its session's group.
+
+    Two rows and no pairs: thousands of frames may wait, and Python's garbage collector would
+    look at each pair.
+    """
+
+    __slots__ = ("_frames", "_groups", "_size")
+
+    def __init__(self) -> None:
+        self._frames: deque[Frame] = deque()
+        self._groups: deque[str | None] = deque()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
 
     def put(self, frame: Frame, group: str | None = None) -> None:
-        """Append a frame without a payload."""
-        self.append((frame, FRAME_OVERHEAD, group))
+        """Append a frame.
 
-    def put_payload(self, session: Session, data: str | bytes) -> None:
-        """Append the frame of a payload."""
-        frame: Frame
-        if isinstance(data, str):
-            frame = Text(session.id, data)
-            size = len(data) if data.isascii() else len(data) * UTF8_BYTES
-        else:
-            frame, size = Binary(session.id, data), len(data)
-        self.append((frame, size + FRAME_OVERHEAD, session.group))
+        Args:
+            frame: The frame.
+            group: The group of its session, if it may go there.
+        """
+        self._frames.append(frame)
+        self._groups.append(group)
+        self._size += _size(frame)
 
-    def gather(self, limit: int) -> tuple[list[Frame], str | None]:
+    def gather(self, max_frames: int, max_size: int) -> tuple[list[Frame], str | None]:
         """Take out what goes into one batch.
 
         Args:
-            limit: The size at which a batch is full, in bytes; a larger frame goes alone.
+            max_frames: The most frames of a batch.
+            max_size: The size at which a batch is full, in bytes; a larger frame goes alone.
 
         Returns:
             The frames, and the group of the first that has one.
         """
-        frames: list[Frame] = []
-        group, size = None, 0
-        while self and (not frames or size + self[0][1] <= limit):
-            frame, frame_size, frame_group = self.popleft()
-            frames.append(frame)
-            size += frame_size
-            group = group or frame_group
-        return frames, group
+        if len(self._frames) <= max_frames and self._size <= max_size:
+            frames, groups = list(self._frames), list(self._groups)
+            self._frames.clear()
+            self._groups.clear()
+            self._size = 0
+        else:
+            count = self._fitting(max_frames, max_size)
+            frames = [self._frames.popleft() for _ in range(count)]
+            groups = [self._groups.popleft() for _ in range(count)]
+            self._size -= sum(map(_size, frames))
+        return frames, next(filter(None, groups), None)
+
+    def _fitting(self, max_frames: int, max_size: int) -> int:
+        size = 0
+        for count, frame in enumerate(self._frames):
+            size += _size(frame)
+            if count and (size > max_size or count == max_frames):
+                return count
+        return len(self._frames)  # one alone that is larger
+
+
+def _size(frame: Frame) -> int:
+    if isinstance(frame, Text):
+        length = len(frame.text)
+        return FRAME_OVERHEAD + (length if frame.text.isascii() else length * UTF8_BYTES)
+    return FRAME_OVERHEAD + (len(frame.data) if isinstance(frame, Binary) else 0)

@@ -111,9 +111,9 @@ class Link:
 
         Nothing is sent before the accept, and nothing after this end's last word.
         """
-        if not session.sends:
-            return
-        self._queue.put_payload(session, data)
+        if session.sends:
+            frame = Text(session.id, data) if isinstance(data, str) else Binary(session.id, data)
+            self._queue.put(frame, session.group)
 
     def move_session(self, session: Session) -> None:
         """Worker: ask the edge to close a session and to open another elsewhere."""
@@ -320,7 +320,7 @@ class Link:
         # Behind the consumers' answers: what is told as taken is given to no other consumer.
         for credit in self._credits():
             self._queue.put(credit)
-        frames, group = self._queue.gather(self._config.batch_bytes)
+        frames, group = self._queue.gather(self._config.batch_frames, self._config.batch_bytes)
         sent = self._recovery.send(encode_frames(frames), now)
         return self._outgoing(group, sent.seq, sent.frames, now)
 

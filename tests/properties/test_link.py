@@ -168,8 +168,10 @@ def close_first(patch: pytest.MonkeyPatch) -> None:
 
     def close_session(self: Link, session: Session, code: int, reason: str, now: float) -> None:
         original(self, session, code, reason, now)
-        if self._queue and isinstance(self._queue[-1][0], Close):
-            self._queue.rotate(1)
+        frames = self._queue._frames
+        if frames and isinstance(frames[-1], Close):
+            frames.rotate(1)
+            self._queue._groups.rotate(1)
 
     patch.setattr(Link, "close_session", close_session)
 

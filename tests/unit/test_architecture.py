@@ -84,6 +84,8 @@ RINGS = {
         "layer_checks",
         "management",
         "management.*",
+        "templatetags",
+        "templatetags.*",
     },
     "outside": {"contrib", "contrib.*", "demo", "demo.*", "testing", "testing.*"},
 }
