@@ -47,10 +47,8 @@ def connect(
     reconnect: bool = True,
     keep_trying: bool = False,
     backoff: Backoff | None = None,
-    send_frames: int = Options.send_frames,
-    send_bytes: int = Options.send_bytes,
-    receive_frames: int = Options.receive_frames,
-    receive_bytes: int = Options.receive_bytes,
+    window_frames: int = Options.window_frames,
+    window_bytes: int = Options.window_bytes,
     close_timeout: float = Options.close_timeout,
     stream_key: str = "stream",
     payload_key: str = "payload",
@@ -60,22 +58,19 @@ def connect(
     """Connect to a demultiplexer, for the length of an ``async with`` block.
 
     Args:
-        url: The address, ``ws://...`` or ``wss://...``; or a function or coroutine function that
-            gives it, called at each connect. An OSError that it raises is one that passes.
-        headers: Headers of the request, or what gives them, called the same way.
+        url: The address; or a function or coroutine function that gives it, at each connect.
+        headers: Headers of the request, or what gives them, at each connect.
         reconnect: Whether to connect again when the socket is lost.
         keep_trying: Whether the first connect is tried again as later ones are; else it raises.
         backoff: How long to wait before connecting again.
-        send_frames, send_bytes: So many frames, and bytes (characters, for text), may wait to
-            be sent before ``send()`` waits.
-        receive_frames, receive_bytes: So many payloads of a stream, and bytes, may wait to be
-            read before the client stops reading the socket, with all its streams.
-        close_timeout: Seconds to wait for the server to confirm an end, and on leaving the block
-            for what waits to be sent.
-        stream_key, payload_key, event_key: The server's settings ``MULTIPLEX_KEY``,
-            ``PAYLOAD_KEY`` and ``EVENT_KEY``.
+        window_frames: So many frames may wait to be sent, and of each stream to be read.
+        window_bytes: So many bytes (characters, for text to be sent) may.
+        close_timeout: Seconds that an end may take: of a stream, or of the block.
+        stream_key: The server's setting ``MULTIPLEX_KEY``.
+        payload_key: The server's setting ``PAYLOAD_KEY``.
+        event_key: The server's setting ``EVENT_KEY``.
         **websocket: Options of `websockets.asyncio.client.connect`, such as ``ssl``,
-            ``subprotocols``, ``origin``, ``open_timeout``, ``ping_timeout`` or ``max_size``.
+            ``subprotocols``, ``origin``, ``ping_timeout``, or ``max_size`` in bytes.
 
     Returns:
         The client: ``async with connect(...) as demux`` connects, or raises ConnectFailed.
@@ -84,10 +79,8 @@ def connect(
         reconnect=reconnect,
         keep_trying=keep_trying,
         backoff=backoff or Backoff(),
-        send_frames=send_frames,
-        send_bytes=send_bytes,
-        receive_frames=receive_frames,
-        receive_bytes=receive_bytes,
+        window_frames=window_frames,
+        window_bytes=window_bytes,
         close_timeout=close_timeout,
         codec=ClientCodec(stream_key, payload_key, event_key),
     )

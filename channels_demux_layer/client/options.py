@@ -16,10 +16,8 @@ class Options:
         reconnect: Whether to connect again.
         keep_trying: Whether to try on where the first connect fails.
         backoff: How long to wait before connecting again.
-        send_frames: So many frames may wait to be sent.
-        send_bytes: So many bytes may wait to be sent.
-        receive_frames: So many payloads of a stream may wait to be read.
-        receive_bytes: So many bytes of a stream's payloads may wait to be read.
+        window_frames: So many frames may wait to be sent, and of each stream to be read.
+        window_bytes: So many bytes may.
         close_timeout: Seconds that an end may take: of a stream, or of all.
         codec: Reads and writes envelopes.
     """
@@ -27,9 +25,7 @@ class Options:
     reconnect: bool = True
     keep_trying: bool = False
     backoff: Backoff = field(default_factory=Backoff)
-    send_frames: int = 64
-    send_bytes: int = 1_048_576
-    receive_frames: int = 64
-    receive_bytes: int = 1_048_576
+    window_frames: int = 64
+    window_bytes: int = 1_048_576
     close_timeout: float = 10.0
     codec: ClientCodec = field(default_factory=ClientCodec)

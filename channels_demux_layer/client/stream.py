@@ -79,7 +79,7 @@ class ClientStream(Generic[Received]):
         self._on_event = on_event
         self._close_timeout = options.close_timeout
         self._decode = msgspec.json.Decoder(type).decode
-        self._inbox: Buffer[Raw | bytes] = Buffer(options.receive_frames, options.receive_bytes)
+        self._inbox: Buffer[Raw | bytes] = Buffer(options.window_frames, options.window_bytes)
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._is_closing = False
         self._end: StreamClosed | None = None

@@ -48,7 +48,7 @@ class StreamTable:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._codec = options.codec
-        self.outbox: Buffer[Outgoing] = Buffer(options.send_frames, options.send_bytes)
+        self.outbox: Buffer[Outgoing] = Buffer(options.window_frames, options.window_bytes)
         self.over: StreamClosed | None = None
         self._live: dict[str, ClientStream[Any]] = {}
         self._closing: dict[str, ClientStream[Any]] = {}
