@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 from websockets.protocol import State
 
-from channels_demux_layer.codes import CloseCode, ServerEvent
+from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.exceptions import ConnectFailed
 
 from .dialing import Dialer
@@ -147,18 +147,14 @@ class DemuxClient:
     async def _run(self, socket: ClientConnection) -> None:
         """Serve the streams until the connection is over; nothing that is raised is lost."""
         try:
-            while True:
-                lost = await self._serve(socket)
-                if self._is_final(lost):
-                    self._table.end_all(lost.code, lost.reason)
-                    return
+            lost = await self._serve(socket, [])
+            while not self._is_final(lost):
                 logger.info("The socket closed with code %d. Connecting again.", lost.code)
                 self._socket = None
-                survivors = self._table.lose_socket()
+                self._table.lose_socket()
                 socket = await self._dial_again()
-                for stream in survivors:
-                    if not stream.has_ended:
-                        stream.tell(Event(stream.name, ServerEvent.REOPENED))
+                lost = await self._serve(socket, self._table.regain_socket())
+            self._table.end_all(lost.code, lost.reason)
         except ConnectFailed as error:
             logger.warning("%s Not trying again.", error)
             self._table.end_all(CloseCode.ABNORMAL, str(error), error)
@@ -166,11 +162,11 @@ class DemuxClient:
             logger.exception("The client cannot go on.")
             self._table.end_all(CloseCode.ABNORMAL, repr(error), error)
 
-    async def _serve(self, socket: ClientConnection) -> Close:
+    async def _serve(self, socket: ClientConnection, first: list[str]) -> Close:
         """Read and write until the socket is closed; say how it was."""
         self._socket = socket
         self._attempts.connected(_now())
-        writer = asyncio.ensure_future(self._write(socket))
+        writer = asyncio.ensure_future(self._write(socket, first))
         try:
             while True:
                 await self._table.receive(await socket.recv())
@@ -205,9 +201,10 @@ class DemuxClient:
 
     # -- writing ------------------------------------------------------------------------------
 
-    async def _write(self, socket: ClientConnection) -> None:
+    async def _write(self, socket: ClientConnection, first: list[str]) -> None:
+        """Write these frames, then what waits, until the socket is closed."""
         with contextlib.suppress(ConnectionClosed):
-            for frame in self._table.first_frames():
+            for frame in first:
                 await socket.send(frame)
             while True:
                 while not self._table.outbox:

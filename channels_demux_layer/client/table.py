@@ -57,6 +57,8 @@ class StreamTable:
         #: Those of them that the present socket was told of, and may answer with `closed`.
         self._shut_anew: set[str] = set()
         self._last_closed: int | None = None
+        #: The streams of the lost socket, to be told when there is another one.
+        self._survivors: list[ClientStream[Any]] = []
 
     def open(
         self, name: str, kind: Any, text: bool, on_event: Callable[[Event], object] | None
@@ -132,34 +134,34 @@ class StreamTable:
 
     # -- one socket after the other -----------------------------------------------------------
 
-    def first_frames(self) -> list[str]:
-        """Say on a new socket which streams are open, and which the server is not to open.
-
-        An `open` does nothing for a stream that is open (client wire, 5.3), nor a `close` for one
-        that is not (5.4).
-
-        Returns:
-            Frames to send before all that waits.
-        """
+    def lose_socket(self) -> None:
+        """Settle what a lost socket leaves."""
         self._last_closed = None
-        self._shut_anew = self._shut - self._closing.keys()
-        opened = [*self._live, *self._closing]
-        return [
-            *(self._codec.encode_event(name, ClientEvent.OPEN) for name in opened),
-            *(self._codec.encode_event(name, ClientEvent.CLOSE) for name in self._shut_anew),
-        ]
-
-    def lose_socket(self) -> list[ClientStream[Any]]:
-        """Settle what a lost socket leaves.
-
-        Returns:
-            The streams that it carried, and that are to be told when there is another one.
-        """
         waiting = {outgoing.stream for outgoing in self.outbox}
         for stream in list(self._closing.values()):
             if stream not in waiting:  # its close was sent, and went with the socket or ended it
                 self.finish(stream, CloseCode.NORMAL, "")
-        return list(self._live.values())
+        self._survivors = list(self._live.values())
+
+    def regain_socket(self) -> list[str]:
+        """Tell the streams of a lost socket that there is another one.
+
+        An `open` does nothing for a stream that is open (client wire, 5.3), nor a `close` for one
+        that is not (5.4). A stream that was asked for meanwhile has its `open` among what waits.
+
+        Returns:
+            Frames to send before all that waits: which streams are open, and which the server
+            is not to open.
+        """
+        self._shut_anew = self._shut - self._closing.keys()
+        survivors = [stream for stream in self._survivors if stream in self._live.values()]
+        for stream in survivors:
+            stream.tell(Event(stream.name, ServerEvent.REOPENED))
+        opened = [*(stream.name for stream in survivors), *self._closing]
+        return [
+            *(self._codec.encode_event(name, ClientEvent.OPEN) for name in opened),
+            *(self._codec.encode_event(name, ClientEvent.CLOSE) for name in self._shut_anew),
+        ]
 
     def ends_with(self, code: int) -> bool:
         """Tell whether the server has closed the socket because no stream was left.
