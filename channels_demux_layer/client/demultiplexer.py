@@ -25,7 +25,7 @@ from channels_demux_layer.exceptions import ConnectFailed
 
 from .dialing import Dialer
 from .options import Options
-from .reconnect import Attempts, is_final_close
+from .reconnect import Attempts
 from .stream import ClientStream
 from .table import StreamTable
 from .wire import Event
@@ -178,7 +178,7 @@ class DemuxClient:
 
     def _is_final(self, lost: Close) -> bool:
         on_purpose = self._is_leaving or not self._options.reconnect
-        return on_purpose or is_final_close(lost.code) or self._table.ends_with(lost.code)
+        return on_purpose or self._table.is_over_after(lost.code)
 
     async def _dial_first(self) -> ClientConnection:
         try:

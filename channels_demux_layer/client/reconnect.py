@@ -33,7 +33,7 @@ class Backoff:
             server that takes sockets and drops them at once is not to be hammered.
     """
 
-    first: float = 0.5
+    first: float = 1.0
     longest: float = 30.0
     min_uptime: float = 5.0
 

@@ -212,18 +212,17 @@ class ClientStream(Generic[Received]):
                 logger.exception("The on_event of stream %r failed.", self.name)
 
     def end(self, code: int, reason: str, cause: BaseException | None = None) -> None:
-        """Note that the stream has ended; the first end counts.
+        """Note that the stream has ended; once.
 
         Args:
             code: The close code.
             reason: The reason.
             cause: What has ended it, where that was an exception.
         """
-        if self._end is None:
-            self._end = StreamClosed(code, reason)
-            self._end.__cause__ = cause
-            self._ended.set_result(None)
-            self._inbox.stir()
+        self._end = StreamClosed(code, reason)
+        self._end.__cause__ = cause
+        self._ended.set_result(None)
+        self._inbox.stir()
 
     @property
     def _takes_payloads(self) -> bool:

@@ -11,15 +11,13 @@ from channels_demux_layer.exceptions import StreamClosed
 
 from .buffer import Buffer
 from .options import Options
+from .reconnect import is_final_close
 from .stream import ClientStream
 from .wire import Event, Payload, check_name
 
 __all__ = ["Outgoing", "StreamTable"]
 
 logger = logging.getLogger(__name__)
-
-#: How a stream ends of which the server says that there is none (RFC 6455: a policy).
-NO_SUCH_STREAM = 1008
 
 
 class Outgoing(NamedTuple):
@@ -56,6 +54,7 @@ class StreamTable:
         self._shut: set[str] = set()
         #: Those of them that the present socket was told of, and may answer with `closed`.
         self._shut_anew: set[str] = set()
+        #: The code of a `closed` event that is the last that the server has said.
         self._last_closed: int | None = None
         #: The streams of the lost socket, to be told when there is another one.
         self._survivors: list[ClientStream[Any]] = []
@@ -119,9 +118,8 @@ class StreamTable:
         self, stream: ClientStream[Any], code: int, reason: str, cause: BaseException | None = None
     ) -> None:
         """End a stream for its user; nothing more is expected of it."""
-        for table in (self._live, self._closing):
-            if table.get(stream.name) is stream:
-                del table[stream.name]
+        table = self._live if self._live.get(stream.name) is stream else self._closing
+        del table[stream.name]
         stream.end(code, reason, cause)
         self.outbox.stir()  # who waits for room to send on it waits in vain
 
@@ -163,15 +161,18 @@ class StreamTable:
             *(self._codec.encode_event(name, ClientEvent.CLOSE) for name in self._shut_anew),
         ]
 
-    def ends_with(self, code: int) -> bool:
-        """Tell whether the server has closed the socket because no stream was left.
+    def is_over_after(self, code: int) -> bool:
+        """Tell whether a close of the socket ends everything.
 
-        Client wire, 1.3: it closes with the code of the last stream, after its `closed` event.
+        The server closes it with the code of the last stream, right after that one's `closed`
+        event (client wire, 1.3). Such a close is not about streams that were asked for since.
 
         Args:
             code: The socket's close code.
         """
-        return not self._live and not self._closing and code == self._last_closed
+        if code == self._last_closed:
+            return not self._live
+        return is_final_close(code)
 
     def end_all(self, code: int, reason: str, cause: BaseException | None = None) -> None:
         """End the connection and all its streams.
@@ -196,6 +197,7 @@ class StreamTable:
             frame: The frame.
         """
         incoming = self._codec.decode(frame)
+        self._last_closed = None
         if isinstance(incoming, Payload):
             stream = self._live.get(incoming.stream)
             if stream is None:
@@ -219,7 +221,7 @@ class StreamTable:
             return
         stream.tell(event)
         if event.code == ErrorCode.UNKNOWN_STREAM:
-            self.finish(stream, NO_SUCH_STREAM, event.message)
+            self.finish(stream, CloseCode.ABNORMAL, event.message)
 
     def _hear_closed(self, name: str, code: int, reason: str) -> None:
         self._last_closed = code

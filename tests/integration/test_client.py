@@ -334,7 +334,7 @@ async def test_a_stream_that_there_is_not(server: PeerServer) -> None:
         peer = await server.accepted()
         chat = demux.stream("chatt")
         await peer.say(stream="chatt", event="error", code="unknown_stream", message="No such.")
-        with pytest.raises(StreamClosed, match="1008: No such"):
+        with pytest.raises(StreamClosed, match="1006: No such"):
             await chat.receive()
         assert [event.code async for event in chat.events()] == ["unknown_stream"]
 
@@ -415,12 +415,14 @@ async def test_what_concerns_no_stream_is_logged(
 
 async def test_leaving_sends_what_waits(server: PeerServer) -> None:
     """The end of the block sends all that was given to send(), then closes with 1000."""
+    frames = [*opening("chat"), *({"stream": "chat", "payload": n} for n in range(500))]
     async with dial(server, window_frames=1000) as demux:
         peer = await server.accepted()
+        reading = asyncio.ensure_future(peer.expect(*frames))
         chat = demux.stream("chat")
         for number in range(500):
             await chat.send(number)
-    await peer.expect(*opening("chat"), *({"stream": "chat", "payload": n} for n in range(500)))
+    await soon(reading)
     assert await peer.closed() == 1000
     assert await everything(chat) == []
     with pytest.raises(StreamClosed):
@@ -472,6 +474,29 @@ async def test_cancellation_while_leaving(server: PeerServer) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await soon(task)
+
+
+async def test_a_server_that_does_not_take_leave(server: PeerServer) -> None:
+    """A block that is cancelled while the server is silent about the close drops the socket."""
+    deaf, leaving = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        async with dial(server):
+            await deaf.wait()
+            leaving.set()
+
+    task = asyncio.ensure_future(work())
+    peer = await server.accepted()
+    peer.socket.transport.pause_reading()
+    deaf.set()
+    await soon(leaving.wait())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(task)
+    peer.drop()
 
 
 async def test_leaving_while_away_says_what_is_lost(

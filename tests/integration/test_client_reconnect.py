@@ -1,4 +1,4 @@
-"""The Python client when it can't connect or loses its socket: what comes back, and what doesn't."""
+"""The Python client without a socket: the first connect, and what comes back after a lost one."""
 
 from __future__ import annotations
 
@@ -251,6 +251,26 @@ async def test_a_close_while_away(server: PeerServer) -> None:
         assert heard == []
 
 
+async def test_a_close_that_a_dead_socket_did_not_take(server: PeerServer) -> None:
+    """A close that waits when the socket is found dead goes out on the next one."""
+    async with dial(server, window_frames=1) as demux:
+        peer = await server.accepted()
+        slow, chat = demux.stream("slow"), demux.stream("chat")
+        await peer.send("slow", *range(3))
+        await peer.expect(*opening("slow", "chat"))
+        assert await slow.receive() == 0
+        peer.drop()
+        await until(lambda: not demux.is_connected)
+        closing = asyncio.ensure_future(chat.close())
+        await asyncio.sleep(0)
+        assert [await slow.receive() for _ in range(2)] == [1, 2]
+        peer = await server.accepted()
+        await peer.expect(*opening("slow", "chat"), {"stream": "chat", "event": "close"})
+        await peer.say(stream="chat", event="closed", code=1000)
+        await soon(closing)
+        assert not slow.has_ended
+
+
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 1013, 3000])
 async def test_passing_closes(server: PeerServer, code: int) -> None:
     """After a close that is none for good the client connects again."""
@@ -313,6 +333,21 @@ async def test_all_streams_closed_is_final(server: PeerServer) -> None:
         with pytest.raises(StreamClosed, match="1011: broken"):
             demux.stream("chat")
     assert server.is_unvisited
+
+
+@pytest.mark.parametrize("code", [1000, 4001])
+async def test_a_stream_asked_for_in_time_for_the_end(server: PeerServer, code: int) -> None:
+    """The close after the last stream's end is not about a stream that was asked for since."""
+    async with dial(server) as demux:
+        peer = await server.accepted()
+        chat = demux.stream("chat")
+        await peer.say(stream="chat", event="closed", code=code, reason="")
+        await until(lambda: chat.has_ended)
+        late = demux.stream("late")
+        await peer.close(code)
+        peer = await server.accepted()
+        await peer.send("late", "in time")
+        assert await soon(late.receive()) == "in time"
 
 
 async def test_a_socket_lost_without_streams_comes_back(server: PeerServer) -> None:
