@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 from channels_demux_layer.client import Backoff, DemuxClient, connect
 from tests.acceptance.harness.waiting import LIMIT
 
-__all__ = ["Peer", "PeerServer", "dial", "peer_server", "soon", "until"]
+__all__ = ["NO_PROXY", "Peer", "PeerServer", "dial", "peer_server", "soon", "until"]
 
 Value = TypeVar("Value")
 
