@@ -114,7 +114,8 @@ class ClientStream(Generic[Received]):
         Raises:
             StreamClosed: The stream has ended, or ends while this waits.
             TypeError: The payload has no JSON, or is no string and the stream is of plain text.
-            ValueError: The `msgspec.Raw` is not JSON, or a string has half a surrogate pair.
+            ValueError: A string has half a surrogate pair.
+            msgspec.DecodeError: The `msgspec.Raw` is not JSON.
         """
         if self.text and not isinstance(payload, (str, bytes, bytearray, memoryview)):
             raise TypeError(f"Stream {self.name!r} takes plain text, not {payload!r:.80}.")

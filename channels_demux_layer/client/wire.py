@@ -107,7 +107,8 @@ class ClientCodec:
 
         Raises:
             TypeError: The payload, or a part of it, has no JSON.
-            ValueError: The `msgspec.Raw` is not JSON, or a string has half a surrogate pair.
+            ValueError: A string has half a surrogate pair.
+            msgspec.DecodeError: The `msgspec.Raw` is not JSON.
         """
         if isinstance(payload, (bytes, bytearray, memoryview)):
             return b"".join((self._binary_head(stream), payload))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from websockets.asyncio.client import connect as websocket_connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
@@ -21,8 +19,8 @@ __all__ = ["NO_PROXY", "Peer", "PeerServer", "dial", "peer_server", "soon", "unt
 
 Value = TypeVar("Value")
 
-#: What keeps tests from a proxy that the environment names; older releases know of none.
-NO_PROXY = {"proxy": None} if "proxy" in inspect.signature(websocket_connect).parameters else {}
+#: What keeps tests from a proxy that the environment names.
+NO_PROXY: dict[str, Any] = {"proxy": None}
 
 
 def soon(awaitable: Awaitable[Value]) -> Awaitable[Value]:
@@ -32,12 +30,11 @@ def soon(awaitable: Awaitable[Value]) -> Awaitable[Value]:
 
 async def until(look: Callable[[], object]) -> None:
     """Wait for what can't be awaited, letting everything else go on."""
-
-    async def looking() -> None:
-        while not look():  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0)
-
-    await soon(looking())
+    now = asyncio.get_running_loop().time
+    deadline = now() + LIMIT
+    while not look():  # in this task: it may be tasks that are looked at
+        assert now() < deadline, f"Waited {LIMIT} s in vain."
+        await asyncio.sleep(0)
 
 
 class Peer:

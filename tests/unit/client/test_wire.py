@@ -72,7 +72,7 @@ def test_ready_made_json_is_left_as_it_is() -> None:
 @pytest.mark.parametrize("forged", [b"", b"1}", b'1,"stream":"other"', b"[1"])
 def test_ready_made_json_cannot_break_out(forged: bytes) -> None:
     """A msgspec.Raw that is not JSON is refused, and can't become more of the envelope."""
-    with pytest.raises(ValueError, match=r"JSON|truncated"):
+    with pytest.raises(msgspec.DecodeError):
         client.encode_payload("s", msgspec.Raw(forged))
 
 
