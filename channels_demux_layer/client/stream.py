@@ -114,7 +114,7 @@ class ClientStream(Generic[Received]):
         Raises:
             StreamClosed: The stream has ended, or ends while this waits.
             TypeError: The payload has no JSON, or is no string and the stream is of plain text.
-            ValueError: A string has half a surrogate pair.
+            ValueError: A string inside of it has half a surrogate pair.
             msgspec.DecodeError: The `msgspec.Raw` is not JSON.
         """
         if self.text and not isinstance(payload, (str, bytes, bytearray, memoryview)):

@@ -207,7 +207,7 @@ class StreamTable:
         elif isinstance(incoming, Event):
             self._hear(incoming)
         else:
-            logger.warning("A frame of the server is no envelope: %.80r.", frame)
+            logger.info("A frame of the server is not understood: %.80r", frame)
 
     def _hear(self, event: Event) -> None:
         if event.event == ServerEvent.CLOSED:

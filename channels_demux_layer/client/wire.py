@@ -17,6 +17,7 @@ from channels_demux_layer.json_text import (
     REFUSALS,
     decode_members,
     decode_string,
+    mend_escapes,
     quote,
     sendable,
     validate,
@@ -32,6 +33,7 @@ NO_STATUS = 1005
 Value = TypeVar("Value")
 
 _decode_integer = msgspec.json.Decoder(int).decode
+_decode_event_name = msgspec.json.Decoder(ServerEvent).decode
 _decode_code = msgspec.json.Decoder(int | str).decode
 
 
@@ -52,7 +54,7 @@ class Event(NamedTuple):
 
     Attributes:
         stream: Name of the stream that it is about; None for an error that names none.
-        event: Its name: a `ServerEvent`, or one of a later release.
+        event: What has happened.
         code: The close code of ``closed`` (an int), the error code of ``error`` (an
             `ErrorCode`); None for others.
         reason: The reason of ``closed``; empty for others.
@@ -60,7 +62,7 @@ class Event(NamedTuple):
     """
 
     stream: str | None
-    event: str
+    event: ServerEvent
     code: int | str | None = None
     reason: str = ""
     message: str = ""
@@ -100,20 +102,23 @@ class ClientCodec:
         Args:
             stream: The stream's name.
             payload: Bytes for a binary frame; else whatever msgspec can write as JSON, with
-                `msgspec.Raw` for what is JSON already.
+                `msgspec.Raw` for what is JSON already. In a string, and in such JSON as an
+                escape, half a surrogate pair becomes U+FFFD, as on the server.
 
         Returns:
             The frame, text or binary.
 
         Raises:
             TypeError: The payload, or a part of it, has no JSON.
-            ValueError: A string has half a surrogate pair.
+            ValueError: A string inside of it has half a surrogate pair.
             msgspec.DecodeError: The `msgspec.Raw` is not JSON.
         """
         if isinstance(payload, (bytes, bytearray, memoryview)):
             return b"".join((self._binary_head(stream), payload))
         if isinstance(payload, Raw):
-            validate(bytes(payload))  # or it could close the envelope and begin another
+            payload = _checked(payload)
+        elif isinstance(payload, str):
+            payload = sendable(payload)
         return f"{self._text_head(stream)}{msgspec.json.encode(payload).decode()}}}"
 
     def encode_event(self, stream: str, event: ClientEvent) -> str:
@@ -140,6 +145,12 @@ class ClientCodec:
         """
         if isinstance(frame, bytes):
             return _decode_binary(frame)
+        incoming = self._decode_text(frame)
+        if incoming is None and "\\u" in frame:  # escaped halves of surrogate pairs are sent, too
+            return self._decode_text(mend_escapes(frame))
+        return incoming
+
+    def _decode_text(self, frame: str) -> Payload | Event | None:
         try:
             envelope = self._decode(frame)
         except REFUSALS:
@@ -151,7 +162,7 @@ class ClientCodec:
             members = decode_members(frame)
         except REFUSALS:
             return None
-        event = _member(members, self._event_key, decode_string, None)
+        event = _member(members, self._event_key, _decode_event_name, None)
         stream = _member(members, self._stream_key, decode_string, None)
         if event is None or (stream is None and self._stream_key in members):
             return None
@@ -177,6 +188,17 @@ def check_name(stream: str) -> None:
     """
     if sendable(stream) != stream or not 0 < len(stream.encode()) <= MAX_STREAM_NAME:
         raise ValueError(f"{stream!r} can be no stream's name: that has 1 to 255 bytes of UTF-8.")
+
+
+def _checked(payload: Raw) -> Raw:
+    """Refuse what is not JSON: it could close the envelope and begin another."""
+    try:
+        validate(payload)
+        return payload
+    except REFUSALS:
+        mended = mend_escapes(str(payload, "utf-8"))
+        validate(mended)
+        return Raw(mended)
 
 
 def _member(

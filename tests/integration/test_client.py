@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from channels_demux_layer.client import Backoff, ClientStream, ConnectFailed, Event, StreamClosed
+from channels_demux_layer.codes import ServerEvent
 from tests.acceptance.harness.waiting import LIMIT
 
 from .peer import PeerServer, dial, peer_server, soon, until
@@ -353,9 +354,8 @@ async def test_events_are_heard(server: PeerServer) -> None:
         await peer.say(stream="chat", event="later", news=1)
         events = chat.events()
         expected = [
-            Event("chat", "unavailable"),
-            Event("chat", "error", "too_large", message="Too much."),
-            Event("chat", "later"),
+            Event("chat", ServerEvent.UNAVAILABLE),
+            Event("chat", ServerEvent.ERROR, "too_large", message="Too much."),
         ]
         assert [await soon(anext(events)) for _ in expected] == expected
         assert heard == expected
@@ -407,7 +407,7 @@ async def test_what_concerns_no_stream_is_logged(
         await peer.send("chat", 1)
         assert await chat.receive() == 1
     assert "Not JSON." in caplog.text
-    assert "no envelope: 'neither'" in caplog.text
+    assert "not understood: 'neither'" in caplog.text
 
 
 # Leaving

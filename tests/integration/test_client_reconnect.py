@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from channels_demux_layer.client import ConnectFailed, Event, StreamClosed
+from channels_demux_layer.codes import ServerEvent
 
 from .peer import PeerServer, dial, peer_server, soon, until
 from .test_client import everything, nothing_left, opening
@@ -110,8 +111,8 @@ async def test_streams_come_back(server: PeerServer) -> None:
         await chat.send("here again")
         await peer.expect(payload("chat", "here again"))
         assert [await chat.receive() for _ in range(2)] == ["before", "after"]
-        assert heard == [Event("chat", "reopened")]
-        assert await soon(anext(other.events())) == Event("other", "reopened")
+        assert heard == [Event("chat", ServerEvent.REOPENED)]
+        assert await soon(anext(other.events())) == Event("other", ServerEvent.REOPENED)
         assert demux.is_connected
 
 
