@@ -214,7 +214,7 @@ class StreamTable:
             self._hear_closed(event.stream or "", int(event.code or 0), event.reason)
             return
         level = logging.WARNING if event.event == ServerEvent.ERROR else logging.INFO
-        logger.log(level, "Event %s: %s", event.event, event)
+        logger.log(level, "The server says: %s", event)
         name = event.stream or ""
         stream = self._live.get(name) or self._closing.get(name)
         if stream is None:

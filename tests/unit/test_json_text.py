@@ -74,3 +74,20 @@ def test_escaped_backslashes_before_a_surrogate_are_kept() -> None:
     assert json_text.as_json(text) == text
     assert json_text.as_json('"\\\\\\ud800"') == '"\\\\\\ud800"'
     assert json_text.as_json("x") == '"x"'
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        (r'"\ud83d"', r'"\ufffd"'),
+        (r'"\uDE00\uD83D x\uDE00"', r'"\ufffd\ufffd x\ufffd"'),
+        (r'"\ud83d\ude00\n\\\""', r'"\ud83d\ude00\n\\\""'),
+        (r'"\\ud83d"', r'"\\ud83d"'),
+        (r'"\\\ud83d"', r'"\\\ufffd"'),
+        (r'"\ud83d\ud83d\ude00"', r'"\ufffd\ud83d\ude00"'),
+    ],
+)
+def test_escaped_halves_are_mended(text: str, mended: str) -> None:
+    """Escaped halves of surrogate pairs become U+FFFD; pairs and all other escapes stay."""
+    assert json_text.mend_escapes(text) == mended
+    assert json_text.is_json(mended)
