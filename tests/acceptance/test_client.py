@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from channels_demux_layer.client import Backoff, ClientStream, Event, StreamClosed, connect
-from tests.integration.peer import NO_PROXY
+from tests.integration.client.peer import NO_PROXY
 
 from .conftest import MakeSite, SharedSite
 from .harness.client import within_limit

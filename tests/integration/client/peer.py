@@ -12,10 +12,20 @@ from typing import Any, TypeVar
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from channels_demux_layer.client import Backoff, DemuxClient, connect
+from channels_demux_layer.client import Backoff, ClientStream, DemuxClient, connect
 from tests.acceptance.harness.waiting import LIMIT
 
-__all__ = ["NO_PROXY", "Peer", "PeerServer", "dial", "peer_server", "soon", "until"]
+__all__ = [
+    "NO_PROXY",
+    "Peer",
+    "PeerServer",
+    "dial",
+    "everything",
+    "opening",
+    "peer_server",
+    "soon",
+    "until",
+]
 
 Value = TypeVar("Value")
 
@@ -153,3 +163,13 @@ def dial(server: PeerServer, **options: Any) -> DemuxClient:
     """Make a client of a server, which comes back without a wait."""
     options = {"url": server.url, "backoff": Backoff(first=0.0), **NO_PROXY, **options}
     return connect(**options)
+
+
+def opening(*names: str) -> list[Any]:
+    """What a client sends first on a socket for streams of these names."""
+    return [{"stream": name, "event": "open"} for name in names]
+
+
+async def everything(stream: ClientStream[Any]) -> list[Any]:
+    """Read a stream to its end."""
+    return [payload async for payload in stream]

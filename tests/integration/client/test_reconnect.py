@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,17 +11,7 @@ import pytest
 from channels_demux_layer.client import ConnectFailed, Event, StreamClosed
 from channels_demux_layer.codes import ServerEvent
 
-from .peer import PeerServer, dial, peer_server, soon, until
-from .test_client import everything, nothing_left, opening
-
-__all__ = ["nothing_left", "server"]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[PeerServer]:
-    """A server that the test plays."""
-    async with peer_server() as running:
-        yield running
+from .peer import PeerServer, dial, everything, opening, soon, until
 
 
 def payload(stream: str, value: Any) -> dict[str, Any]:
