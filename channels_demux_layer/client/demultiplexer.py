@@ -174,7 +174,6 @@ class DemuxClient:
             return error.rcvd or error.sent or Close(CloseCode.ABNORMAL, "")
         finally:
             await _end_task(writer)
-            await _end_socket(socket)
 
     def _is_final(self, lost: Close) -> bool:
         on_purpose = self._is_leaving or not self._options.reconnect

@@ -23,6 +23,7 @@ __all__ = [
     "everything",
     "opening",
     "peer_server",
+    "quiet",
     "soon",
     "until",
 ]
@@ -44,6 +45,12 @@ async def until(look: Callable[[], object]) -> None:
     deadline = now() + LIMIT
     while not look():  # in this task: it may be tasks that are looked at
         assert now() < deadline, f"Waited {LIMIT} s in vain."
+        await asyncio.sleep(0)
+
+
+async def quiet() -> None:
+    """Let everything go on that goes on without the test: many times as long as it takes."""
+    for _ in range(1000):
         await asyncio.sleep(0)
 
 

@@ -144,6 +144,21 @@ async def test_send_waits_while_away(server: PeerServer) -> None:
         await peer.expect(*opening("chat"), *(payload("chat", number) for number in (1, 2, 3)))
 
 
+async def test_send_that_waits_hears_of_the_end(server: PeerServer) -> None:
+    """A send() that waits for room raises when nobody will connect again."""
+    async with dial(server, window_frames=1) as demux:
+        await server.accepted()
+        chat = demux.stream("chat")
+        await server.stop()
+        await until(lambda: not demux.is_connected)
+        await chat.send(1)
+        waiting = asyncio.ensure_future(chat.send(2))
+        server.statuses = [403]
+        await server.start()
+        with pytest.raises(StreamClosed, match="HTTP status 403"):
+            await soon(waiting)
+
+
 async def test_nothing_is_given_to_a_dead_socket(server: PeerServer) -> None:
     """What is sent after the socket has died, and before that was read, waits for the next one."""
     async with dial(server, window_frames=1) as demux:

@@ -13,7 +13,7 @@ from channels_demux_layer.client import Backoff, ClientStream, ConnectFailed, Ev
 from channels_demux_layer.codes import ServerEvent
 from tests.acceptance.harness.waiting import LIMIT
 
-from .peer import PeerServer, dial, everything, opening, soon, until
+from .peer import PeerServer, dial, everything, opening, quiet, soon, until
 
 
 class Price(msgspec.Struct):
@@ -129,8 +129,7 @@ async def test_send_waits_for_room(server: PeerServer) -> None:
         await peer.expect(*opening("chat"))
         peer.socket.transport.pause_reading()
         writing = asyncio.ensure_future(write(chat))
-        for _ in range(1000):  # many times what it takes where nobody waits
-            await asyncio.sleep(0)
+        await quiet()
         # The kernel holds some megabytes for a socket; the rest waits with its sender.
         assert len(sent) < len(numbers)
         peer.socket.transport.resume_reading()
@@ -173,7 +172,9 @@ async def test_who_does_not_read_holds_up_the_socket(server: PeerServer) -> None
         await peer.send("slow", *range(10))
         await peer.send("other", "after all")
         waiting = asyncio.ensure_future(other.receive())
+        await quiet()
         assert [await slow.receive() for _ in range(5)] == [0, 1, 2, 3, 4]
+        await quiet()
         assert not waiting.done()
         assert [await slow.receive() for _ in range(5)] == [5, 6, 7, 8, 9]
         assert await soon(waiting) == "after all"
@@ -464,8 +465,7 @@ async def test_a_server_that_does_not_take_leave(server: PeerServer) -> None:
     peer.socket.transport.pause_reading()
     deaf.set()
     await soon(leaving.wait())
-    for _ in range(10):
-        await asyncio.sleep(0)
+    await quiet()
     assert not task.done()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
