@@ -125,7 +125,12 @@ class PeerServer:
     async def start(self) -> None:
         """Listen, at the same address as before."""
         self._server = await serve(
-            self._serve, "127.0.0.1", self._port, process_request=self._answer, max_size=None
+            self._serve,
+            "127.0.0.1",
+            self._port,
+            process_request=self._answer,
+            max_size=None,
+            ping_interval=None,
         )
         self._port = next(iter(self._server.sockets)).getsockname()[1]
 

@@ -470,6 +470,8 @@ async def test_a_server_that_does_not_take_leave(server: PeerServer) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await soon(task)
+    # The library's own task ends with the socket; that of the server has none.
+    assert not [left for left in asyncio.all_tasks() if "keepalive" in repr(left)]
     peer.drop()
 
 
