@@ -14,8 +14,8 @@ __all__ = ["Attempts", "Backoff", "is_final_close", "is_final_status"]
 #: a protocol error, data of a kind that is not taken, invalid data, a policy, a frame that is too
 #: big, an extension that is missing.
 _FINAL_CLOSES = frozenset({CloseCode.NORMAL, 1002, 1003, 1007, 1008, CloseCode.TOO_BIG, 1010})
-#: Codes of the application: it has ended the connection with a word of its own.
-_PRIVATE_CLOSES = range(4000, 5000)
+#: Codes of libraries and applications: they have ended the connection with a word of their own.
+_PRIVATE_CLOSES = range(3000, 5000)
 #: The client is not logged in, not allowed, or at the wrong address.
 _FINAL_STATUSES = frozenset({401, 403, 404})
 #: The doublings that any bound in floating point can bear.
