@@ -30,8 +30,10 @@ logger = logging.getLogger(__name__)
 
 #: How long to wait for answers at most, in seconds.
 LIMIT = 2.0
-#: How long no further answer must have come before the asking ends, in seconds.
-QUIET = 0.3
+#: How long no further answer must have come before the asking ends, in seconds. Not a multiple of
+#: 0.1: so long channels_redis' pub/sub layer waits for messages at a time, and on Python 3.10 a
+#: task that is cancelled as its wait ends lives on.
+QUIET = 0.35
 
 Result = TypeVar("Result")
 

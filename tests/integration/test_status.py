@@ -27,7 +27,7 @@ from .harness import LIMIT, Place, demultiplexer, until
 
 NODE = NodeReport(node="n!1", kind="server", release="1", wire=1, host="h", pid=1)
 #: However slow the machine is, an answer comes.
-PATIENT = {"limit": LIMIT, "quiet": 0.5}
+PATIENT = {"limit": LIMIT, "quiet": 0.45}
 
 
 async def fleet_with(alias: str = "default") -> FleetReport:
@@ -131,7 +131,7 @@ async def test_a_node_that_has_stopped_does_not_answer(layered: Place) -> None:
     """A node leaves the group of all nodes when it stops: who asks then, hears nothing."""
     async with layered.client({"echo": consumers.Json}):
         pass
-    assert (await ask_nodes(limit=0.3)).nodes == []
+    assert (await ask_nodes(limit=0.25)).nodes == []
 
 
 async def test_a_layer_that_is_not_there(settings: Any) -> None:
