@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable
@@ -34,6 +33,8 @@ LIMIT = 2.0
 #: 0.1: so long channels_redis' pub/sub layer waits for messages at a time, and on Python 3.10 a
 #: task that is cancelled as its wait ends lives on.
 QUIET = 0.35
+#: How long a receive that is cancelled may take to end before it is cancelled again, in seconds.
+PATIENCE = 0.15
 
 Result = TypeVar("Result")
 
@@ -137,10 +138,12 @@ class _Asking:
 
     async def end(self) -> None:
         """Listen no more."""
-        if self._receiving is not None:
-            self._receiving.cancel()
-            with contextlib.suppress(Exception, asyncio.CancelledError):
-                await self._receiving
+        receiving = self._receiving
+        while receiving is not None and not receiving.done():
+            receiving.cancel()  # again, where it is swallowed below
+            await asyncio.wait([receiving], timeout=PATIENCE)
+        if receiving is not None and not receiving.cancelled():
+            receiving.exception()  # seen: nobody waits for it any more
 
     def fleet(self) -> FleetReport:
         """Return what the nodes have said."""
