@@ -18,6 +18,7 @@ from channels_demux_layer.link.machine import Link
 from channels_demux_layer.link.receiver import Receiver
 from channels_demux_layer.link.recovery import Recovery, RoundTrip
 from channels_demux_layer.link.session import Session
+from channels_demux_layer.link.table import SessionTable
 from channels_demux_layer.link.window import SendWindow
 from tests.conversation import Conversation, Talker
 from tests.link_mutants import no_dedupe, no_order
@@ -133,7 +134,7 @@ def acknowledged_too_much(patch: pytest.MonkeyPatch) -> None:
 
 def no_credit(patch: pytest.MonkeyPatch) -> None:
     """Nobody is told that his payloads have been taken."""
-    patch.setattr(Link, "_credits", lambda self: [])
+    patch.setattr(SessionTable, "credits", lambda self: [])
 
 
 def credit_twice(patch: pytest.MonkeyPatch) -> None:
