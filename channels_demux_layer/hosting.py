@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from asgiref.sync import AsyncToSync, ThreadSensitiveContext
 
+from . import tracing
 from .applications import attribute, walk
 from .codes import CloseCode
 from .exceptions import PayloadTooLarge
@@ -108,7 +109,9 @@ class Host:
         stall_timeout: float,
         own_thread: bool = False,
     ) -> None:
-        self._application = application
+        self._application = tracing.traced(application)
+        self._is_traced = self._application is not application
+        self._trace_context: object = None
         # A stream has no HTTP response to deny with, nor whatever else the server extends.
         self._scope = {**scope, "extensions": {}} if "extensions" in scope else scope
         self._outlet = outlet
@@ -139,6 +142,12 @@ class Host:
         if self._disconnect is None:
             key = "text" if isinstance(data, str) else "bytes"
             self._put({"type": "websocket.receive", key: data})
+
+    def trace(self, context: object) -> None:
+        """Say what the trace context of the next payloads is; see `Tracer.host()`."""
+        if self._is_traced and context is not self._trace_context:
+            self._trace_context = context
+            self._put({"type": tracing.CONTEXT, "context": context})
 
     def disconnect(self, code: int, reason: str = "") -> None:
         """Tell the consumer that its stream is over, after all payloads before."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+from . import tracing
 from .codes import CloseCode
 from .conf import get_settings
 from .exceptions import ConfigurationError
@@ -115,16 +116,21 @@ class InlineSession:
             What to await before the next one, where there is no room for this one yet.
         """
         if self._inflow.offer(data):
-            self._host.deliver(data)
+            self._deliver(data)
             return None
         return self._deliver_later(data)
 
     async def _deliver_later(self, data: str | bytes) -> None:
         try:
             if await self._inflow.push(data):
-                self._host.deliver(data)
+                self._deliver(data)
         except Stalled:
             self._stalled("the consumer takes nothing")
+
+    def _deliver(self, data: str | bytes) -> None:
+        if tracing.tracer is not None:
+            self._host.trace(tracing.tracer.current())
+        self._host.deliver(data)
 
     def take(self, size: int) -> None:
         """Let the consumer send on: the client's socket has taken a payload."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from itertools import repeat
 
+from . import tracing
 from .codes import CloseCode
 from .conf import get_settings
 from .flow import Outflow, Stalled
 from .inline import SessionListener
+from .link.frames import Carrier
 from .link.window import SendWindow
 from .naming import stream_channel, stream_group
 from .node import Node
@@ -45,6 +48,7 @@ class RemoteSession:
         self._tally.sessions.add(self)
         self._flow = Outflow(window, settings.STALL_TIMEOUT, self._tally.inward)
         self._port: SessionPort | None = None
+        self._trail: tracing.ContextTrail | None = None
         self._attempt = 0
         self._was_accepted = False
         self._is_moving = False
@@ -119,9 +123,18 @@ class RemoteSession:
             self._tell_client(*STALLED)
 
     def _send(self, data: str | bytes) -> None:
+        if tracing.tracer is not None:
+            self._trace(tracing.tracer)
         # Else it waits in the window for the next consumer to accept.
         if self._is_accepted and self._port is not None:
             self._port.send(data)
+
+    def _trace(self, tracer: tracing.Tracer) -> None:
+        if self._trail is None:
+            self._trail = tracing.ContextTrail(self._flow.window.untaken)
+        carrier = self._trail.note(tracer)
+        if self._is_accepted and self._port is not None:
+            self._port.trace(carrier)
 
     def end(self, code: int, reason: str) -> None:
         """Tell the consumer that its stream is over, after all payloads before.
@@ -179,14 +192,20 @@ class RemoteSession:
         if self._is_leaving:
             return  # It came with the worker's wish to be rid of the session.
         self._is_accepted = True
-        for data in self._flow.window.untaken:
-            self._port.send(data)
+        self._send_untaken(self._port)
         if self._was_accepted and not self._is_moving:
             self._tally.reopened += 1
             self._listener.session_reopened(self._name)
         self._was_accepted, self._is_moving = True, False
         if self._code is not None:
             self._close(*self._code)
+
+    def _send_untaken(self, port: SessionPort) -> None:
+        untaken = self._flow.window.untaken
+        carriers = repeat(None) if self._trail is None else self._trail
+        for data, carrier in zip(untaken, carriers, strict=False):
+            port.trace(carrier)
+            port.send(data)
 
     def received(self, data: str | bytes) -> None:
         """Pass on what the consumer sends."""
@@ -196,6 +215,9 @@ class RemoteSession:
             self._port.take(len(data))  # The stream is over for the client, or is another one.
         else:
             self._listener.session_received(self._name, data, self._port)
+
+    def traced(self, carrier: Carrier) -> None:
+        """Does not come: it is the edge that traces."""
 
     def writable(self) -> None:
         """Let the client send on."""

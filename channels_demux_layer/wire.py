@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from .conf import get_settings
 from .link import events as ev
 from .link.config import LinkConfig
-from .link.frames import Batch
+from .link.frames import Batch, Carrier
 from .link.machine import Link
 from .link.session import Session
 from .link.window import SendWindow
@@ -29,6 +29,9 @@ class SessionOwner(Protocol):
 
     def received(self, data: str | bytes) -> None:
         """A payload has arrived."""
+
+    def traced(self, carrier: Carrier) -> None:
+        """The trace context of the payloads that follow (worker only); none where it is empty."""
 
     def writable(self) -> None:
         """The session's window has room again."""
@@ -99,6 +102,10 @@ class SessionPort:
         """Send a payload that has been pushed to the window."""
         self._wire.link.send(self._session, data)
         self._wire.flush()
+
+    def trace(self, carrier: Carrier | None) -> None:
+        """Edge: say what the trace context of the next payloads is; it goes with them."""
+        self._wire.link.trace(self._session, carrier)
 
     def take(self, size: int) -> None:
         """Say that a received payload of this size has been taken."""
@@ -286,6 +293,8 @@ def _tell(owner: SessionOwner, event: ev.SessionEvent) -> None:
         owner.closed(event.code, event.reason)
     elif isinstance(event, ev.Moved):
         owner.moved()
+    elif isinstance(event, ev.Traced):
+        owner.traced(event.carrier)
     else:
         owner.lost(peer_is_dead=event.peer_is_dead)
 

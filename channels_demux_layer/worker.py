@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from . import tracing
 from .codes import CloseCode
 from .conf import get_settings
 from .exceptions import ConfigurationError
@@ -16,7 +17,7 @@ from .faults import FaultLog
 from .flow import Outflow, Stalled
 from .handshake import OPEN, Claim, Open, parse_open
 from .hosting import Host, has_sync_consumer, text_writer
-from .link.frames import VERSION
+from .link.frames import VERSION, Carrier
 from .node import Node, get_node
 from .scope import unpack_scope
 from .streams import ASGIApplication, Stream
@@ -300,6 +301,11 @@ class WorkerSession:
         self._tally.inward.frames += 1
         if self._host is not None:
             self._host.deliver(data)
+
+    def traced(self, carrier: Carrier) -> None:
+        """Note the trace context of the payloads that follow."""
+        if tracing.tracer is not None and self._host is not None:
+            self._host.trace(tracing.tracer.extract(carrier))
 
     def writable(self) -> None:
         """Let the consumer's send() go on."""

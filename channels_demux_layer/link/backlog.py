@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .frames import Binary, Frame, Text
+from .frames import Binary, Context, Frame, Text
 
 __all__ = ["Backlog"]
 
@@ -77,4 +77,6 @@ def _size(frame: Frame) -> int:
     if isinstance(frame, Text):
         length = len(frame.text)
         return FRAME_OVERHEAD + (length if frame.text.isascii() else length * UTF8_BYTES)
+    if isinstance(frame, Context):
+        return FRAME_OVERHEAD + sum(map(len, (*frame.carrier, *frame.carrier.values())))
     return FRAME_OVERHEAD + (len(frame.data) if isinstance(frame, Binary) else 0)

@@ -12,6 +12,7 @@ from .frames import (
     Accept,
     Binary,
     Close,
+    Context,
     Credit,
     Frame,
     Grant,
@@ -94,6 +95,8 @@ class FrameDispatch:
             self._receive_close(frame, session, now)
         elif isinstance(frame, Move):
             self._receive_move(session)
+        elif isinstance(frame, Context):
+            self._receive_context(frame, session)
         elif isinstance(frame, Reset):
             self._table.remove(session, now)
             self._events.append(ev.Lost(session, peer_is_dead=False))
@@ -118,6 +121,12 @@ class FrameDispatch:
             self._refuse("a move, which is for the worker to ask for")
         elif session.may(SessionInput.SEND_CLOSE):
             self._events.append(ev.Moved(session))
+
+    def _receive_context(self, frame: Context, session: Session) -> None:
+        if not self._is_edge and session.receives:
+            self._events.append(ev.Traced(session, frame.carrier))
+        else:
+            self._refuse("a trace context, which is for the edge to give to a session that is open")
 
     def _receive_close(self, frame: Close, session: Session, now: float) -> None:
         if not session.may(SessionInput.RECEIVE_CLOSE):

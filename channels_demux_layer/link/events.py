@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from .frames import Carrier
 from .session import Session
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Received",
     "Refused",
     "SessionEvent",
+    "Traced",
     "Writable",
 ]
 
@@ -64,6 +66,13 @@ class Moved(msgspec.Struct, frozen=True, gc=False):
     session: Session
 
 
+class Traced(msgspec.Struct, frozen=True, gc=False):
+    """Worker: the trace context of the payloads that follow; none where it is empty."""
+
+    session: Session
+    carrier: Carrier
+
+
 class Lost(msgspec.Struct, frozen=True, gc=False):
     """The session is gone: the peer does not know it, or is dead."""
 
@@ -84,7 +93,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 #: What concerns the owner of a session, beside the payloads.
-SessionEvent: TypeAlias = Accepted | Writable | Closed | Moved | Lost
+SessionEvent: TypeAlias = Accepted | Writable | Closed | Moved | Traced | Lost
 #: All that does not come for each payload.
 RareEvent: TypeAlias = SessionEvent | Granted | PeerLost | Refused
 Event: TypeAlias = Received | RareEvent

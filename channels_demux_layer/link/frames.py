@@ -20,7 +20,9 @@ __all__ = [
     "Accept",
     "Batch",
     "Binary",
+    "Carrier",
     "Close",
+    "Context",
     "Credit",
     "Frame",
     "Grant",
@@ -36,6 +38,8 @@ __all__ = [
 VERSION = 1
 #: The channel-layer message type of a batch.
 BATCH = "demux.batch"
+#: A trace context in text, as HTTP headers have it: ``traceparent`` and what goes with it.
+Carrier: TypeAlias = dict[str, str]
 
 
 class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=0):
@@ -92,7 +96,14 @@ class Move(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=7):
     session: int
 
 
-Frame: TypeAlias = Grant | Accept | Text | Binary | Close | Credit | Reset | Move
+class Context(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=8):
+    """Edge to worker: the trace context of the payloads that follow; none where it is empty."""
+
+    session: int
+    carrier: Carrier
+
+
+Frame: TypeAlias = Grant | Accept | Text | Binary | Close | Credit | Reset | Move | Context
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Frame]).decode
@@ -119,6 +130,9 @@ def _sendable(frame: Frame) -> Frame:
         return Text(frame.session, sendable(frame.text))
     if isinstance(frame, Close):
         return Close(frame.session, frame.code, sendable(frame.reason))
+    if isinstance(frame, Context):
+        carrier = {sendable(key): sendable(value) for key, value in frame.carrier.items()}
+        return Context(frame.session, carrier)
     return frame
 
 

@@ -20,7 +20,9 @@ from .frames import (
     Accept,
     Batch,
     Binary,
+    Carrier,
     Close,
+    Context,
     Credit,
     Grant,
     Move,
@@ -112,6 +114,17 @@ class Link:
         if session.sends:
             frame = Text(session.id, data) if isinstance(data, str) else Binary(session.id, data)
             self._queue.put(frame, session.group)
+
+    def trace(self, session: Session, carrier: Carrier | None) -> None:
+        """Edge: say what the trace context of the next payloads is, unless the worker knows.
+
+        Args:
+            session: Their session.
+            carrier: The context; None where they have none.
+        """
+        if session.sends and carrier != session.carrier:
+            session.carrier = carrier
+            self._queue.put(Context(session.id, carrier or {}), session.group)
 
     def move_session(self, session: Session) -> None:
         """Worker: ask the edge to close a session and to open another elsewhere."""

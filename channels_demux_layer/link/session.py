@@ -17,6 +17,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Any
 
+from .frames import Carrier
 from .window import ReceiveWindow, SendWindow
 
 __all__ = ["TRANSITIONS", "Session", "SessionInput", "SessionState"]
@@ -70,9 +71,10 @@ class Session:
         outgoing: The window of what this end sends. It is handed in, because at the edge it
             outlives the session: what was not taken goes to the next one.
         incoming: The window of what this end receives.
+        carrier: The trace context that the peer has been told last, if any.
     """
 
-    __slots__ = ("group", "id", "incoming", "outgoing", "owner", "state")
+    __slots__ = ("carrier", "group", "id", "incoming", "outgoing", "owner", "state")
 
     def __init__(self, session_id: int, outgoing: SendWindow, incoming: ReceiveWindow) -> None:
         self.id = session_id
@@ -81,6 +83,7 @@ class Session:
         self.state = SessionState.GRANTED
         self.outgoing = outgoing
         self.incoming = incoming
+        self.carrier: Carrier | None = None
 
     def may(self, what: SessionInput) -> bool:
         """Tell whether this input has a place in the present state."""

@@ -81,6 +81,7 @@ RINGS = {
         "status",
         "steadfast",
         "tally",
+        "tracing",
         "wire",
         "worker",
     },

@@ -34,6 +34,11 @@ class Port:
         """Note a payload."""
         self.said.append(data)
 
+    def trace(self, carrier: Any) -> None:
+        """Note a trace context, where there is one."""
+        if carrier is not None:
+            self.said.append(carrier)
+
     def take(self, size: int) -> None:
         """Note what was taken."""
         self.said.append(("take", size))
