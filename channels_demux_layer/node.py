@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from channels.layers import get_channel_layer
 
+from . import tracing
 from .calls import LayerCalls, persist
 from .conf import get_settings
 from .exceptions import ConfigurationError
@@ -114,7 +115,7 @@ class Node:
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine of this node's until it ends, or the node does."""
-        task = self.loop.create_task(coroutine)
+        task = tracing.apart(self.loop.create_task, coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

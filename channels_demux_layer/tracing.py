@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sized
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .link.frames import Carrier
 
-__all__ = ["CONTEXT", "ContextTrail", "Tracer", "traced", "tracer"]
+__all__ = ["CONTEXT", "ContextTrail", "Tracer", "apart", "traced", "tracer"]
 
 Application = Callable[..., Awaitable[Any]]
+Result = TypeVar("Result")
 
 #: The type of the message that tells a traced application the context of the payloads behind it.
 CONTEXT = "demux.context"
@@ -32,6 +33,9 @@ class Tracer(Protocol):
 
     def extract(self, carrier: Carrier) -> object:
         """Read a context that another process has written down; an empty one is none."""
+
+    def apart(self, call: Callable[..., Result], *args: Any) -> Result:
+        """Call something, and what it starts, in the context of nobody."""
 
     def host(self, application: Application) -> Application:
         """Wrap the application of one consumer.
@@ -55,6 +59,19 @@ def traced(application: Application) -> Application:
         What to run in its place: itself where tracing is off.
     """
     return application if tracer is None else tracer.host(application)
+
+
+def apart(call: Callable[..., Result], *args: Any) -> Result:
+    """Call what starts something that serves others than its caller, or outlives it.
+
+    Args:
+        call: What to call.
+        *args: Its arguments.
+
+    Returns:
+        What it returns.
+    """
+    return call(*args) if tracer is None else tracer.apart(call, *args)
 
 
 class ContextTrail:

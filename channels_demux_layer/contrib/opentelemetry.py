@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, TypeVar
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context, attach, get_current
@@ -29,6 +29,7 @@ NAME = "channels_demux_layer"
 
 Message = dict[str, Any]
 Application = Callable[..., Awaitable[Any]]
+Result = TypeVar("Result")
 
 
 def instrument(tracer_provider: trace.TracerProvider | None = None) -> None:
@@ -72,6 +73,12 @@ class FrameTracer:
     def extract(self, carrier: Carrier) -> Context:
         """Read what the propagators of another process have written."""
         return propagate.extract(carrier, Context())
+
+    def apart(self, call: Callable[..., Result], *args: Any) -> Result:
+        """Call something where no span is current."""
+        variables = contextvars.copy_context()
+        variables.run(attach, Context())
+        return variables.run(call, *args)
 
     def host(self, application: Application) -> Application:
         """Give each frame of a consumer a span."""
