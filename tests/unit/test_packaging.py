@@ -73,7 +73,7 @@ def test_types_are_shipped() -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", ["redis", "client", "demo", "status", "prometheus", "test", "docs"]
+    "extra", ["redis", "client", "demo", "status", "prometheus", "otel", "test", "docs"]
 )
 def test_extras_exist(extra: str) -> None:
     """Every extra that the documentation names can be installed."""

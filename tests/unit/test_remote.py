@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from itertools import count
 from typing import Any
 
 import pytest
 
-from channels_demux_layer import remote
+from channels_demux_layer import remote, tracing
 from channels_demux_layer.remote import RemoteSession
 from tests.integration.harness import deliver, until
 
@@ -131,6 +132,43 @@ async def test_a_session_outlives_its_worker(finder: Finder, listener: Listener)
     session.accepted()
     assert second.said == ["1", "2", "3"]
     assert listener.told == [("session_reopened",)]
+    session.end(1000, "")
+    session.closed(1000, "")
+
+
+class Numbering:
+    """A tracer for whom every payload has a context of its own, with a number."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+
+    def current(self) -> object:
+        """Give the next number."""
+        return next(self._numbers)
+
+    def inject(self, context: Any) -> Any:
+        """Write it down."""
+        return {"number": str(context)}
+
+
+async def test_payloads_keep_their_contexts(
+    finder: Finder, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each goes with the context in which the client sent it, to the first worker and the next."""
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "0")
+    monkeypatch.setattr(tracing, "tracer", Numbering())
+    await deliver(session, "1")
+    first = await finder.let()
+    session.accepted()
+    await deliver(session, "2")
+    assert first.said == ["0", {"number": "1"}, "1", {"number": "2"}, "2"]
+    session._flow.window.taken(2)
+    session.lost(peer_is_dead=False)
+    await deliver(session, "3")
+    second = await finder.let()
+    session.accepted()
+    assert second.said == [{"number": "2"}, "2", {"number": "3"}, "3"]
     session.end(1000, "")
     session.closed(1000, "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from channels_demux_layer.link.backlog import FRAME_OVERHEAD, Backlog
-from channels_demux_layer.link.frames import Accept, Binary, Credit, Frame, Text
+from channels_demux_layer.link.frames import Accept, Binary, Context, Credit, Frame, Text
 
 
 def backlog(*frames: Frame) -> Backlog:
@@ -43,6 +43,13 @@ def test_a_batch_has_a_bound_in_bytes(text: str, size: int) -> None:
     for frames in ([Text(1, text)] * 4, [Binary(1, b"x" * size)] * 4):
         room = 2 * (size + FRAME_OVERHEAD)
         assert [len(backlog(*frames).gather(9, room + more)[0]) for more in (-1, 0, 1)] == [1, 2, 2]
+
+
+def test_a_context_counts_with_all_of_its_text() -> None:
+    """Names and values alike take room in a batch."""
+    frames = [Context(1, {"name": "value", "other": ""})] * 4
+    room = 2 * (14 + FRAME_OVERHEAD)
+    assert [len(backlog(*frames).gather(9, room + more)[0]) for more in (-1, 0, 1)] == [1, 2, 2]
 
 
 def test_a_larger_frame_goes_alone() -> None:

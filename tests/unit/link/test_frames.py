@@ -12,6 +12,7 @@ from channels_demux_layer.link.frames import (
     Batch,
     Binary,
     Close,
+    Context,
     Credit,
     Frame,
     Grant,
@@ -31,6 +32,8 @@ ALL_FRAMES: list[Frame] = [
     Close(1, 4001, "enough"),
     Credit(1, 32),
     Reset(1),
+    Context(1, {"traceparent": "00-1-2-01", "tracestate": ""}),
+    Context(1, {}),
 ]
 
 
@@ -100,11 +103,17 @@ def test_anything_else_is_refused(wire: bytes) -> None:
 
 def test_a_lone_surrogate_does_not_take_the_batch_along() -> None:
     """Half a surrogate pair becomes U+FFFD; the frames beside it are untouched."""
-    frames: list[Frame] = [Text(1, "a\ud800b"), Close(2, 1000, "\udfff"), Binary(3, b"x")]
+    frames: list[Frame] = [
+        Text(1, "a\ud800b"),
+        Close(2, 1000, "\udfff"),
+        Binary(3, b"x"),
+        Context(4, {"\ud800": "\udfff"}),
+    ]
     assert decode_frames(encode_frames(frames)) == [
         Text(1, "a\ufffdb"),
         Close(2, 1000, "\ufffd"),
         Binary(3, b"x"),
+        Context(4, {"\ufffd": "\ufffd"}),
     ]
 
 

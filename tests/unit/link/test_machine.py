@@ -13,6 +13,7 @@ from channels_demux_layer.link.frames import (
     Batch,
     Binary,
     Close,
+    Context,
     Credit,
     Frame,
     Grant,
@@ -589,6 +590,67 @@ def test_the_worker_refuses_what_is_not_for_it(pair: Pair) -> None:
         "a close in a session that is CLOSE_RECEIVED",
     ]
     assert theirs.state is SessionState.CLOSE_RECEIVED
+
+
+# -- trace contexts ---------------------------------------------------------------------------
+
+NO_PLACE = "a trace context, which is for the edge to give to a session that is open"
+
+
+def test_a_context_goes_before_the_payloads_that_have_it(pair: Pair) -> None:
+    """It is reported in its place among the payloads, and its end as well."""
+    mine, theirs = pair.open()
+    for carrier, data in [({"a": "1"}, "x"), ({"a": "2"}, "y"), (None, "z")]:
+        pair.edge.trace(mine, carrier)
+        pair.send(pair.edge, mine, data)
+    assert pair.deliver(pair.edge) == [
+        ev.Traced(theirs, {"a": "1"}),
+        ev.Received(theirs, "x"),
+        ev.Traced(theirs, {"a": "2"}),
+        ev.Received(theirs, "y"),
+        ev.Traced(theirs, {}),
+        ev.Received(theirs, "z"),
+    ]
+
+
+def test_a_context_goes_once(pair: Pair) -> None:
+    """What the worker knows is not said again, and that there is none not at all."""
+    mine, _ = pair.open()
+    for carrier in (None, {"a": "1"}, {"a": "1"}):
+        pair.edge.trace(mine, carrier)
+        pair.send(pair.edge, mine, "x")
+    (outgoing,) = pair.batches(pair.edge)
+    assert frames_of(outgoing) == [
+        Text(1, "x"),
+        Context(1, {"a": "1"}),
+        Text(1, "x"),
+        Text(1, "x"),
+    ]
+
+
+def test_a_context_goes_in_an_open_session_only(pair: Pair) -> None:
+    """Before the accept and after the close there is no payload that could have it."""
+    mine, _ = pair.open(accept=False)
+    pair.edge.trace(mine, {"a": "1"})
+    assert pair.batches(pair.edge) == []
+    assert refusals(pair.worker, Context(1, {"a": "1"}), seq=2) == [NO_PLACE]
+
+
+def test_a_worker_gives_no_context(pair: Pair) -> None:
+    """Who answers is not asked where the answer comes from."""
+    pair.open()
+    assert refusals(pair.edge, Context(1, {"a": "1"}), seq=2) == [NO_PLACE]
+
+
+def test_a_context_survives_its_loss(pair: Pair) -> None:
+    """A batch that is sent again has it, before the same payloads."""
+    mine, theirs = pair.open()
+    pair.edge.trace(mine, {"a": "1"})
+    pair.send(pair.edge, mine, "x")
+    assert len(pair.batches(pair.edge)) == 1  # and nobody gets it
+    pair.now = pair.edge.deadline
+    pair.edge.handle_timeout(pair.now)
+    assert pair.deliver(pair.edge) == [ev.Traced(theirs, {"a": "1"}), ev.Received(theirs, "x")]
 
 
 def test_the_edge_refuses_what_is_not_for_it(pair: Pair) -> None:
