@@ -73,6 +73,8 @@ class Link:
         self._events: deque[ev.Event] = deque()
         self._table = SessionTable(config, self._liveness, now)
         self.sessions = self._table.sessions
+        # An attribute and no method of the link's: it is called for each payload.
+        self.take = self._table.take
         self._dispatch = FrameDispatch(
             is_edge=is_edge, table=self._table, queue=self._queue, events=self._events
         )
@@ -150,16 +152,6 @@ class Link:
             self._queue.put(Reset(session.id))
             self._table.remove(session, now)
 
-    def take(self, session: Session, size: int, now: float) -> None:
-        """Note that a received payload has been taken.
-
-        Args:
-            session: The session it came in.
-            size: Its length.
-            now: The present time in seconds.
-        """
-        self._table.take(session, size, now)
-
     # -- inputs: the peer and the clock -------------------------------------------------------
 
     def has_received(self, seq: int) -> bool:
@@ -221,8 +213,10 @@ class Link:
         return self._receiver.ack_at is not None and now >= self._receiver.ack_at
 
     def _has_frames(self, now: float) -> bool:
+        if self._queue:
+            return True
         credit_at = self._table.credit_at
-        return bool(self._queue) or (credit_at is not None and now >= credit_at)
+        return credit_at is not None and now >= credit_at
 
     @property
     def is_quiet(self) -> bool:

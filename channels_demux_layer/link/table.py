@@ -76,7 +76,13 @@ class SessionTable:
     # -- what they owe ------------------------------------------------------------------------
 
     def take(self, session: Session, size: int, now: float) -> None:
-        """Note that a received payload has been taken; not where its session has ended."""
+        """Note that a received payload has been taken; nothing where its session has ended.
+
+        Args:
+            session: The session it came in.
+            size: Its length.
+            now: The present time in seconds.
+        """
         if session.id not in self.sessions:
             return
         self.indebted.add(session)
