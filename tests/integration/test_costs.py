@@ -121,22 +121,37 @@ def test_a_frame_leaves_nothing_behind() -> None:
     assert kept[-1] - kept[-2] < FRAMES * CONNECTIONS / 100
 
 
-def test_what_metrics_cost() -> None:
-    """Frames call nothing of metrics, tallies and reports: what they count is an addition."""
+def modules_called(system: Fleet) -> Counter[str]:
+    """Count the calls of functions while frames pass, by the name of their module."""
     called: Counter[str] = Counter()
 
     def note(frame: Any, event: str, argument: Any) -> None:
         if event == "call":
             called[Path(frame.f_code.co_filename).stem] += 1
 
+    sys.setprofile(note)
+    try:
+        system.converse(FRAMES, 4)
+    finally:
+        sys.setprofile(None)
+    assert called["machine"] > FRAMES  # the profiler has seen the links at work
+    return called
+
+
+def test_what_tracing_costs() -> None:
+    """Where it is off, no frame calls anything of it; only a node's new tasks do, one for many."""
     with fleet(1, 1) as system:
         system.connect(CONNECTIONS)
-        sys.setprofile(note)
-        try:
-            system.converse(FRAMES, 4)
-        finally:
-            sys.setprofile(None)
-    assert called["machine"] > FRAMES  # the profiler has seen the links at work
+        called = modules_called(system)
+    assert called["tracing"] * 10 < FRAMES * CONNECTIONS
+    assert not called["opentelemetry"]
+
+
+def test_what_metrics_cost() -> None:
+    """Frames call nothing of metrics, tallies and reports: what they count is an addition."""
+    with fleet(1, 1) as system:
+        system.connect(CONNECTIONS)
+        called = modules_called(system)
     assert not called.keys() & {"metrics", "measuring", "tally", "report", "reporter", "figures"}
 
 
