@@ -147,6 +147,8 @@ class Host:
         """Say what the trace context of the next payloads is; see `Tracer.host()`."""
         if self._is_traced and context is not self._trace_context:
             self._trace_context = context
+            if self._inbox and self._inbox[-1]["type"] == tracing.CONTEXT:
+                self._inbox.pop()  # No payload had it: there are never more contexts than payloads.
             self._put({"type": tracing.CONTEXT, "context": context})
 
     def disconnect(self, code: int, reason: str = "") -> None:

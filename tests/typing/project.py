@@ -16,6 +16,7 @@ from channels_demux_layer.client import (
     connect,
 )
 from channels_demux_layer.codes import CloseCode, ErrorCode
+from channels_demux_layer.contrib.opentelemetry import instrument
 from channels_demux_layer.exceptions import DemuxError, PayloadTooLarge
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
@@ -70,6 +71,11 @@ async def test_with_workers() -> None:
         assert (await client.receive_event("echo"))["code"] == ErrorCode.TOO_LARGE
         closure = await client.receive_close()
         assert_type(closure.code, int)
+
+
+def ready() -> None:
+    """Have frames traced."""
+    instrument()
 
 
 def explain(error: DemuxError) -> int:

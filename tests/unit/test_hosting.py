@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 from unittest import mock
 
@@ -14,7 +15,7 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from channels.sessions import CookieMiddleware
 from django.urls import path
 
-from channels_demux_layer import Stream
+from channels_demux_layer import Stream, tracing
 from channels_demux_layer.hosting import Host, has_sync_consumer, text_writer
 
 
@@ -204,3 +205,42 @@ async def test_who_sends_on_after_its_end_lets_others_run(outlet: Outlet) -> Non
     running = asyncio.ensure_future(host(endless, outlet, stall_timeout=0.01).run())
     await asyncio.wait_for(running, 20.0)
     assert outlet.said[-1] == (1011, "")
+
+
+async def test_what_began_untraced_stays_untraced(outlet: Outlet) -> None:
+    """A consumer that is hosted when tracing begins gets ASGI's messages and no others."""
+    seen: list[str] = []
+
+    async def looking(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while not seen or seen[-1] != "websocket.disconnect":
+            seen.append((await receive())["type"])
+
+    hosted = host(looking, outlet)
+    hosted.trace("a context")
+    hosted.deliver("x")
+    hosted.disconnect(1000)
+    await hosted.run()
+    assert seen == ["websocket.connect", "websocket.receive", "websocket.disconnect"]
+
+
+async def test_a_context_is_told_once(outlet: Outlet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traced application is told of a context where a payload has another one, before it."""
+    seen: list[Any] = []
+
+    async def looking(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            seen.append(message.get("context") or message.get("text"))
+
+    tracer = mock.Mock(host=functools.partial)
+    monkeypatch.setattr(tracing, "tracer", tracer)
+    hosted = host(looking, outlet)
+    for contexts, data in [("a", "1"), ("a", "2"), ("bcd", "3")]:
+        for context in contexts:
+            hosted.trace(context)
+        hosted.deliver(data)
+    hosted.disconnect(1000)
+    await hosted.run()
+    assert seen == [None, "a", "1", "2", "d", "3"]
+    assert outlet.said == ["accept", 1, 1, 1, (1000, "")]

@@ -192,6 +192,12 @@ async def test_what_cannot_come_yet_is_nothing(node: Node) -> None:
     assert await run_session(node, early, ("accepted",), ("closed", 1000, "")) == [(1000, "")]
 
 
+async def test_a_context_is_nothing_to_who_does_not_trace(node: Node) -> None:
+    """An edge may trace where its workers do not."""
+    context = ("traced", {"traceparent": "00-1-2-01"})
+    assert await run_session(node, context, ("closed", 1000, "")) == [(1000, "")]
+
+
 async def test_a_client_that_does_not_read_is_closed(node: Node, settings: Any) -> None:
     """A send() without room for STALL_TIMEOUT says goodbye, and sends nothing more."""
     settings.CHANNELS_DEMUX_LAYER = {"STALL_TIMEOUT": 0.01}
