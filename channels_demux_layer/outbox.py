@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import sys
 from collections import deque
@@ -47,6 +48,9 @@ class Outbox:
         self._send = send
         self._waiting: deque[tuple[str, str | bytes, Taker] | Message] = deque()
         self._writer: asyncio.Task[None] | None = None
+        # What is written is the connection's, whoever brings it: often that is a node, which
+        # serves others as well.
+        self._variables = contextvars.copy_context()
         self._is_writing = False
         self._is_closed = False
 
@@ -73,7 +77,7 @@ class Outbox:
 
     def _start_writing(self) -> None:
         self._is_writing = True
-        writer = _start(self._write())
+        writer = _start(self._write(), self._variables)
         self._writer = None if writer.done() else writer
 
     async def _write(self) -> None:
@@ -130,9 +134,16 @@ class Outbox:
 
 if sys.version_info >= (3, 12):
 
-    def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(
+        work: Coroutine[Any, Any, None], variables: contextvars.Context
+    ) -> asyncio.Task[None]:
         # At once: a socket with room takes a message without a wait.
-        return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+        loop = asyncio.get_running_loop()
+        return asyncio.Task(work, loop=loop, eager_start=True, context=variables)
 
 else:  # pragma: no cover - Python 3.10 and 3.11
-    _start = asyncio.ensure_future
+
+    def _start(
+        work: Coroutine[Any, Any, None], variables: contextvars.Context
+    ) -> asyncio.Task[None]:
+        return variables.run(asyncio.ensure_future, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import Any
 
 import pytest
@@ -153,3 +154,21 @@ async def test_draining_has_a_limit(socket: Socket, outbox: Outbox) -> None:
     assert socket.written == []
     socket.is_open.set()
     await outbox.drain(20.0)
+
+
+async def test_what_is_written_is_written_in_the_connections_context(socket: Socket) -> None:
+    """Context variables are those of whoever made the outbox, and not of who puts something."""
+    variable = contextvars.ContextVar("variable", default="nobody")
+    seen = []
+
+    async def send(message: Any) -> None:
+        seen.append(variable.get())
+        await socket.send(message)
+
+    variable.set("connection")
+    outbox = Outbox(wrap, send)
+    variable.set("somebody")
+    for _ in range(2):
+        outbox.put_message({})
+        await outbox.drain(20.0)
+    assert seen == ["connection", "connection"]
