@@ -270,3 +270,32 @@ async def test_what_is_no_frame_has_no_part_in_its_span(inline: Place, spans: Sp
         await until(lambda: spans.named("process group"))
     (connection,) = spans.named("websocket")
     assert seen == span_id(connection)
+
+
+async def test_replies_are_written_in_the_connections_span(quick_place: Place) -> None:
+    """Whatever brings a reply to the edge, the span that is current for its send is the client's.
+
+    Two clients, one after the other: the first had the node started.
+    """
+    with recorded() as spans:
+        seen: list[int] = []
+
+        def noting(application: Any) -> Any:
+            async def noted(scope: Any, receive: Any, send: Any) -> None:
+                async def send_noted(message: Any) -> None:
+                    if message.get("text"):
+                        seen.append(current_id())
+                    await send(message)
+
+                await application(scope, receive, send_noted)
+
+            return noted
+
+        cls = demultiplexer({"tell": Async})
+        async with quick_place.run(cls):
+            for _ in range(2):
+                application = spans.around(noting(cls.as_asgi()))
+                async with DemuxCommunicator(application, timeout=LIMIT) as client:
+                    await client.send_to("tell", 1)
+                    await client.receive_from("tell")
+        assert seen == [span_id(connection) for connection in spans.named("websocket")]
