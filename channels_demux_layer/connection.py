@@ -13,10 +13,12 @@ from .envelope import EnvelopeCodec, Incoming
 from .exceptions import BadFrame
 from .flow import excess_size
 from .inline import InlineSession
+from .naming import stream_channel
 from .opening import RemoteAccess
 from .outbox import Outbox, Taker
 from .remote import RemoteSession
 from .streams import MAX_STREAM_NAME, Stream
+from .tally import get_tally
 
 __all__ = ["Connection", "Edge"]
 
@@ -155,7 +157,8 @@ class Connection:
         session: InlineSession | RemoteSession
         if self._edge.hosting_of(name) == "inline":
             scope = {**self._edge.scope, "demux": self._demux_scope(name)}
-            session = InlineSession(name, self._streams[name], scope, self)
+            tally = get_tally("inline", stream_channel(self._edge.channel_prefix, name), name)
+            session = InlineSession(name, self._streams[name], scope, self, tally)
         else:
             session = RemoteSession(name, self._access, self)
         self._live[name] = session

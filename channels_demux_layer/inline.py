@@ -14,6 +14,7 @@ from .hosting import Host, has_sync_consumer, text_writer
 from .link.window import SendWindow
 from .outbox import Taker
 from .streams import ASGIApplication, Stream
+from .tally import Tally
 
 __all__ = ["InlineSession", "SessionListener"]
 
@@ -42,13 +43,19 @@ class InlineSession:
         stream: The stream.
         scope: The consumer's scope.
         listener: The connection.
+        tally: Counts what happens to the stream.
 
     Attributes:
         ended: Set when the consumer has ended.
     """
 
     def __init__(
-        self, name: str, stream: Stream, scope: dict[str, Any], listener: SessionListener
+        self,
+        name: str,
+        stream: Stream,
+        scope: dict[str, Any],
+        listener: SessionListener,
+        tally: Tally,
     ) -> None:
         settings = get_settings()
         self.ended = asyncio.Event()
@@ -56,8 +63,16 @@ class InlineSession:
         self._listener = listener
         self._is_closed = False
         self._code: tuple[int, str] | None = None
-        windows = [SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES) for _ in range(2)]
-        self._inflow, self._outflow = (Outflow(w, settings.STALL_TIMEOUT) for w in windows)
+        self._tally = tally
+        tally.sessions.add(self)
+        self._inflow, self._outflow = (
+            Outflow(
+                SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES),
+                settings.STALL_TIMEOUT,
+                direction,
+            )
+            for direction in (tally.inward, tally.outward)
+        )
         application = _load(stream)
         own_thread = stream.own_thread
         self._host = Host(
@@ -76,7 +91,20 @@ class InlineSession:
         try:
             await self._host.run()
         finally:
+            self._tally.sessions.discard(self)
             self.ended.set()
+
+    # -- what is looked at --------------------------------------------------------------------
+
+    @property
+    def is_pending(self) -> bool:
+        """Never: its consumer is there as soon as it is."""
+        return False
+
+    @property
+    def in_flight(self) -> int:
+        """How many payloads, of both directions, were not taken yet."""
+        return len(self._inflow.window.untaken) + len(self._outflow.window.untaken)
 
     # -- what the client does -----------------------------------------------------------------
 
@@ -141,7 +169,9 @@ class InlineSession:
             self._is_closed = True
             self._inflow.finish()
             self._outflow.finish()
-            self._listener.session_closed(self._name, *(self._code or (code, reason)))
+            code, reason = self._code or (code, reason)
+            self._tally.count_end(code)
+            self._listener.session_closed(self._name, code, reason)
 
     def finished(self, code: int) -> None:
         """Tell the client that the stream is over, unless it knows."""

@@ -27,10 +27,12 @@ from .link.config import LinkConfig
 from .link.frames import BATCH, VERSION, Batch, parse_batch
 from .link.machine import Link
 from .link.window import SendWindow
+from .report import NODES, PROBE, STATUS, parse_question
+from .reporter import Reporter
 from .steadfast import LEAVE, RememberingLayer, make_steadfast, unsteady
 from .wire import Hosted, LinkWire, SessionPort, link_config
 
-__all__ = ["Node", "find_node", "get_node", "running_nodes", "stop_nodes"]
+__all__ = ["Node", "all_nodes", "find_node", "get_node", "running_nodes", "stop_nodes"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,8 @@ class Node:
         is_draining: Whether the workers of this process take no more sessions.
         max_sessions: How many sessions the workers of this process host at a time; 0 for no
             bound.
+        serves: The channels of the streams that the workers of this process host.
+        reporter: Speaks for the node when somebody asks how it is.
     """
 
     def __init__(self, layer: Any, config: LinkConfig) -> None:
@@ -76,6 +80,8 @@ class Node:
         self.hosted: set[Hosted] = set()
         self.is_draining = False
         self.max_sessions = get_settings().MAX_SESSIONS
+        self.serves: set[str] = set()
+        self.reporter = Reporter(self)
         self._refresh_wanted = asyncio.Event()
         self.heard_at = self.loop.time()
         self._wires: dict[tuple[str, bool], LinkWire] = {}
@@ -102,6 +108,7 @@ class Node:
         self.channel = await self._inbox.new_channel()
         self.groups = Memberships(self.layer, self.channel, self._calls.slots)
         self.start_task(self._receive_forever())
+        self._persist("join the group of all nodes", lambda: self.groups.join(NODES))
         if isinstance(self.layer, RememberingLayer):
             self.start_task(self._refresh_forever(self.layer))
 
@@ -198,7 +205,9 @@ class Node:
                 self._receive_batch(parse_batch(message))
             elif kind == CLAIM:
                 self._receive_claim(parse_claim(message))
-            else:
+            elif kind == STATUS:
+                self.reporter.asked(parse_question(message))
+            elif kind != PROBE:
                 logger.warning("A message of type %r is not for a node; ignored.", kind)
         except msgspec.ValidationError as error:
             logger.warning("A malformed %s was ignored: %s.", kind, error)
@@ -287,6 +296,11 @@ class Node:
         return not self.max_sessions or self.load < self.max_sessions
 
     @property
+    def wires(self) -> list[LinkWire]:
+        """What its links run on."""
+        return list(self._wires.values())
+
+    @property
     def is_quiet(self) -> bool:
         """Whether all that was sent to peers has arrived."""
         return all(wire.link.is_quiet for wire in self._wires.values())
@@ -305,6 +319,7 @@ class Node:
     def forget(self, wire: LinkWire) -> None:
         """Drop a wire whose link is over."""
         wire.stop()
+        self.reporter.outlive(wire.link)
         del self._wires[wire.link.id, wire.link.is_edge]
         if self._edge_wires.get(wire.peer) is wire:
             del self._edge_wires[wire.peer]
@@ -363,6 +378,11 @@ async def get_node(alias: str) -> Node:
 def running_nodes() -> list[Node]:
     """Return all nodes of this event loop."""
     return list(_nodes.get(asyncio.get_running_loop(), {}).values())
+
+
+def all_nodes() -> list[Node]:
+    """Return the nodes of all event loops of this process; any thread may ask."""
+    return [node for nodes in list(_nodes.values()) for node in list(nodes.values())]
 
 
 async def stop_nodes() -> None:

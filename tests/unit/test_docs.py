@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from channels_demux_layer import checks, codes, conf, handshake, layer_checks
+from channels_demux_layer import checks, codes, conf, handshake, layer_checks, report
 from channels_demux_layer.link import frames
 from channels_demux_layer.streams import Stream
 
@@ -169,6 +169,15 @@ def test_tables_of_layer_messages() -> None:
     assert opens_and_claims[:head] == list(handshake.Open.__struct_fields__)
     assert opens_and_claims[head + 1 :] == list(handshake.Claim.__struct_fields__)
     assert words("layer-wire.md", "3. Batches") == list(frames.Batch.__struct_fields__)
+
+
+def test_tables_of_reports() -> None:
+    """The tables of questions, answers and reports have the fields of the code, in order."""
+    kinds = [report.Question, report.Answer, report.NodeReport]
+    kinds += [report.StreamReport, report.LinkReport]
+    fields = [list(kind.__struct_fields__) for kind in kinds]
+    expected = fields[0] + [name for each in fields[1:] for name in ("field", *each)]
+    assert words("layer-wire.md", "7. Asking nodes") == expected
 
 
 def test_services_table() -> None:

@@ -79,7 +79,8 @@ def test_the_stock_command_line(worker: type[FakeWorker]) -> None:
     ((_, channels, layer, options),) = worker.made
     assert channels == ["demux.echo", "plain"]
     assert layer is get_channel_layer()
-    assert options == {"drain_timeout": 12.0, "max_sessions": None}
+    assert (options["drain_timeout"], options["max_sessions"]) == (12.0, None)
+    assert (options["streams"], options["pages"]) == (["demux.echo"], {})
 
 
 def test_another_layer(worker: type[FakeWorker]) -> None:
@@ -101,7 +102,8 @@ def test_all_streams(worker: type[FakeWorker]) -> None:
 def test_limits(worker: type[FakeWorker]) -> None:
     """--max-sessions and --drain-timeout win over the settings, zero included."""
     run("demux.echo", "--max-sessions", "7", "--drain-timeout", "0")
-    assert worker.made[0][3] == {"drain_timeout": 0.0, "max_sessions": 7}
+    options = worker.made[0][3]
+    assert (options["drain_timeout"], options["max_sessions"]) == (0.0, 7)
 
 
 @pytest.mark.parametrize(
