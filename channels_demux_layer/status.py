@@ -95,11 +95,9 @@ class _Asking:
 
     async def listen(self, quiet: float) -> None:
         """Take answers until none has come for a while."""
+        assert self._receiving is not None
         patience = self._ends_at - self._now()
-        while self._receiving is not None:
-            await asyncio.wait([self._receiving], timeout=max(patience, 0))
-            if not self._receiving.done():
-                return
+        while (await asyncio.wait([self._receiving], timeout=max(patience, 0)))[0]:
             try:
                 self._take(self._receiving.result())
             except Exception as error:

@@ -15,6 +15,7 @@ from channels_demux_layer import reporter as reporter_module
 from channels_demux_layer.exceptions import ConfigurationError, LayerFailed
 from channels_demux_layer.fleet import FleetReport
 from channels_demux_layer.link.frames import VERSION
+from channels_demux_layer.measuring import measure_process
 from channels_demux_layer.node import find_node, get_node, stop_nodes
 from channels_demux_layer.report import NODES, REPORT_VERSION, Answer, NodeReport, Question
 from channels_demux_layer.status import ask_nodes
@@ -61,6 +62,21 @@ async def test_a_conversation_is_seen_from_both_sides(layered: Place) -> None:
     assert sorted(link.is_edge for link in node.links) == [False, True]
     assert all(link.sessions == 1 and link.batches_sent >= 3 for link in node.links)
     assert all(link.round_trip and link.round_trip < LIMIT for link in node.links)
+
+
+async def test_metrics_are_those_of_the_process(memory: Place) -> None:
+    """What an exporter gets is what the nodes and the streams of the process say by then."""
+    async with memory.client({"echo": consumers.Json}) as client:
+        await client.send_to("echo", 1)
+        await client.receive_from("echo")
+        # A scrape may come in another thread than the event loop's.
+        measured = await asyncio.to_thread(measure_process)
+    values = {(each.metric.name, *each.labels): each.value for each in measured}
+    for side in ("edge", "worker"):
+        assert values["demux_sessions", side, "echo", "demux.echo"] == 1
+        assert values["demux_frames_total", side, "echo", "demux.echo", "in"] == 1
+    assert values[("demux_links",)] == 2
+    assert values["demux_node_info", "both", __version__, str(VERSION)] == 1
 
 
 async def test_an_inline_stream_is_seen(inline: Place) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from channels_demux_layer.codes import ClientEvent, ErrorCode, ServerEvent
-from channels_demux_layer.envelope import EnvelopeCodec
+from channels_demux_layer.envelope import EnvelopeCodec, Incoming
 from channels_demux_layer.exceptions import BadFrame
+from channels_demux_layer.json_text import as_json, as_string
 
 Case = dict[str, Any]
 
@@ -46,12 +47,12 @@ def receive(case: Case) -> tuple[str, Any]:
 
 
 def send(case: Case) -> str | bytes:
-    """Put what a consumer sends into a frame as the edge does."""
+    """Put what a consumer sends into a frame, as its host and the edge do between them."""
     codec, data = codec_of(case), plain(case["send"])
     if isinstance(data, bytes):
         return codec.encode_binary(case["stream"], data)
-    encode = codec.encode_string if case.get("text") else codec.encode_text
-    return encode(case["stream"], data)
+    write = as_string if case.get("text") else as_json
+    return codec.encode_text(case["stream"], write(data))
 
 
 @each(TO_SERVER["sent"] + TO_SERVER["understood"])
@@ -64,7 +65,7 @@ def test_consumers_get_what_clients_send(case: Case) -> None:
 def test_events_of_clients(case: Case) -> None:
     """A client's event is understood, and it is one that a client can send."""
     incoming = codec_of(case).decode_text(case["frame"])
-    assert incoming == (case["stream"], None, ClientEvent(case["event"]))
+    assert incoming == Incoming(case["stream"], None, ClientEvent(case["event"]))
 
 
 @each(TO_SERVER["refused"])
