@@ -6,7 +6,7 @@ So a stream of prices that moves to another worker goes on where it was.
 import math
 import random
 
-OPENING_PRICES = {"Apples": 3.20, "Bread": 2.80, "Cocoa": 8.40, "Dates": 6.10}
+OPENING_PRICES = {"Apples": 132.0, "Bread": 64.0, "Cocoa": 284.0, "Dates": 96.0}
 """The goods, and the prices that theirs wander about."""
 SWINGS = ((90.0, 0.07), (17.0, 0.03), (3.0, 0.009))
 """How prices wander, from slow to fast: seconds from turn to turn, and the part of the price."""

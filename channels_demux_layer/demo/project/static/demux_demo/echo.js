@@ -22,7 +22,7 @@ function makeChart() {
         values: () => ["1 ms", "10 ms", "100 ms", "1 s", ""],
         grid: { show: false },
       }),
-      axis({ size: 36, space: 32 }),
+      axis({ size: 36, space: 40, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500] }),
     ],
     series: [{}, { stroke: color("accent"), fill: color("accent"), width: 0, paths: bars({ size: [0.8] }), points: { show: false } }],
   });

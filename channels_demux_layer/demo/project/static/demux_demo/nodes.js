@@ -25,7 +25,7 @@ function makeCard(node, command) {
 }
 
 function fillCard(card, node, { rate, share, isOurs }) {
-  const word = node.draining ? "draining" : isOurs ? "serves this page" : "";
+  const word = node.draining ? "draining" : isOurs ? "this page" : "";
   const badge = card.querySelector(".badge");
   badge.hidden = !word;
   write(badge, word);

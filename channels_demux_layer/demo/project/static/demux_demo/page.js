@@ -16,7 +16,7 @@ export function create(tag, className = "", text = "") {
 }
 
 export function addLine(log, ...parts) {
-  const line = document.createElement("li");
+  const line = document.createElement("p");
   line.append(...parts);
   const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
   log.append(line);

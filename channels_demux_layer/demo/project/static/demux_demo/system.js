@@ -3,7 +3,7 @@
 import { showNodes } from "./nodes.js";
 import { element, number, plural, tell, write } from "./page.js";
 
-const lanes = [...document.querySelectorAll(".lane")];
+const lanes = [...document.querySelectorAll(".lane[data-stream]")];
 
 // How much a count has grown per second. One that is smaller than before has begun anew.
 class Rates {
