@@ -18,7 +18,7 @@ function addGoods(name) {
   const plot = chart(host, {
     padding: [6, 0, 6, 0],
     scales: { x: { time: false } },
-    axes: [{ show: false }, axis({ side: 1, size: 42, space: 28, values: (_, at) => at.map(cents) })],
+    axes: [{ show: false }, axis({ side: 1, size: 36, space: 28 })],
     series: [{}, { stroke: color("accent"), fill: color("fill"), width: 1.5, points: { show: false } }],
   });
   return { plot, price, change };
