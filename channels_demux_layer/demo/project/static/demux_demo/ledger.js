@@ -46,7 +46,7 @@ export class Ledger {
 
   // Give the time within which so large a part has come back.
   percentile(part) {
-    const sorted = this.roundTrips.toSorted((one, other) => one - other);
+    const sorted = [...this.roundTrips].sort((one, other) => one - other);
     return sorted[Math.ceil(sorted.length * part) - 1];
   }
 }
