@@ -31,6 +31,9 @@ def site(chromium: str) -> Iterator[str]:
 async def sockets_open(page: Any, url: str) -> None:
     """Goes to a page, and waits until the server has answered over its WebSocket."""
     await page.goto(url)
+    # A plain socket must not be sent to before it is open; a stream may be.
+    is_open = "() => typeof chatSocket === 'undefined' || chatSocket.readyState === WebSocket.OPEN"
+    await page.wait_for_function(is_open, timeout=LIMIT)
     heard = "() => document.querySelector('#chat-log').value.includes('ping')"
     await page.fill("#chat-message-input", "ping")
     await page.keyboard.press("Enter")
