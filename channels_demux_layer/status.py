@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable
@@ -20,6 +19,7 @@ from channels.layers import get_channel_layer
 from .conf import get_settings
 from .exceptions import ConfigurationError, LayerFailed
 from .fleet import FleetReport
+from .inbox import inbox_of
 from .report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
 from .steadfast import unsteady
 
@@ -29,8 +29,12 @@ logger = logging.getLogger(__name__)
 
 #: How long to wait for answers at most, in seconds.
 LIMIT = 2.0
-#: How long no further answer must have come before the asking ends, in seconds.
-QUIET = 0.3
+#: How long no further answer must have come before the asking ends, in seconds. Not a multiple of
+#: 0.1: so long channels_redis' pub/sub layer waits for messages at a time, and on Python 3.10 a
+#: task that is cancelled as its wait ends lives on.
+QUIET = 0.35
+#: How long a receive that is cancelled may take to end before it is cancelled again, in seconds.
+PATIENCE = 0.15
 
 Result = TypeVar("Result")
 
@@ -78,6 +82,7 @@ class _Asking:
 
     def __init__(self, layer: Any, limit: float) -> None:
         self._layer = layer
+        self._inbox = inbox_of(layer)
         self._now = asyncio.get_running_loop().time
         self._ends_at = self._now() + limit
         self._ref = uuid.uuid4().hex
@@ -88,7 +93,7 @@ class _Asking:
 
     async def ask(self) -> None:
         """Send the question to all nodes."""
-        self._channel = await self._in_time(self._layer.new_channel())
+        self._channel = await self._in_time(self._inbox.new_channel())
         question = Question(version=REPORT_VERSION, ref=self._ref, channel=self._channel)
         self._receive()
         await self._in_time(self._layer.group_send(NODES, question.to_message()))
@@ -106,7 +111,7 @@ class _Asking:
             patience = min(quiet, self._ends_at - self._now())
 
     def _receive(self) -> None:
-        self._receiving = asyncio.ensure_future(self._layer.receive(self._channel))
+        self._receiving = asyncio.ensure_future(self._inbox.receive(self._channel))
 
     def _take(self, message: dict[str, Any]) -> None:
         try:
@@ -133,10 +138,12 @@ class _Asking:
 
     async def end(self) -> None:
         """Listen no more."""
-        if self._receiving is not None:
-            self._receiving.cancel()
-            with contextlib.suppress(Exception, asyncio.CancelledError):
-                await self._receiving
+        receiving = self._receiving
+        while receiving is not None and not receiving.done():
+            receiving.cancel()  # again, where it is swallowed below
+            await asyncio.wait([receiving], timeout=PATIENCE)
+        if receiving is not None and not receiving.cancelled():
+            receiving.exception()  # seen: nobody waits for it any more
 
     def fleet(self) -> FleetReport:
         """Return what the nodes have said."""

@@ -12,6 +12,7 @@ from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream, __version__
 from channels_demux_layer import reporter as reporter_module
+from channels_demux_layer import status as status_module
 from channels_demux_layer.exceptions import ConfigurationError, LayerFailed
 from channels_demux_layer.fleet import FleetReport
 from channels_demux_layer.link.frames import VERSION
@@ -27,7 +28,7 @@ from .harness import LIMIT, Place, demultiplexer, until
 
 NODE = NodeReport(node="n!1", kind="server", release="1", wire=1, host="h", pid=1)
 #: However slow the machine is, an answer comes.
-PATIENT = {"limit": LIMIT, "quiet": 0.5}
+PATIENT = {"limit": LIMIT, "quiet": 0.45}
 
 
 async def fleet_with(alias: str = "default") -> FleetReport:
@@ -131,7 +132,7 @@ async def test_a_node_that_has_stopped_does_not_answer(layered: Place) -> None:
     """A node leaves the group of all nodes when it stops: who asks then, hears nothing."""
     async with layered.client({"echo": consumers.Json}):
         pass
-    assert (await ask_nodes(limit=0.3)).nodes == []
+    assert (await ask_nodes(limit=0.25)).nodes == []
 
 
 async def test_a_layer_that_is_not_there(settings: Any) -> None:
@@ -153,6 +154,25 @@ async def test_a_layer_that_fails(
     monkeypatch.setattr(unsteady(get_channel_layer()), call, refuse)
     with pytest.raises(LayerFailed, match=r"^The channel layer cannot be asked: refused\.$"):
         await ask_nodes()
+
+
+async def test_a_receive_that_will_not_end(memory: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancellation that is swallowed below the layer is given again; what comes of it is moot."""
+    monkeypatch.setattr(status_module, "PATIENCE", 0.001)
+    cancelled: list[str] = []
+
+    async def swallow(channel: str) -> Any:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(channel)
+                if len(cancelled) == 2:
+                    raise ConnectionError from None
+
+    monkeypatch.setattr(unsteady(get_channel_layer()), "receive", swallow)
+    assert (await ask_nodes(limit=0.01)).nodes == []
+    assert len(cancelled) == 2
 
 
 async def test_a_layer_that_hangs(memory: Place, monkeypatch: pytest.MonkeyPatch) -> None:

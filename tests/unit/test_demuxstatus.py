@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
@@ -162,3 +163,30 @@ def test_connections_are_closed(
     monkeypatch.setattr(demuxstatus, "get_channel_layer", lambda alias: layer)
     run(*arguments)
     assert PooledLayer.closed == 1
+
+
+def test_what_a_layer_has_under_way_is_ended(
+    answers: list[Any], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ends, though the first cancellation of a layer's task is swallowed."""
+    monkeypatch.setattr(demuxstatus, "PATIENCE", 0.001)
+    cancelled: list[int] = []
+
+    async def receive() -> None:
+        while len(cancelled) < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(1)
+
+    class Receiving(PooledLayer):
+        async def close_pools(self) -> None:
+            self.task = asyncio.ensure_future(receive())
+            await asyncio.sleep(0)
+
+    layer = Receiving()
+    monkeypatch.setattr(demuxstatus, "InMemoryChannelLayer", int)
+    monkeypatch.setattr(demuxstatus, "get_channel_layer", lambda alias: layer)
+    run("--json")
+    assert len(cancelled) == 2
+    assert layer.task.done()

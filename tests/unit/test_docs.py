@@ -1,6 +1,7 @@
 """What is written about the package is true of it."""
 
 import dataclasses
+import inspect
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from channels_demux_layer import checks, codes, conf, handshake, layer_checks, metrics, report
+from channels_demux_layer.client import ClientError, connect
 from channels_demux_layer.link import frames
 from channels_demux_layer.management.commands import demuxstatus, runworker
 from channels_demux_layer.streams import Stream
@@ -231,6 +233,30 @@ def test_options_table() -> None:
         written = [word.split()[0] for word in words("watching.md", heading)]
         assert {word for word in written if word.startswith("--")} == own
         assert own <= taken.keys()
+
+
+def test_client_options_table() -> None:
+    """The table of the client's options has those of connect(), in order, with their defaults."""
+    options = {
+        name: "" if option.default is option.empty else option.default
+        for name, option in inspect.signature(connect).parameters.items()
+        if option.kind is not option.VAR_KEYWORD
+    }
+    written = {
+        cells[0].strip("`"): eval(cells[1].strip("`"), {}) if cells[1] else ""
+        for cells in rows("python-client.md", "Options of `connect()`")
+    }
+    assert list(written.items()) == list(options.items())
+
+
+def test_client_exceptions_table() -> None:
+    """The table of the client's exceptions has those of the code, with attributes they have."""
+    table = rows("python-client.md", "Exceptions")
+    found = {error.__name__: error for error in ClientError.__subclasses__()}
+    assert {cells[0].strip("`") for cells in table} == set(found)
+    for name, attributes, _ in table:
+        documented = str(found[name.strip("`")].__doc__)
+        assert all(f"{word}: " in documented for word in re.findall(r"`(\w+)`", attributes))
 
 
 def test_services_table() -> None:

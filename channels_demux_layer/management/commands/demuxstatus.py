@@ -26,6 +26,8 @@ from channels_demux_layer.status_view import (
 
 #: Seconds between the two looks that make rates, where nobody watches.
 GLANCE = 1.0
+#: Seconds after which a task that does not end is cancelled again.
+PATIENCE = 0.15
 #: Seconds between two looks of --watch.
 INTERVAL = 2.0
 
@@ -124,6 +126,11 @@ async def _close_layer() -> None:
     layer: Any = get_channel_layer(get_settings().CHANNEL_LAYER)
     if hasattr(layer, "close_pools"):
         await layer.close_pools()
+    # What layers have under way, until it has ended: one cancellation may be swallowed below.
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=PATIENCE)
 
 
 def _as_json(fleet: FleetReport) -> dict[str, Any]:
