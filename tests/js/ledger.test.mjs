@@ -7,9 +7,10 @@ import { pathToFileURL } from "node:url";
 
 // The client's file, which DEMUX_CLIENT names where the package is installed, shows where it is.
 const { DEMUX_CLIENT } = process.env;
-const local = new URL("../../channels_demux_layer/static/channels_demux_layer/x.js", import.meta.url);
-const client = DEMUX_CLIENT ? pathToFileURL(DEMUX_CLIENT) : local;
-const text = await readFile(new URL("../../demo/project/static/demux_demo/ledger.js", client), "utf-8");
+const here = "../../channels_demux_layer/static/channels_demux_layer/demultiplexer.js";
+const client = DEMUX_CLIENT ? pathToFileURL(DEMUX_CLIENT) : new URL(here, import.meta.url);
+const ledger = new URL("../../demo/project/static/demux_demo/ledger.js", client);
+const text = await readFile(ledger, "utf-8");
 // Node 18 takes a .js file for a CommonJS module.
 const { Ledger } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
 

@@ -2,7 +2,12 @@
 
 import { element, tell, write } from "./page.js";
 
-const STATES = { open: "Open", unavailable: "Unavailable", connecting: "Connecting", closed: "Closed" };
+const STATES = {
+  open: "Open",
+  unavailable: "Unavailable",
+  connecting: "Connecting",
+  closed: "Closed",
+};
 
 export class Connection {
   isNew = false; // while streams learn that they go on over another socket

@@ -9,12 +9,16 @@ const TICK = 20; // ms between two looks at what is due
 const MOST = 50; // sent at once: a page in the background looks once a second
 
 const bucket = (time) => Math.min(Math.max(Math.floor(Math.log10(time) * 10), 0), BUCKETS - 1);
-const milliseconds = (time) => (time === undefined ? "–" : `${time.toFixed(time < 10 ? 1 : 0)} ms`);
+const milliseconds = (time) =>
+  (time === undefined ? "–" : `${time.toFixed(time < 10 ? 1 : 0)} ms`);
 
 function makeChart() {
   return chart(element("echo-chart"), {
     padding: [8, 8, 0, 0],
-    scales: { x: { time: false, range: [-0.5, BUCKETS - 0.5] }, y: { range: (_, low, high) => [0, high || 1] } },
+    scales: {
+      x: { time: false, range: [-0.5, BUCKETS - 0.5] },
+      y: { range: (_, low, high) => [0, high || 1] },
+    },
     axes: [
       axis({
         size: 26,
@@ -24,7 +28,12 @@ function makeChart() {
       }),
       axis({ size: 36, space: 40, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500] }),
     ],
-    series: [{}, { stroke: color("accent"), fill: color("accent"), width: 0, paths: bars({ size: [0.8] }), points: { show: false } }],
+    series: [{}, {
+      fill: color("accent"),
+      width: 0,
+      paths: bars({ size: [0.8] }),
+      points: { show: false },
+    }],
   });
 }
 

@@ -29,7 +29,8 @@ function fillCard(card, node, { rate, share, isOurs }) {
   const badge = card.querySelector(".badge");
   badge.hidden = !word;
   write(badge, word);
-  write(card.querySelector(".figure"), `${plural(node.sessions, "session")}, ${number(rate)} frames/s`);
+  const figures = `${plural(node.sessions, "session")}, ${number(rate)} frames/s`;
+  write(card.querySelector(".figure"), figures);
   card.querySelector(".share").style.transform = `scaleX(${share.toFixed(3)})`;
   card.dataset.draining = node.draining;
   for (const button of card.querySelectorAll(".drain")) button.disabled = node.draining;

@@ -19,7 +19,12 @@ function addGoods(name) {
     padding: [6, 0, 6, 0],
     scales: { x: { time: false } },
     axes: [{ show: false }, axis({ side: 1, size: 36, space: 28 })],
-    series: [{}, { stroke: color("accent"), fill: color("fill"), width: 1.5, points: { show: false } }],
+    series: [{}, {
+      stroke: color("accent"),
+      fill: color("fill"),
+      width: 1.5,
+      points: { show: false },
+    }],
   });
   return { plot, price, change };
 }

@@ -32,7 +32,11 @@ function showControls(isOn) {
 }
 
 function showAnswer({ done, error }) {
-  const what = { add: `A worker of ${done.stream} starts.`, drain: `Process ${done.pid} drains.`, kill: `Process ${done.pid} was killed.` };
+  const what = {
+    add: `A worker of ${done.stream} starts.`,
+    drain: `Process ${done.pid} drains.`,
+    kill: `Process ${done.pid} was killed.`,
+  };
   tell(error || what[done.do]);
   write(element("system-answer"), error);
 }
@@ -40,8 +44,8 @@ function showAnswer({ done, error }) {
 function showTotals(streams, rate) {
   const sum = (key) => Object.values(streams).reduce((total, each) => total + each[key], 0);
   write(element("system-rate"), number(rate));
-  for (const [id, key] of [["in-flight", "in_flight"], ["sessions", "sessions"], ["reopened", "reopened"]]) {
-    write(element(`system-${id}`), number(sum(key)));
+  for (const key of ["in_flight", "sessions", "reopened"]) {
+    write(element(`system-${key.replace("_", "-")}`), number(sum(key)));
   }
 }
 
@@ -66,7 +70,8 @@ class System {
       const { stream } = lane.dataset;
       this.#showLane(lane, nodes.filter(({ hosts }) => hosts.includes(stream)), figures);
       const { sessions } = streams[stream];
-      write(lane.querySelector(".lane-figures"), `${plural(sessions, "session")}, ${number(rates[index])} frames/s`);
+      const text = `${plural(sessions, "session")}, ${number(rates[index])} frames/s`;
+      write(lane.querySelector(".lane-figures"), text);
     }
   }
 
