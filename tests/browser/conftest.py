@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.acceptance.conftest import (  # noqa: F401 - the logs of processes, for failed tests
+    pytest_runtest_makereport,
+    pytest_runtest_setup,
+)
 from tests.acceptance.harness.demo import READY, Demo, running
 
 from .demo_page import DemoPage

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import importlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -746,6 +747,16 @@ def test_an_impossible_option_is_refused(
     with pytest.raises(SystemExit):
         __main__.parse(arguments)
     assert f"argument {arguments[0]}: invalid" in capsys.readouterr().err
+
+
+def test_the_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    """The demo's page in the documentation has each option of the command line, and no other."""
+    with pytest.raises(SystemExit):
+        __main__.parse(["--help"])
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    page = (Path(__file__).parents[2] / "docs" / "demo.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`--.+?) \|", page, re.MULTILINE)
+    assert set(re.findall(r"--[a-z-]+", " ".join(rows))) == options
 
 
 def test_progress_goes_nowhere_when_nobody_reads(
