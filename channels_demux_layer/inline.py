@@ -21,6 +21,9 @@ __all__ = ["InlineSession", "SessionListener"]
 class SessionListener(Protocol):
     """What a session tells its connection."""
 
+    def new_window(self, name: str) -> SendWindow:
+        """Return an empty window for what the consumer of a stream is sent."""
+
     def session_received(self, name: str, data: str | bytes, source: Taker) -> None:
         """The consumer has sent a payload."""
 
@@ -56,7 +59,10 @@ class InlineSession:
         self._listener = listener
         self._is_closed = False
         self._code: tuple[int, str] | None = None
-        windows = [SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES) for _ in range(2)]
+        windows = (
+            listener.new_window(name),
+            SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES),
+        )
         self._inflow, self._outflow = (Outflow(w, settings.STALL_TIMEOUT) for w in windows)
         application = _load(stream)
         own_thread = stream.own_thread

@@ -9,7 +9,6 @@ from .codes import CloseCode
 from .conf import get_settings
 from .flow import Outflow, Stalled
 from .inline import SessionListener
-from .link.window import SendWindow
 from .naming import stream_group
 from .node import Node
 from .opening import RemoteAccess, find_worker
@@ -39,8 +38,7 @@ class RemoteSession:
         self._listener = listener
         settings = get_settings()
         self._group = stream_group(access.prefix, access.connection, name)
-        window = SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES)
-        self._flow = Outflow(window, settings.STALL_TIMEOUT)
+        self._flow = Outflow(listener.new_window(name), settings.STALL_TIMEOUT)
         self._port: SessionPort | None = None
         self._attempt = 0
         self._was_accepted = False

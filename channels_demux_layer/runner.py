@@ -19,11 +19,14 @@ from channels.worker import Worker
 from .calls import messages
 from .conf import get_settings
 from .drain import LAST_WORDS, drain_workers
+from .faults import RepeatedLog
+from .logs import about
 from .node import LEAVE_LIMIT, find_node, stop_nodes
 
 __all__ = ["DrainingWorker", "ListenerDied"]
 
 logger = logging.getLogger(__name__)
+repeated = RepeatedLog(logger)
 
 #: How often to look whether the messages of other consumers have been handled, in seconds.
 GLANCE = 0.01
@@ -134,8 +137,9 @@ class DrainingWorker(Worker):
     async def listener(self, channel: str) -> None:
         """Hand the messages of one channel to the application, for ever."""
         async for message in messages(self.channel_layer, channel):
-            if not message.get("type"):
-                logger.warning("A message without a type on channel %s was ignored.", channel)
+            if not (isinstance(message, dict) and message.get("type")):
+                text = "A message without a type on channel %s was ignored."
+                repeated.warning("without_type", text, channel, extra=about(node=channel))
                 continue
             scope = {"type": "channel", "channel": channel}
             self.get_or_create_application_instance(channel, scope).put_nowait(message)
@@ -149,7 +153,7 @@ class DrainingWorker(Worker):
         await drain_workers(self._drain_timeout)
         while self._is_busy() and loop.time() < give_up_at:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(GLANCE)
-        logger.info("Drained.")
+        logger.info("Drained.", extra=about())
 
     def _is_busy(self) -> bool:
         queues = (details["input_queue"] for details in self.application_instances.values())
@@ -204,6 +208,7 @@ def _end_process_after(seconds: float) -> None:
 
 
 def _end_process() -> None:
-    logger.warning("Something does not come to its end; the process ends all the same.")
+    text = "Something does not come to its end; the process ends all the same."
+    logger.warning(text, extra=about())
     logging.shutdown()
     os._exit(0)

@@ -37,10 +37,12 @@ RINGS = {
         "json_text",
         "link",
         "link.*",
+        "limits",
         "metrics",
         "naming",
         "portable",
         "streams",
+        "trimming",
     },
     "shell": {
         "applications",
@@ -53,16 +55,21 @@ RINGS = {
         "groups",
         "hops",
         "hosting",
+        "ignored",
         "inbox",
         "inline",
+        "link_log",
+        "logs",
         "node",
         "opening",
         "outbox",
+        "permissions",
         "remote",
         "routing",
         "runner",
         "scope",
         "steadfast",
+        "throttle",
         "wire",
         "worker",
     },
@@ -79,7 +86,16 @@ MAY_IMPORT = {
 #: The settings belong to the Django ring, and are the one part of it that the shell reads.
 SETTINGS = "conf"
 
-EDGE = {"connection", "demultiplexer", "inline", "opening", "outbox", "remote"}
+EDGE = {
+    "connection",
+    "demultiplexer",
+    "inline",
+    "opening",
+    "outbox",
+    "permissions",
+    "remote",
+    "throttle",
+}
 WORKER = {"drain", "routing", "runner", "worker"}
 #: The modules that may name a class of the other side, for its type alone.
 BY_TYPE_ONLY = {("routing", "demultiplexer")}
