@@ -6,14 +6,26 @@
      ├── ConfigurationError   the project's: settings, consumer_classes, names
      ├── BadFrame             the client's: a frame that is no envelope
      ├── PayloadTooLarge      the consumer's: it sent more than MAX_PAYLOAD (also a ValueError)
-     └── NotPortable          the middleware's: a scope value that cannot travel to a worker
+     ├── NotPortable          the middleware's: a scope value that cannot travel to a worker
+     └── ClientError          what the Python client meets:
+          ├── ConnectFailed   the server's or the network's: no WebSocket
+          └── StreamClosed    nobody's: the stream has ended, and this is how
 
 A peer's fault on the channel layer is an event of its link, never an exception.
 """
 
 from channels_demux_layer.codes import ErrorCode
 
-__all__ = ["BadFrame", "ConfigurationError", "DemuxError", "NotPortable", "PayloadTooLarge"]
+__all__ = [
+    "BadFrame",
+    "ClientError",
+    "ConfigurationError",
+    "ConnectFailed",
+    "DemuxError",
+    "NotPortable",
+    "PayloadTooLarge",
+    "StreamClosed",
+]
 
 
 class DemuxError(Exception):
@@ -94,3 +106,45 @@ class NotPortable(DemuxError):  # noqa: N818 - says of a value what it is
 
     def __str__(self) -> str:
         return f"{self.path} cannot travel to a worker: {self.problem}."
+
+
+class ClientError(DemuxError):
+    """The Python client cannot go on."""
+
+
+class ConnectFailed(ClientError):  # noqa: N818 - says what has happened, as connect() says what is to
+    """The WebSocket could not be opened.
+
+    Its ``__cause__`` is what the `websockets` library or the network has raised.
+
+    Attributes:
+        problem: What went wrong; without the URL, which may hold a secret.
+        status: The HTTP status with which the server answered instead; None if it did not.
+        is_final: Whether another try can only end the same way.
+    """
+
+    def __init__(self, problem: str, status: int | None = None, is_final: bool = False) -> None:
+        super().__init__(problem, status, is_final)
+        self.problem = problem
+        self.status = status
+        self.is_final = is_final
+
+    def __str__(self) -> str:
+        return f"The WebSocket could not be opened: {self.problem}."
+
+
+class StreamClosed(ClientError):  # noqa: N818 - named like its event, and as websockets does
+    """The stream has ended.
+
+    Attributes:
+        code: The close code, 1000 for an end on purpose.
+        reason: The reason, empty where none was given.
+    """
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The stream has ended with code {self.code}{self.reason and f': {self.reason}'}."

@@ -49,8 +49,16 @@ class CoreInbox:
         Those of the layer's other channels in this process share a key, and whoever receives
         takes them for all.
         """
-        channel: str = await self._layer.new_channel(f"specific.{uuid.uuid4().hex[:8]}")
-        return channel
+        while True:
+            channel: str = await self._layer.new_channel(f"specific.{uuid.uuid4().hex[:8]}")
+            # Of several hosts send() takes one by the whole name, and group_send() by the part
+            # before the mark, where messages are waited for (channels_redis, issue 221).
+            if self._shard(channel) == self._shard(self._layer.non_local_name(channel)):
+                return channel
+
+    def _shard(self, name: str) -> int:
+        index: int = self._layer.consistent_hash(name)
+        return index
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """Return the next message of a channel.
@@ -66,7 +74,7 @@ class CoreInbox:
         """
         layer = self._layer
         name = layer.non_local_name(channel)
-        connection = layer.connection(layer.consistent_hash(name))
+        connection = layer.connection(self._shard(name))
         found = None
         while found is None:
             found = await connection.bzpopmin(layer.prefix + name, timeout=layer.brpop_timeout)

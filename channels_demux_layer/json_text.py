@@ -18,6 +18,7 @@ __all__ = [
     "has_repeated_key",
     "is_deeper",
     "is_json",
+    "mend_escapes",
     "quote",
     "sendable",
     "validate",
@@ -34,6 +35,10 @@ decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 decode_string = msgspec.json.Decoder(str).decode
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+#: Every escape of a JSON string, a surrogate pair being one.
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)"
+)
 _NOT_FINITE = re.compile(r"-?(?:NaN|Infinity)")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 #: Few large payloads have more levels.
@@ -134,6 +139,20 @@ def as_string(text: str) -> str:
         The JSON string that stands for it.
     """
     return quote(sendable(text))
+
+
+def mend_escapes(text: str) -> str:
+    """Replace what msgspec refuses in JSON that json.dumps and browsers write.
+
+    Args:
+        text: JSON.
+
+    Returns:
+        The same, each escaped half of a surrogate pair replaced by an escaped U+FFFD.
+    """
+    return _ESCAPE.sub(
+        lambda found: "\\ufffd" if _SURROGATE_ESCAPE.fullmatch(found[0]) else found[0], text
+    )
 
 
 def has_repeated_key(text: str, members: Mapping[str, Raw]) -> bool:

@@ -2,10 +2,19 @@
 
 from typing import Any
 
+import msgspec
 from channels.routing import ChannelNameRouter
 from typing_extensions import assert_type
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
+from channels_demux_layer.client import (
+    Backoff,
+    ClientStream,
+    ConnectFailed,
+    Event,
+    StreamClosed,
+    connect,
+)
 from channels_demux_layer.codes import CloseCode, ErrorCode
 from channels_demux_layer.exceptions import DemuxError, PayloadTooLarge
 from channels_demux_layer.routing import stream_workers
@@ -66,3 +75,36 @@ async def test_with_workers() -> None:
 def explain(error: DemuxError) -> int:
     """Read what an exception says."""
     return error.size - error.limit if isinstance(error, PayloadTooLarge) else 0
+
+
+class Price(msgspec.Struct):
+    """What the payloads of a typed stream are decoded to."""
+
+    symbol: str
+    value: float
+
+
+async def token() -> dict[str, str]:
+    """Give the headers of the next connect."""
+    return {"Authorization": "Bearer token"}
+
+
+async def use_the_client() -> int | None:
+    """Use what the package has for scripts and services."""
+    demux = connect("wss://example.org/ws/", headers=token, backoff=Backoff(first=0.1), ssl=None)
+    try:
+        async with demux:
+            chat = demux.stream("chat", on_event=print)
+            assert_type(chat, ClientStream[Any])
+            await chat.send({"any": ["JSON"]})
+            assert_type(await demux.stream("text", text=True).receive(), str)
+            async for price in demux.stream("prices", type=Price):
+                assert_type(price, Price)
+            async for event in chat.events():
+                assert_type(event, Event)
+            await chat.close()
+            return chat.close_code
+    except ConnectFailed as error:
+        return error.status
+    except StreamClosed as end:
+        return end.code

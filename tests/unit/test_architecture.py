@@ -30,6 +30,9 @@ ROOT = Path(channels_demux_layer.__file__).parent
 RINGS = {
     "root": {PACKAGE},
     "pure": {
+        "client.options",
+        "client.reconnect",
+        "client.wire",
         "codes",
         "envelope",
         "exceptions",
@@ -47,6 +50,12 @@ RINGS = {
     "shell": {
         "applications",
         "calls",
+        "client",
+        "client.buffer",
+        "client.demultiplexer",
+        "client.dialing",
+        "client.stream",
+        "client.table",
         "connection",
         "demultiplexer",
         "drain",
@@ -73,7 +82,17 @@ RINGS = {
         "wire",
         "worker",
     },
-    "django": {"apps", "checks", "conf", "discovery", "layer_checks", "management", "management.*"},
+    "django": {
+        "apps",
+        "checks",
+        "conf",
+        "discovery",
+        "layer_checks",
+        "management",
+        "management.*",
+        "templatetags",
+        "templatetags.*",
+    },
     "outside": {"contrib", "contrib.*", "demo", "demo.*", "testing", "testing.*"},
 }
 MAY_IMPORT = {
@@ -97,6 +116,18 @@ EDGE = {
     "throttle",
 }
 WORKER = {"drain", "routing", "runner", "worker"}
+#: The Python client, which runs where there is no Django: it loads the pure ring and itself.
+CLIENT = {
+    "client",
+    "client.buffer",
+    "client.demultiplexer",
+    "client.dialing",
+    "client.options",
+    "client.reconnect",
+    "client.stream",
+    "client.table",
+    "client.wire",
+}
 #: The modules that may name a class of the other side, for its type alone.
 BY_TYPE_ONLY = {("routing", "demultiplexer")}
 
@@ -104,7 +135,7 @@ IMPURE = {
     *("asgiref", "channels", "channels_redis", "django", "fakeredis", "redis"),
     *("asyncio", "concurrent", "multiprocessing", "subprocess", "threading", "_thread"),
     *("logging", "queue", "random", "sched", "secrets", "select", "selectors", "signal", "socket"),
-    *("time", "importlib"),
+    *("time", "importlib", "websockets"),
 }
 #: streams.py resolves dotted paths: that is an import, and no other effect.
 IMPORTERS = {"streams"}
@@ -289,8 +320,23 @@ def test_the_worker_never_loads_the_edge(module: str) -> None:
     assert named <= BY_TYPE_ONLY
 
 
+@pytest.mark.parametrize("module", _present(CLIENT))
+def test_the_client_stands_alone(module: str) -> None:
+    """Nothing of the server is loaded with the client, and nothing of Django or Channels."""
+    loaded = reachable(module) | {module}
+    assert loaded <= CLIENT | RINGS["pure"]
+    foreign = {found.target for name in loaded for found in imports(name) if not found.ours}
+    assert not foreign & {"asgiref", "channels", "channels_redis", "django", "redis"}
+
+
+def test_only_the_client_loads_the_client() -> None:
+    """No process of a site loads the client, nor what it needs."""
+    users = {module for module in MODULES if ours(module, by_type=True) & CLIENT}
+    assert {user for user in users if _ring(user) != "outside"} <= CLIENT
+
+
 def test_only_the_edge_knows_envelopes() -> None:
-    """Of what runs in production, only the edge reads and writes what clients see."""
+    """Of what a site runs, only the edge reads and writes what clients see."""
     users = {module for module in MODULES if "envelope" in ours(module, by_type=True)}
     assert {user for user in users if _ring(user) != "outside"} <= EDGE
 
@@ -307,11 +353,18 @@ def test_no_imports_in_a_circle(module: str) -> None:
     assert module not in reachable(module)
 
 
-def test_importing_the_package_is_cheap() -> None:
-    """Importing the package loads neither Django nor Channels."""
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        (PACKAGE, {"django", "channels", "asyncio", "msgspec", "websockets"}),
+        (f"{PACKAGE}.client", {"django", "channels", "asgiref", "redis"}),
+    ],
+)
+def test_importing_is_cheap(module: str, heavy: set[str]) -> None:
+    """The package loads nothing heavy, and its client needs neither Django nor Channels."""
     code = (
-        f"import sys, {PACKAGE}; "
-        "print(*({name.partition('.')[0] for name in sys.modules} & {'django', 'channels'}))"
+        f"import sys, {module}; "
+        f"print(*({{name.partition('.')[0] for name in sys.modules}} & {heavy}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=True
@@ -398,6 +451,7 @@ def test_the_reader_follows_dots(module: str, is_package: bool, source: str, tar
 def test_the_tables_agree_with_each_other() -> None:
     """The sides are of the shell, the importers are pure, and the rings know each other."""
     assert RINGS["shell"] >= EDGE | WORKER
+    assert {name for name in MODULES if name.split(".")[0] == "client"} == CLIENT
     assert not EDGE & WORKER
     assert RINGS["pure"] >= IMPORTERS
     assert RINGS.keys() == MAY_IMPORT.keys()

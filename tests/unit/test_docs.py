@@ -1,6 +1,7 @@
 """What is written about the package is true of it."""
 
 import dataclasses
+import inspect
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from channels_demux_layer import checks, codes, conf, handshake, layer_checks
+from channels_demux_layer.client import ClientError, connect
 from channels_demux_layer.link import frames
 from channels_demux_layer.streams import Stream
 
@@ -169,6 +171,30 @@ def test_tables_of_layer_messages() -> None:
     assert opens_and_claims[:head] == list(handshake.Open.__struct_fields__)
     assert opens_and_claims[head + 1 :] == list(handshake.Claim.__struct_fields__)
     assert words("layer-wire.md", "3. Batches") == list(frames.Batch.__struct_fields__)
+
+
+def test_client_options_table() -> None:
+    """The table of the client's options has those of connect(), in order, with their defaults."""
+    options = {
+        name: "" if option.default is option.empty else option.default
+        for name, option in inspect.signature(connect).parameters.items()
+        if option.kind is not option.VAR_KEYWORD
+    }
+    written = {
+        cells[0].strip("`"): eval(cells[1].strip("`"), {}) if cells[1] else ""
+        for cells in rows("python-client.md", "Options of `connect()`")
+    }
+    assert list(written.items()) == list(options.items())
+
+
+def test_client_exceptions_table() -> None:
+    """The table of the client's exceptions has those of the code, with attributes they have."""
+    table = rows("python-client.md", "Exceptions")
+    found = {error.__name__: error for error in ClientError.__subclasses__()}
+    assert {cells[0].strip("`") for cells in table} == set(found)
+    for name, attributes, _ in table:
+        documented = str(found[name.strip("`")].__doc__)
+        assert all(f"{word}: " in documented for word in re.findall(r"`(\w+)`", attributes))
 
 
 def test_services_table() -> None:

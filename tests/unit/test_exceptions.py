@@ -10,10 +10,13 @@ from channels_demux_layer import exceptions
 from channels_demux_layer.codes import ErrorCode
 from channels_demux_layer.exceptions import (
     BadFrame,
+    ClientError,
     ConfigurationError,
+    ConnectFailed,
     DemuxError,
     NotPortable,
     PayloadTooLarge,
+    StreamClosed,
 )
 
 EXAMPLES = [
@@ -22,6 +25,8 @@ EXAMPLES = [
     BadFrame(ErrorCode.TOO_DEEP, "Nest less.", "echo"),
     PayloadTooLarge(1_000_000, 786_432),
     NotPortable("url_route.kwargs.id", "it is a Decoder"),
+    ConnectFailed("the server answered with HTTP status 403", 403, True),
+    StreamClosed(4001, "bye"),
 ]
 
 
@@ -83,6 +88,19 @@ def test_not_portable_names_the_path() -> None:
     assert (error.path, error.problem) == ("url_route.kwargs.id", "it is a Decoder")
     assert str(error).startswith("url_route.kwargs.id cannot travel")
     assert "no portable form" in str(NotPortable("user"))
+
+
+def test_client_errors_say_how_it_ended() -> None:
+    """What the client raises has the status or the code, and a sentence that says it."""
+    failed = ConnectFailed("the server answered with HTTP status 403", 403, True)
+    assert (failed.status, failed.is_final) == (403, True)
+    assert str(failed).endswith("opened: the server answered with HTTP status 403.")
+    closed = StreamClosed(4001, "bye")
+    assert (closed.code, closed.reason) == (4001, "bye")
+    assert str(closed) == "The stream has ended with code 4001: bye."
+    assert str(StreamClosed(1006)) == "The stream has ended with code 1006."
+    assert isinstance(failed, ClientError)
+    assert isinstance(closed, ClientError)
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)

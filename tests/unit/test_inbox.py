@@ -72,6 +72,16 @@ async def test_channels_have_keys_of_their_own(layer: RedisChannelLayer) -> None
     assert all(name.startswith("specific.") for name in names)
 
 
+async def test_all_that_is_sent_to_a_channel_goes_to_one_server(layer: RedisChannelLayer) -> None:
+    """The one that its messages are waited for at, whether sent to the channel or to a group."""
+    inbox = inbox_of(layer)
+    names = [await inbox.new_channel() for _ in range(20)]
+    assert all(
+        layer.consistent_hash(name) == layer.consistent_hash(layer.non_local_name(name))
+        for name in names
+    )
+
+
 async def test_a_message_takes_one_command(layer: RedisChannelLayer) -> None:
     """It comes from the server that messages to the channel's key go to, however late."""
     inbox = inbox_of(layer)

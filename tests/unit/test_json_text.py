@@ -120,3 +120,20 @@ def test_brackets_are_counted_as_far_as_they_may_go(text: str) -> None:
     """Where a bracket stands more often than so many times, nobody looks for how many more."""
     for count in range(5):
         assert json_text.has_more(text, "[", count) is (text.count("[") > count)
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        (r'"\ud83d"', r'"\ufffd"'),
+        (r'"\uDE00\uD83D x\uDE00"', r'"\ufffd\ufffd x\ufffd"'),
+        (r'"\ud83d\ude00\n\\\""', r'"\ud83d\ude00\n\\\""'),
+        (r'"\\ud83d"', r'"\\ud83d"'),
+        (r'"\\\ud83d"', r'"\\\ufffd"'),
+        (r'"\ud83d\ud83d\ude00"', r'"\ufffd\ud83d\ude00"'),
+    ],
+)
+def test_escaped_halves_are_mended(text: str, mended: str) -> None:
+    """Escaped halves of surrogate pairs become U+FFFD; pairs and all other escapes stay."""
+    assert json_text.mend_escapes(text) == mended
+    assert json_text.is_json(mended)

@@ -1,6 +1,10 @@
 """What is shipped: the version, the extras, the files of the distributions."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -68,7 +72,7 @@ def test_types_are_shipped() -> None:
     assert Path(channels_demux_layer.__file__).with_name("py.typed").is_file()
 
 
-@pytest.mark.parametrize("extra", ["redis", "demo", "test", "docs"])
+@pytest.mark.parametrize("extra", ["redis", "client", "demo", "test", "docs"])
 def test_extras_exist(extra: str) -> None:
     """Every extra that the documentation names can be installed."""
     assert extra in (metadata("channels-demux-layer").get_all("Provides-Extra") or [])
@@ -111,3 +115,56 @@ def test_sdist_holds_tests_and_documentation(tmp_path: Path) -> None:
     folders = [files_below(ROOT / name) for name in ("channels_demux_layer", "tests", "docs")]
     alone = {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml", "tox.ini"}
     assert set().union(alone, *folders) - names == set()
+
+
+def npm_package(target: Path) -> dict[str, Any]:
+    """Write the folder for npm.
+
+    Args:
+        target: Where to.
+
+    Returns:
+        Its package.json.
+    """
+    script = ROOT / ".ci" / "npm_package.py"
+    subprocess.run([sys.executable, str(script), str(target)], check=True)
+    package: dict[str, Any] = json.loads((target / "package.json").read_text(encoding="utf-8"))
+    return package
+
+
+@needs_source
+def test_npm_package(pyproject: dict[str, Any], tmp_path: Path) -> None:
+    """The package for npm has the distribution's name, version and licence, and what it exports."""
+    package = npm_package(tmp_path)
+    project = pyproject["project"]
+    assert (package["name"], package["license"]) == (project["name"], project["license"])
+    assert re.sub(r"-(a|b|rc)\.", r"\1", package["version"]) == channels_demux_layer.__version__
+    exported = {*package["exports"]["."].values(), package["types"]}
+    assert {name.removeprefix("./") for name in exported} == set(package["files"])
+    static = PACKAGE / "static" / "channels_demux_layer"
+    assert set(package["files"]) == {path.name for path in static.iterdir()}
+    for name in package["files"]:
+        assert (tmp_path / name).read_bytes() == (static / name).read_bytes()
+
+
+@needs_source
+@pytest.mark.skipif(shutil.which("npm") is None, reason="There is no npm here.")
+def test_npm_packs_it(tmp_path: Path) -> None:
+    """From the folder npm packs the client, its types and the licence, and no other file."""
+    folder = tmp_path / "package"
+    npm_package(folder)
+    environ = {**os.environ, "npm_config_cache": str(tmp_path / "cache")}
+    packed = subprocess.run(
+        ["npm", "pack", "--dry-run", "--json", "--offline"],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listed = json.loads(packed.stdout)
+    (entry,) = listed.values() if isinstance(listed, dict) else listed
+    assert {file["path"] for file in entry["files"]} == {
+        *("demultiplexer.js", "demultiplexer.d.ts"),
+        *("package.json", "README.md", "LICENSE"),
+    }

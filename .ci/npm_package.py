@@ -1,0 +1,76 @@
+"""Writes the folder that `npm publish` takes: the browser's client, with pyproject.toml's data."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+STATIC = ROOT / "channels_demux_layer" / "static" / "channels_demux_layer"
+FILES = [
+    STATIC / "demultiplexer.js",
+    STATIC / "demultiplexer.d.ts",
+    ROOT / "README.md",
+    ROOT / "LICENSE",
+]
+
+
+def manifest() -> dict[str, Any]:
+    """Makes the package.json.
+
+    Returns:
+        What it holds.
+    """
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = pyproject["project"]
+    source = (ROOT / pyproject["tool"]["hatch"]["version"]["path"]).read_text(encoding="utf-8")
+    version = re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)
+    assert version
+    return {
+        "name": project["name"],
+        "version": semantic(version[1]),
+        "description": f"The browser's client of {project['name']}, for Django Channels.",
+        "keywords": project["keywords"],
+        "license": project["license"],
+        "type": "module",
+        "exports": {".": {"types": "./demultiplexer.d.ts", "default": "./demultiplexer.js"}},
+        "types": "./demultiplexer.d.ts",
+        "files": ["demultiplexer.js", "demultiplexer.d.ts"],
+        "sideEffects": False,
+    }
+
+
+def semantic(version: str) -> str:
+    """Writes a version of Python's as npm does: 1.0.0rc1 is 1.0.0-rc.1.
+
+    Args:
+        version: A release, or one before it.
+
+    Returns:
+        The same as a semantic version.
+    """
+    return re.sub(r"(a|b|rc)(\d+)$", r"-\1.\2", version)
+
+
+def main(target: Path) -> None:
+    """Writes the package.
+
+    Args:
+        target: The folder to write to; it is made where there is none.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for file in FILES:
+        shutil.copy(file, target)
+    text = json.dumps(manifest(), indent=2) + "\n"
+    (target / "package.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,237 @@
+"""One stream of a client: what its user sends, reads and hears of."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from channels_demux_layer.codes import CloseCode
+from channels_demux_layer.exceptions import StreamClosed
+
+from .buffer import Buffer
+from .options import Options
+from .wire import Event
+
+__all__ = ["ClientStream", "Owner"]
+
+logger = logging.getLogger(__name__)
+
+Received = TypeVar("Received")
+Self = TypeVar("Self", bound="ClientStream[Any]")
+
+#: So many events are kept for who asks for them late. All are in the log as well.
+EVENTS_KEPT = 64
+
+
+class Owner(Protocol):
+    """What a stream needs of the client that it belongs to."""
+
+    async def send_payload(self, stream: ClientStream[Any], payload: Any) -> None:
+        """Put a payload among what is to be sent, when there is room."""
+
+    def send_close(self, stream: ClientStream[Any]) -> None:
+        """Tell the server that a stream is to end."""
+
+    def finish(self, stream: ClientStream[Any], code: int, reason: str) -> None:
+        """End a stream of which the server says nothing."""
+
+
+class ClientStream(Generic[Received]):
+    """One named stream, as `DemuxClient.stream` gives it.
+
+    Iterate over it to receive payloads. A payload is what its JSON decodes to, of the type that
+    the stream was asked for with; a binary one is `bytes`, whatever that type.
+
+    Args:
+        name: The stream's name.
+        owner: The client.
+        options: How much may wait to be read, and how long a close may take.
+        type: What to decode JSON to.
+        text: Whether the stream is one of plain text.
+        on_event: Called with each event.
+
+    Attributes:
+        name: The stream's name.
+        type: What JSON is decoded to.
+        text: Whether the stream is one of plain text, whose payloads are strings.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        owner: Owner,
+        options: Options,
+        *,
+        type: Any = Any,  # noqa: A002 - as msgspec names it
+        text: bool = False,
+        on_event: Callable[[Event], object] | None = None,
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.text = text
+        self._owner = owner
+        self._on_event = on_event
+        self._close_timeout = options.close_timeout
+        self._decode = msgspec.json.Decoder(type).decode
+        self._inbox: Buffer[Raw | bytes] = Buffer(options.window_frames, options.window_bytes)
+        self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._is_closing = False
+        self._end: StreamClosed | None = None
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __repr__(self) -> str:
+        state = f"closed {self.close_code}" if self._end else "open"
+        return f"<{type(self).__name__} {self.name!r} {state}>"
+
+    @property
+    def close_code(self) -> int | None:
+        """The code with which the stream has ended; None while it is open."""
+        return None if self._end is None else self._end.code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason of the stream's end; None while it is open."""
+        return None if self._end is None else self._end.reason
+
+    # -- for the user -------------------------------------------------------------------------
+
+    async def send(self, payload: Any) -> None:
+        """Send a payload; waits while too much waits to be sent.
+
+        It returns when the payload has its place among what is to be sent, not when the server
+        has it. `close` tells when the consumer has taken everything.
+
+        Args:
+            payload: Bytes (sent as a binary frame), or whatever msgspec can write as JSON, with
+                `msgspec.Raw` for what is JSON already.
+
+        Raises:
+            StreamClosed: The stream has ended, or ends while this waits.
+            TypeError: The payload has no JSON, or is no string and the stream is of plain text.
+            ValueError: A string inside of it has half a surrogate pair.
+            msgspec.DecodeError: The `msgspec.Raw` is not JSON.
+        """
+        if self.text and not isinstance(payload, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"Stream {self.name!r} takes plain text, not {payload!r:.80}.")
+        await self._owner.send_payload(self, payload)
+
+    async def receive(self) -> Received:
+        """Wait for the next payload.
+
+        Returns:
+            The payload.
+
+        Raises:
+            StreamClosed: The stream has ended and all its payloads were read.
+            msgspec.ValidationError: The payload is not of the stream's type. The next one may be.
+        """
+        while not self._inbox:
+            if self._end is not None:
+                raise self._closed()
+            await self._inbox.changed()
+        data: Any = self._inbox.take()
+        if not isinstance(data, bytes):
+            data = self._decode(data)
+        received: Received = data
+        return received
+
+    def __aiter__(self: Self) -> Self:
+        return self
+
+    async def __anext__(self) -> Received:
+        try:
+            return await self.receive()
+        except StreamClosed as end:
+            if end.code == CloseCode.NORMAL:
+                raise StopAsyncIteration from None
+            raise
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Iterate over the stream's events, those included that came before it was called.
+
+        Where nobody reads them the newest 64 are kept. Each event goes to one reader.
+
+        Yields:
+            Each event, until the stream has ended; its end itself is none of them.
+        """
+        while self._events or self._end is None:
+            if self._events:
+                yield self._events.popleft()
+            else:
+                await self._inbox.changed()
+
+    async def close(self) -> None:
+        """End the stream, and wait until its consumer has taken everything and has ended.
+
+        What had arrived can still be read; what arrives from now on is discarded. Closing a
+        stream that has ended does nothing.
+        """
+        if self._end is None and not self._is_closing:
+            self._is_closing = True
+            self._inbox.stir()
+            self._owner.send_close(self)
+        await asyncio.wait({self._ended}, timeout=self._close_timeout)
+        if self._end is None:
+            logger.warning("The server did not confirm the end of stream %r.", self.name)
+            self._owner.finish(self, CloseCode.NORMAL, "")
+
+    # -- for the client -----------------------------------------------------------------------
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the stream's end is known."""
+        return self._end is not None
+
+    def check_open(self) -> None:
+        """Raise StreamClosed where nothing can be sent any more."""
+        if self._end is not None:
+            raise self._closed()
+        if self._is_closing:
+            raise StreamClosed(CloseCode.NORMAL)
+
+    async def deliver(self, data: Raw | bytes) -> None:
+        """Put a payload among what is to be read; waits while too much is."""
+        while self._inbox.is_full and self._takes_payloads:
+            await self._inbox.changed()
+        if self._takes_payloads:
+            self._inbox.put(data, len(data))
+
+    def tell(self, event: Event) -> None:
+        """Let the user hear of an event."""
+        self._events.append(event)
+        self._inbox.stir()  # who reads events waits for the same changes
+        if self._on_event is not None:
+            try:
+                self._on_event(event)
+            except Exception:
+                logger.exception("The on_event of stream %r failed.", self.name)
+
+    def end(self, code: int, reason: str, cause: BaseException | None = None) -> None:
+        """Note that the stream has ended; once.
+
+        Args:
+            code: The close code.
+            reason: The reason.
+            cause: What has ended it, where that was an exception.
+        """
+        self._end = StreamClosed(code, reason)
+        self._end.__cause__ = cause
+        self._ended.set_result(None)
+        self._inbox.stir()
+
+    @property
+    def _takes_payloads(self) -> bool:
+        return self._end is None and not self._is_closing
+
+    def _closed(self) -> StreamClosed:
+        """Make an exception to raise: one that was raised before keeps its old traceback."""
+        assert self._end is not None
+        closed = StreamClosed(self._end.code, self._end.reason)
+        closed.__cause__ = self._end.__cause__
+        return closed
