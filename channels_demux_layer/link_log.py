@@ -63,7 +63,7 @@ class LinkLog:
             text: The text, with placeholders.
             *args: What stands in their places.
         """
-        logger.debug("%s link %s " + text, mark, self._name, *args, extra=self.facts)
+        logger.debug("%s link %s %s", mark, self._name, text % args, extra=self.facts)
 
     def batch(self, mark: str, batch: Batch, group: str | None = None) -> None:
         """Write a line for a batch.
