@@ -112,7 +112,8 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         return hosting
 
     @classmethod
-    def _limits(cls) -> Limits:
+    def client_limits(cls) -> Limits:
+        """Return how much one client may do: by the class's own attributes, then the settings."""
         settings = get_settings()
         return Limits(
             open_streams=_first(cls.max_open_streams, settings.MAX_OPEN_STREAMS),
@@ -144,7 +145,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         self.scope = scope
         self._accepted = False
         codec = _codec(get_settings())
-        self._connection = Connection(self, self.stream_table(), codec, send, self._limits())
+        self._connection = Connection(self, self.stream_table(), codec, send, self.client_limits())
         self._codec = codec
         try:
             if self.listens:

@@ -88,6 +88,7 @@ RINGS = {
         "conf",
         "discovery",
         "layer_checks",
+        "limit_checks",
         "management",
         "management.*",
         "templatetags",
