@@ -15,7 +15,8 @@ import pytest
 import redis
 from channels.layers import get_channel_layer
 
-from channels_demux_layer import Stream, WebsocketDemultiplexer
+from channels_demux_layer import Stream, WebsocketDemultiplexer, calls
+from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.node import find_node, stop_nodes
 from channels_demux_layer.testing import DemuxCommunicator
 from channels_demux_layer.testing.database import connections_kept
@@ -83,9 +84,14 @@ async def test_streams_work_over_an_encrypted_layer(
 
 
 async def test_messages_of_another_key_are_ignored(
-    kind: Kind, redis_server: RedisServer, settings: Any, caplog: pytest.LogCaptureFixture
+    kind: Kind,
+    redis_server: RedisServer,
+    settings: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who has not the key is not heard, by nodes and by workers, and disturbs nobody."""
+    monkeypatch.setattr(calls, "repeated", RepeatedLog(calls.logger))
     layers = layers_of(kind, redis_server.url, symmetric_encryption_keys=["key"])
     prefix = layers["default"]["CONFIG"]["prefix"]
     async with hosted(layers, settings) as client:
@@ -126,9 +132,7 @@ async def test_messages_of_no_shape_are_ignored(
     assert "Traceback" not in caplog.text
 
 
-async def forge(
-    server: RedisServer, kind: Kind, prefix: str, channel: str, content: bytes
-) -> None:
+async def forge(server: RedisServer, kind: Kind, prefix: str, channel: str, content: bytes) -> None:
     """Put bytes where a layer's messages are, as anybody can who reaches Redis."""
     with server.client() as client:
         if kind == "pubsub":
