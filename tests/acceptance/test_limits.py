@@ -75,7 +75,8 @@ async def test_frames_per_second(site: tuple[Site, Server]) -> None:
             await client.send("echo", number)
         answers = [(await client.receive_from("echo"))["echo"] for _ in range(count)]
     assert answers == list(range(count))
-    assert time.monotonic() - begun >= count / 20 - BURST - 0.1
+    # The last one is paid for after its answer.
+    assert time.monotonic() - begun >= (count - 1) / 20 - BURST - 0.1
 
 
 async def test_bytes_per_second(site: tuple[Site, Server]) -> None:
@@ -87,7 +88,7 @@ async def test_bytes_per_second(site: tuple[Site, Server]) -> None:
             await client.send("echo", large)
         for _ in range(10):
             assert (await client.receive_from("echo"))["echo"] == large
-    assert time.monotonic() - begun >= 10 * 50_000 / 100_000 - BURST - 0.1
+    assert time.monotonic() - begun >= 9 * len(large) / 100_000 - BURST - 0.1
 
 
 async def test_buffered_bytes(site: tuple[Site, Server], tmp_path: Path) -> None:
@@ -97,13 +98,13 @@ async def test_buffered_bytes(site: tuple[Site, Server], tmp_path: Path) -> None
     async with connect(site[1].url("buffered/")) as client:
         for _ in range(6):
             await client.send("slow", payload)
-        await client.send("echo", "behind")
-        site[0].wait_for_journal("holding")
-        assert not site[0].journal("echo")
+        await client.send_raw("no envelope, whose error would come at once")
+        site[0].wait_for_journal("holding", stream="slow")
         release.touch()
-        for _ in range(6):
-            assert await client.receive_from("slow") == payload["payload"]
-        assert (await client.receive_from("echo"))["echo"] == "behind"
+        arrived = [await client.receive() for _ in range(7)]
+    answers = [message.get("payload") for message in arrived]
+    assert answers.count(payload["payload"]) == 6
+    assert answers[0] == payload["payload"]
 
 
 async def test_permissions(site: tuple[Site, Server]) -> None:
