@@ -15,11 +15,13 @@ from .flow import excess_size
 from .inline import InlineSession
 from .limits import BufferedBytes, Limits, OpenCount, SharedWindow
 from .link.window import SendWindow
+from .naming import stream_channel
 from .opening import RemoteAccess
 from .outbox import BoundedOutbox, Outbox, Taker
 from .permissions import GuardedSession
 from .remote import RemoteSession
 from .streams import MAX_STREAM_NAME, Stream
+from .tally import get_tally
 from .throttle import Throttle
 
 __all__ = ["Connection", "Edge"]
@@ -212,7 +214,8 @@ class Connection:
     def _begin(self, name: str) -> Session:
         session: Session
         if self._edge.hosting_of(name) == "inline":
-            session = InlineSession(name, self._streams[name], self._scope_of(name), self)
+            tally = get_tally("inline", stream_channel(self._edge.channel_prefix, name), name)
+            session = InlineSession(name, self._streams[name], self._scope_of(name), self, tally)
         else:
             session = RemoteSession(name, self._access, self)
         self._live[name] = session

@@ -5,6 +5,7 @@
     DemuxError
      ├── ConfigurationError   the project's: settings, consumer_classes, names
      ├── BadFrame             the client's: a frame that is no envelope
+     ├── LayerFailed          the channel layer's: it could not be asked
      ├── PayloadTooLarge      the consumer's: it sent more than MAX_PAYLOAD (also a ValueError)
      ├── NotPortable          the middleware's: a scope value that cannot travel to a worker
      └── ClientError          what the Python client meets:
@@ -22,6 +23,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectFailed",
     "DemuxError",
+    "LayerFailed",
     "NotPortable",
     "PayloadTooLarge",
     "StreamClosed",
@@ -46,6 +48,13 @@ class ConfigurationError(DemuxError):
 
     Raised while the project starts; the message names the setting, the stream or the path, and
     says what to do.
+    """
+
+
+class LayerFailed(DemuxError):  # noqa: N818 - says what happened
+    """The channel layer cannot be asked.
+
+    Raised to who asks the nodes for their status; the message says what the layer did.
     """
 
 

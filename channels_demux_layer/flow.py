@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from .link.window import SendWindow
+from .tally import FlowTally
 
 __all__ = ["Outflow", "Stalled", "excess_size"]
 
@@ -35,12 +36,14 @@ class Outflow:
     Args:
         window: The window that counts what is under way.
         stall_timeout: How long to wait for room, in seconds.
+        tally: Counts what passes.
     """
 
-    __slots__ = ("_stall_timeout", "_waiting", "is_over", "window")
+    __slots__ = ("_stall_timeout", "_tally", "_waiting", "is_over", "window")
 
-    def __init__(self, window: SendWindow, stall_timeout: float) -> None:
+    def __init__(self, window: SendWindow, stall_timeout: float, tally: FlowTally) -> None:
         self.window = window
+        self._tally = tally
         self._stall_timeout = stall_timeout
         self._waiting: asyncio.Future[None] | None = None
         #: Nothing more will be taken: pushing has no point.
@@ -58,11 +61,14 @@ class Outflow:
         Raises:
             Stalled: There was no room for the length of the stall timeout.
         """
+        has_waited = False
         while not self.offer(data):
             if self.is_over:
                 # Who sends in a loop, and is told nothing, would let nobody else run.
                 await asyncio.sleep(0)
                 return False
+            self._tally.full += not has_waited
+            has_waited = True
             await self._wait()
         return True
 
@@ -78,6 +84,7 @@ class Outflow:
         if self.is_over or not self.window.has_room:
             return False
         self.window.push(data)
+        self._tally.frames += 1
         return True
 
     async def _wait(self) -> None:
@@ -85,6 +92,7 @@ class Outflow:
             self._waiting = asyncio.get_running_loop().create_future()
         done, _ = await asyncio.wait([self._waiting], timeout=self._stall_timeout)
         if not done:
+            self._tally.stalls += 1
             raise Stalled
 
     def resume(self) -> None:

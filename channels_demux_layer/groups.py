@@ -32,6 +32,10 @@ class Memberships:
         self._touched: set[str] = set()
         self._turns: dict[str, _Turn] = {}
 
+    def has_joined(self, group: str) -> bool:
+        """Tell whether the layer has put the channel into a group."""
+        return group in self._joined
+
     async def join(self, group: str) -> None:
         """Join a group, or count one more reason to be in it.
 

@@ -14,6 +14,7 @@ from .hosting import Host, has_sync_consumer, text_writer
 from .link.window import SendWindow
 from .outbox import Taker
 from .streams import ASGIApplication, Stream
+from .tally import Tally
 
 __all__ = ["InlineSession", "SessionListener"]
 
@@ -45,13 +46,19 @@ class InlineSession:
         stream: The stream.
         scope: The consumer's scope.
         listener: The connection.
+        tally: Counts what happens to the stream.
 
     Attributes:
         ended: Set when the consumer has ended.
     """
 
     def __init__(
-        self, name: str, stream: Stream, scope: dict[str, Any], listener: SessionListener
+        self,
+        name: str,
+        stream: Stream,
+        scope: dict[str, Any],
+        listener: SessionListener,
+        tally: Tally,
     ) -> None:
         settings = get_settings()
         self.ended = asyncio.Event()
@@ -59,11 +66,11 @@ class InlineSession:
         self._listener = listener
         self._is_closed = False
         self._code: tuple[int, str] | None = None
-        windows = (
-            listener.new_window(name),
-            SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES),
-        )
-        self._inflow, self._outflow = (Outflow(w, settings.STALL_TIMEOUT) for w in windows)
+        self._tally = tally
+        tally.sessions.add(self)
+        window = SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES)
+        self._inflow = Outflow(listener.new_window(name), settings.STALL_TIMEOUT, tally.inward)
+        self._outflow = Outflow(window, settings.STALL_TIMEOUT, tally.outward)
         application = _load(stream)
         own_thread = stream.own_thread
         self._host = Host(
@@ -82,7 +89,20 @@ class InlineSession:
         try:
             await self._host.run()
         finally:
+            self._tally.sessions.discard(self)
             self.ended.set()
+
+    # -- what is looked at --------------------------------------------------------------------
+
+    @property
+    def is_pending(self) -> bool:
+        """Never: its consumer is there as soon as it is."""
+        return False
+
+    @property
+    def in_flight(self) -> int:
+        """How many payloads, of both directions, were not taken yet."""
+        return len(self._inflow.window.untaken) + len(self._outflow.window.untaken)
 
     # -- what the client does -----------------------------------------------------------------
 
@@ -147,7 +167,9 @@ class InlineSession:
             self._is_closed = True
             self._inflow.finish()
             self._outflow.finish()
-            self._listener.session_closed(self._name, *(self._code or (code, reason)))
+            code, reason = self._code or (code, reason)
+            self._tally.count_end(code)
+            self._listener.session_closed(self._name, code, reason)
 
     def finished(self, code: int) -> None:
         """Tell the client that the stream is over, unless it knows."""

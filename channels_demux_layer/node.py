@@ -28,10 +28,12 @@ from .link.frames import BATCH, Batch, parse_batch
 from .link.machine import Link
 from .link.window import SendWindow
 from .logs import about
+from .report import NODES, PROBE, STATUS, parse_question
+from .reporter import Reporter
 from .steadfast import LEAVE, RememberingLayer, make_steadfast, unsteady
 from .wire import Hosted, LinkWire, SessionPort, link_config
 
-__all__ = ["Node", "find_node", "get_node", "running_nodes", "stop_nodes"]
+__all__ = ["Node", "all_nodes", "find_node", "get_node", "running_nodes", "stop_nodes"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class Node:
         max_sessions: How many sessions the workers of this process host at a time; 0 for no
             bound.
         ignored: How many messages of the layer made no sense, by reason.
+        serves: The channels of the streams that the workers of this process host.
+        reporter: Speaks for the node when somebody asks how it is.
     """
 
     def __init__(self, layer: Any, config: LinkConfig) -> None:
@@ -78,6 +82,8 @@ class Node:
         self.hosted: set[Hosted] = set()
         self.is_draining = False
         self.max_sessions = get_settings().MAX_SESSIONS
+        self.serves: set[str] = set()
+        self.reporter = Reporter(self)
         self._refresh_wanted = asyncio.Event()
         self.heard_at = self.loop.time()
         self._wires: dict[tuple[str, bool], LinkWire] = {}
@@ -104,6 +110,7 @@ class Node:
         self.channel = self.ignored.node = await self._inbox.new_channel()
         self.groups = Memberships(self.layer, self.channel, self._calls.slots)
         self.start_task(self._receive_forever())
+        self._persist("join the group of all nodes", lambda: self.groups.join(NODES))
         if isinstance(self.layer, RememberingLayer):
             self.start_task(self._refresh_forever(self.layer))
 
@@ -201,7 +208,9 @@ class Node:
                 self._receive_batch(parse_batch(message))
             elif kind == CLAIM:
                 self._receive_claim(parse_claim(message))
-            else:
+            elif kind == STATUS:
+                self.reporter.asked(parse_question(message))
+            elif kind != PROBE:
                 self.ignored.foreign(kind)
         except msgspec.ValidationError as error:
             self.ignored.malformed(kind, error)
@@ -287,6 +296,11 @@ class Node:
         return not self.max_sessions or self.load < self.max_sessions
 
     @property
+    def wires(self) -> list[LinkWire]:
+        """What its links run on."""
+        return list(self._wires.values())
+
+    @property
     def is_quiet(self) -> bool:
         """Whether all that was sent to peers has arrived."""
         return all(wire.link.is_quiet for wire in self._wires.values())
@@ -305,6 +319,7 @@ class Node:
     def forget(self, wire: LinkWire) -> None:
         """Drop a wire whose link is over."""
         wire.stop()
+        self.reporter.outlive(wire.link)
         del self._wires[wire.link.id, wire.link.is_edge]
         if self._edge_wires.get(wire.peer) is wire:
             del self._edge_wires[wire.peer]
@@ -363,6 +378,11 @@ async def get_node(alias: str) -> Node:
 def running_nodes() -> list[Node]:
     """Return all nodes of this event loop."""
     return list(_nodes.get(asyncio.get_running_loop(), {}).values())
+
+
+def all_nodes() -> list[Node]:
+    """Return the nodes of all event loops of this process; any thread may ask."""
+    return [node for nodes in list(_nodes.values()) for node in list(nodes.values())]
 
 
 async def stop_nodes() -> None:

@@ -9,9 +9,10 @@ from .codes import CloseCode
 from .conf import get_settings
 from .flow import Outflow, Stalled
 from .inline import SessionListener
-from .naming import stream_group
+from .naming import stream_channel, stream_group
 from .node import Node
 from .opening import RemoteAccess, find_worker
+from .tally import get_tally
 from .wire import SessionPort
 
 __all__ = ["RemoteSession"]
@@ -38,7 +39,10 @@ class RemoteSession:
         self._listener = listener
         settings = get_settings()
         self._group = stream_group(access.prefix, access.connection, name)
-        self._flow = Outflow(listener.new_window(name), settings.STALL_TIMEOUT)
+        self._tally = get_tally("edge", stream_channel(access.prefix, name), name)
+        self._tally.sessions.add(self)
+        window = listener.new_window(name)
+        self._flow = Outflow(window, settings.STALL_TIMEOUT, self._tally.inward)
         self._port: SessionPort | None = None
         self._attempt = 0
         self._was_accepted = False
@@ -78,6 +82,18 @@ class RemoteSession:
         if port is self._port and self._code is None and not (has_answered or node.is_cut_off):
             port.reset()
             self._replace()
+
+    # -- what is looked at --------------------------------------------------------------------
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether no consumer has accepted, or none since the last one was lost."""
+        return not (self._is_accepted or self._is_told)
+
+    @property
+    def in_flight(self) -> int:
+        """How many payloads were sent, or wait to be, and were not taken by a consumer."""
+        return len(self._flow.window.untaken)
 
     # -- what the client does -----------------------------------------------------------------
 
@@ -139,12 +155,14 @@ class RemoteSession:
         self._stop_waiting()
         if not self.ended.is_set():
             self.ended.set()
+            self._tally.sessions.discard(self)
             self._flow.finish()
             self._tell_client(*(self._code or (code, reason)))
 
     def _tell_client(self, code: int, reason: str) -> None:
         if not self._is_told:
             self._is_told = True
+            self._tally.count_end(code)
             self._listener.session_closed(self._name, code, reason)
 
     def _stop_waiting(self) -> None:
@@ -163,6 +181,7 @@ class RemoteSession:
         for data in self._flow.window.untaken:
             self._port.send(data)
         if self._was_accepted and not self._is_moving:
+            self._tally.reopened += 1
             self._listener.session_reopened(self._name)
         self._was_accepted, self._is_moving = True, False
         if self._code is not None:
@@ -171,6 +190,7 @@ class RemoteSession:
     def received(self, data: str | bytes) -> None:
         """Pass on what the consumer sends."""
         assert self._port is not None
+        self._tally.outward.frames += 1
         if self._is_told:
             self._port.take(len(data))  # The stream is over for the client, or is another one.
         else:

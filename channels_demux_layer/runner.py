@@ -7,11 +7,12 @@ SIGTERM or SIGINT hands its sessions to other workers before it ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from channels.worker import Worker
@@ -19,9 +20,12 @@ from channels.worker import Worker
 from .calls import messages
 from .conf import get_settings
 from .drain import LAST_WORDS, drain_workers
+from .exceptions import ConfigurationError
 from .faults import RepeatedLog
+from .http_pages import Pages, serve_pages
 from .logs import about
 from .node import LEAVE_LIMIT, find_node, stop_nodes
+from .worker import join_layer
 
 __all__ = ["DrainingWorker", "ListenerDied"]
 
@@ -82,6 +86,10 @@ class DrainingWorker(Worker):
         drain_timeout: How long its sessions may take to move to other workers, in seconds.
         max_sessions: How many sessions it hosts at a time, 0 for no bound; None for what
             MAX_SESSIONS says.
+        streams: Those of the channels that are streams'. With any, the process is on the layer
+            from its start, and not only from the first open: it can be asked how it is.
+        pages: Pages to serve over HTTP meanwhile, by port.
+        host: The address of those ports.
     """
 
     def __init__(
@@ -91,11 +99,18 @@ class DrainingWorker(Worker):
         channel_layer: Any,
         drain_timeout: float,
         max_sessions: int | None = None,
+        *,
+        streams: Sequence[str] = (),
+        pages: Mapping[int, Pages] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self._handling = Handling(application)
         super().__init__(self._handling, channels, channel_layer)
         self._drain_timeout = drain_timeout
         self._max_sessions = max_sessions
+        self._streams = streams
+        self._pages = pages or {}
+        self._host = host
         self._ends_process = False
 
     def run(self) -> None:
@@ -104,6 +119,7 @@ class DrainingWorker(Worker):
         Raises:
             ConfigurationError: There is no channel layer to bound the sessions of.
             ListenerDied: A listener ended, which none should.
+            OSError: A port for pages cannot be had.
         """
         self._ends_process = True
         _run_loop(self.arun())
@@ -114,12 +130,21 @@ class DrainingWorker(Worker):
         Raises:
             ConfigurationError: There is no channel layer to bound the sessions of.
             ListenerDied: A listener ended, which none should.
+            OSError: A port for pages cannot be had.
         """
+        async with contextlib.AsyncExitStack() as servers:
+            for port, pages in self._pages.items():
+                server = await serve_pages(pages, self._host, port)
+                servers.callback(server.close)
+            await self._work()
+
+    async def _work(self) -> None:
         if self._max_sessions is not None:
             find_node(get_settings().CHANNEL_LAYER).max_sessions = self._max_sessions
         stop = asyncio.ensure_future(_signalled())
         checker = asyncio.ensure_future(self.application_checker())
         listeners = [asyncio.ensure_future(self.listener(channel)) for channel in self.channels]
+        joining = asyncio.ensure_future(self._join())
         try:
             await asyncio.wait([stop, checker, *listeners], return_when=asyncio.FIRST_COMPLETED)
             if not stop.done():
@@ -127,8 +152,13 @@ class DrainingWorker(Worker):
             await self._end(listeners)
         finally:
             instances = [details["future"] for details in self.application_instances.values()]
-            await _cancel(stop, checker, *listeners, *instances)
+            await _cancel(stop, checker, joining, *listeners, *instances)
             await stop_nodes()
+
+    async def _join(self) -> None:
+        if self._streams:
+            with contextlib.suppress(ConfigurationError):  # Each open will say so.
+                (await join_layer()).serves.update(self._streams)
 
     def _cause(self, *tasks: asyncio.Task[Any]) -> str:
         ended = [task for task in tasks if task.done()]

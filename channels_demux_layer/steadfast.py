@@ -89,7 +89,7 @@ class RememberingLayer:
             Exception: Whatever the layer raises.
         """
         members = ((group, channel) for channel, groups in self._groups.items() for group in groups)
-        pairs = list(dict.fromkeys([*sorted(self._unsettled), *members]))
+        pairs = sorted(self._unsettled.union(members))
         for start in range(0, len(pairs), JOINED_TOGETHER):
             together = pairs[start : start + JOINED_TOGETHER]
             await asyncio.gather(*(self._rejoin(group, channel) for group, channel in together))

@@ -279,8 +279,7 @@ class LinkWire:
         while events:
             event = events.popleft()
             if isinstance(event, ev.Received):  # first: there is one for each frame
-                if event.session.owner is not None:
-                    event.session.owner.received(event.data)
+                event.session.owner.received(event.data)  # who has accepted has an owner
             else:
                 self._pass_on(event)
 

@@ -21,9 +21,10 @@ from .logs import about
 from .node import Node, get_node
 from .scope import unpack_scope
 from .streams import ASGIApplication, Stream
+from .tally import Tally, get_tally
 from .wire import SessionPort
 
-__all__ = ["StreamWorker"]
+__all__ = ["StreamWorker", "join_layer"]
 
 logger = logging.getLogger(__name__)
 faults = FaultLog(logger)
@@ -32,6 +33,25 @@ faults = FaultLog(logger)
 CLAIM_PAUSE = 0.02
 #: How long to wait before the next try to join a channel layer that fails, in seconds.
 JOIN_PAUSE = 1.0
+
+
+async def join_layer() -> Node:
+    """Return the process's node, started, however long the channel layer fails.
+
+    Raises:
+        ConfigurationError: There is no channel layer.
+    """
+    while True:
+        try:
+            node = await get_node(get_settings().CHANNEL_LAYER)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            faults.failed("join the channel layer", error)
+            await asyncio.sleep(JOIN_PAUSE)
+        else:
+            faults.worked("join the channel layer")
+            return node
 
 
 class StreamWorker:
@@ -65,9 +85,7 @@ class StreamWorker:
         while True:
             message = await receive()
             if desk is None:
-                desk = ClaimDesk(
-                    await self._get_node(), scope["channel"], application, self._stream
-                )
+                desk = ClaimDesk(await join_layer(), scope["channel"], application, self._stream)
             self._consider(message, desk)
 
     def prepare(self) -> ASGIApplication:
@@ -82,19 +100,6 @@ class StreamWorker:
         if self._application is None:
             self._application = self._stream.application()
         return self._application
-
-    async def _get_node(self) -> Node:
-        while True:
-            try:
-                node = await get_node(get_settings().CHANNEL_LAYER)
-            except ConfigurationError:
-                raise
-            except Exception as error:
-                faults.failed("join the channel layer", error)
-                await asyncio.sleep(JOIN_PAUSE)
-            else:
-                faults.worked("join the channel layer")
-                return node
 
     def _consider(self, message: Any, desk: ClaimDesk) -> None:
         kind = message.get("type") if isinstance(message, dict) else message
@@ -134,6 +139,7 @@ class ClaimDesk:
             has_sync_consumer(application) if stream.own_thread is None else stream.own_thread
         )
         self._refs: dict[str, list[str]] = {}
+        node.serves.add(channel)
 
     def consider(self, opening: Open) -> None:
         """Claim an open, if it is of our version, young enough, and there is room."""
@@ -187,7 +193,8 @@ class ClaimDesk:
         del self._refs[edge]
 
     def _start(self, opening: Open, port: SessionPort) -> None:
-        session = WorkerSession(opening, port, self._node)
+        tally = get_tally("worker", self._channel, opening.stream)
+        session = WorkerSession(opening, port, self._node, tally)
         # Known at once: a drain that comes before its first step moves it, too.
         self._node.hosted.add(session)
         running = session.run(self._application, self._stream, own_thread=self._own_thread)
@@ -201,23 +208,26 @@ class WorkerSession:
         opening: The open that it answers.
         port: This end of the session.
         node: The process's node.
+        tally: Counts what happens to the stream.
 
     Attributes:
         over: Set when the consumer has ended and nothing of the session is left here.
     """
 
-    def __init__(self, opening: Open, port: SessionPort, node: Node) -> None:
+    def __init__(self, opening: Open, port: SessionPort, node: Node, tally: Tally) -> None:
         settings = get_settings()
         self._opening = opening
         self._port = port
         self._node = node
-        self._flow = Outflow(port.window, settings.STALL_TIMEOUT)
+        self._tally = tally
+        self._flow = Outflow(port.window, settings.STALL_TIMEOUT, tally.outward)
         self._host: Host | None = None
         self._is_moving = False
         self._is_lost = False
         self._closed: tuple[int, str] | None = None
         self._gone = asyncio.Event()
         self.over = asyncio.Event()
+        tally.sessions.add(self)
         port.attach(self, opening.edge_group)
 
     async def run(self, application: ASGIApplication, stream: Stream, *, own_thread: bool) -> None:
@@ -237,6 +247,7 @@ class WorkerSession:
             self.close(CloseCode.INTERNAL_ERROR, "")
         finally:
             node.hosted.discard(self)
+            self._tally.sessions.discard(self)
             self.over.set()
 
     async def _join(self, group: str) -> bool:
@@ -275,6 +286,18 @@ class WorkerSession:
             self._host.disconnect(*self._closed)
         await self._host.run()
 
+    # -- what is looked at --------------------------------------------------------------------
+
+    @property
+    def is_pending(self) -> bool:
+        """Never: what waits for a worker is known at the edge."""
+        return False
+
+    @property
+    def in_flight(self) -> int:
+        """How many payloads of the consumer were not taken by the client yet."""
+        return len(self._flow.window.untaken)
+
     # -- what the edge says -------------------------------------------------------------------
 
     def accepted(self) -> None:
@@ -282,6 +305,7 @@ class WorkerSession:
 
     def received(self, data: str | bytes) -> None:
         """Hand a payload to the consumer."""
+        self._tally.inward.frames += 1
         if self._host is not None:
             self._host.deliver(data)
 

@@ -15,6 +15,7 @@ import msgspec
 from . import events as ev
 from .backlog import Backlog
 from .config import LinkConfig
+from .figures import LinkFigures, read_figures
 from .frames import (
     VERSION,
     Accept,
@@ -357,6 +358,11 @@ class Link:
             if other is not None and other < deadline:
                 deadline = other
         return deadline
+
+    @property
+    def figures(self) -> LinkFigures:
+        """What has become of its batches."""
+        return read_figures(self._recovery, self._receiver)
 
     # -- sessions -----------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ class Receiver:
         self._config = config
         self._early: dict[int, bytes] = {}
         self._unacknowledged = 0
+        #: How many batches had arrived before, and were dropped.
+        self.repeats = 0
         #: All batches up to this one have arrived and been delivered.
         self.delivered = 0
         #: When an acknowledgement must go, even alone; None where none is owed.
@@ -49,8 +51,10 @@ class Receiver:
         if is_next:
             self.delivered = seq
             return [frames, *self._take_early()]
-        if seq > self.delivered and len(self._early) < self._config.max_early:
-            self._early.setdefault(seq, frames)
+        if self.has(seq):
+            self.repeats += 1
+        elif len(self._early) < self._config.max_early:
+            self._early[seq] = frames
         return []
 
     def _take_early(self) -> list[bytes]:

@@ -88,9 +88,21 @@ class Recovery:
         # Losses among the sendings up to this one belong to one congestion and count once
         # (RFC 9002, section 7.3.1).
         self._congested_until = 0
+        #: How many batches were sent again.
+        self.resent = 0
         #: The lowest sequence number that is kept, or the next one where none is.
         self.base = 1
         self.round_trip = RoundTrip(config)
+
+    @property
+    def sent(self) -> int:
+        """How many batches were sent, each counted once."""
+        return self._next_seq - 1
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches were sent and not acknowledged yet."""
+        return len(self._in_flight)
 
     @property
     def may_send(self) -> bool:
@@ -130,6 +142,7 @@ class Recovery:
         """Return the first of the lost batches, which is in flight again."""
         batch = self._lost.popleft()
         self._sendings += 1
+        self.resent += 1
         batch.sent_at, batch.sending, batch.again = now, self._sendings, True
         self._in_flight[batch.seq] = batch
         return batch

@@ -95,8 +95,9 @@ async def test_killed_workers(make_faulty: MakeFaulty, is_above: bool) -> None:
     workers = site.workers([channels, channels])
     async with steady_traffic(server.url()) as traffic:
         for _ in range(2):
-            await in_thread(workers.pop(0).kill)
+            # First, so that it is there for those whose worker is killed, however slow it starts.
             workers += await in_thread(site.workers, [channels])
+            await in_thread(workers.pop(0).kill)
             await traffic.flows()
         account = await traffic.finish()
     assert (account.lost, account.disordered, account.closed.total()) == (0, 0, 0)

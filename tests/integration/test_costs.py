@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +119,25 @@ def test_a_frame_leaves_nothing_behind() -> None:
             kept.append(sys.getallocatedblocks())
     # One block for each hundred frames: of what Python itself keeps now and then.
     assert kept[-1] - kept[-2] < FRAMES * CONNECTIONS / 100
+
+
+def test_what_metrics_cost() -> None:
+    """Frames call nothing of metrics, tallies and reports: what they count is an addition."""
+    called: Counter[str] = Counter()
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        if event == "call":
+            called[Path(frame.f_code.co_filename).stem] += 1
+
+    with fleet(1, 1) as system:
+        system.connect(CONNECTIONS)
+        sys.setprofile(note)
+        try:
+            system.converse(FRAMES, 4)
+        finally:
+            sys.setprofile(None)
+    assert called["machine"] > FRAMES  # the profiler has seen the links at work
+    assert not called.keys() & {"metrics", "measuring", "tally", "report", "reporter", "figures"}
 
 
 def test_what_a_connection_costs() -> None:

@@ -14,6 +14,7 @@ from channels_demux_layer import Stream
 from channels_demux_layer import calls as calls_module
 from channels_demux_layer import node as node_module
 from channels_demux_layer.node import Node, find_node, stop_nodes
+from channels_demux_layer.report import NODES
 from channels_demux_layer.testing import DemuxCommunicator
 from channels_demux_layer.wire import SessionPort
 
@@ -355,11 +356,11 @@ async def test_nothing_is_left_on_the_layer(quick_layer: Place) -> None:
             async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT):
                 pass  # leaves while everything is being joined
         groups = find_node("default").groups
-        await until(lambda: not groups._touched and not groups._turns)
-        assert not groups._wanted
+        await until(lambda: groups._touched == {NODES} and not groups._turns)
+        assert groups._wanted.keys() == {NODES}
         layer = get_channel_layer()
         if hasattr(layer, "groups") and not hasattr(layer, "hosts"):
-            await until(lambda: not [name for name in layer.groups if "demux" in name])
+            await until(lambda: not [name for name in layer.groups if "demux." in name])
 
 
 async def test_a_scope_that_cannot_be_unpacked_ends_its_stream(

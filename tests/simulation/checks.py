@@ -8,6 +8,7 @@ from typing import Any
 
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.outbox import MUCH
+from channels_demux_layer.report import NODES
 from channels_demux_layer.steadfast import RememberingLayer
 
 from .client import Client, expected
@@ -237,8 +238,9 @@ def leftovers(world: World) -> list[str]:
         if not process.is_dead:
             problems += [f"{process.name}: {text}" for text in _left_in(process)]
     gone = {channel for p in world.processes if p.is_dead for channel in p.channels}
+    here = {channel for p in world.processes if not p.is_over for channel in p.channels}
     for group, members in world.shared.groups.items():
-        if not set(members) <= gone:
+        if not set(members) <= (gone | here if group == NODES else gone):
             problems.append(f"group {group} still has {list(members)}")
     return problems
 
@@ -262,7 +264,9 @@ def _left_in_node(node: Any) -> Iterator[str]:
     if not node.channel:
         return
     for name in ("_wanted", "_joined", "_touched", "_turns"):
-        if getattr(node.groups, name):
-            yield f"groups.{name} has {getattr(node.groups, name)}"
-    if isinstance(node.layer, RememberingLayer) and any(node.layer._groups.values()):
-        yield f"the layer remembers {node.layer._groups}"
+        if left := set(getattr(node.groups, name)) - {NODES}:
+            yield f"groups.{name} has {left}"
+    if isinstance(node.layer, RememberingLayer):
+        for channel, groups in node.layer._groups.items():
+            if left := groups - {NODES}:
+                yield f"the layer remembers {left} of {channel}"

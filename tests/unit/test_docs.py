@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -12,9 +13,19 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from channels_demux_layer import checks, codes, conf, handshake, layer_checks, limit_checks
+from channels_demux_layer import (
+    checks,
+    codes,
+    conf,
+    handshake,
+    layer_checks,
+    limit_checks,
+    metrics,
+    report,
+)
 from channels_demux_layer.client import ClientError, connect
 from channels_demux_layer.link import frames
+from channels_demux_layer.management.commands import demuxstatus, runworker
 from channels_demux_layer.streams import Stream
 
 ROOT = Path(__file__).parents[2]
@@ -172,6 +183,66 @@ def test_tables_of_layer_messages() -> None:
     assert opens_and_claims[:head] == list(handshake.Open.__struct_fields__)
     assert opens_and_claims[head + 1 :] == list(handshake.Claim.__struct_fields__)
     assert words("layer-wire.md", "3. Batches") == list(frames.Batch.__struct_fields__)
+
+
+def test_tables_of_reports() -> None:
+    """The tables of questions, answers and reports have the fields of the code, in order."""
+    kinds = [report.Question, report.Answer, report.NodeReport]
+    kinds += [report.StreamReport, report.LinkReport]
+    fields = [list(kind.__struct_fields__) for kind in kinds]
+    expected = fields[0] + [name for each in fields[1:] for name in ("field", *each)]
+    assert words("layer-wire.md", "7. Asking nodes") == expected
+
+
+def test_metrics_table() -> None:
+    """The table of metrics has those of the code, in their order, with all that is said of them."""
+    expected = [
+        [f"`{name}`", kind, unit, ", ".join(f"`{label}`" for label in labels), text]
+        for name, kind, unit, labels, text, _ in metrics.METRICS
+    ]
+    assert rows("metrics.md", "Names") == expected
+
+
+def test_labels_table() -> None:
+    """Every label of a metric is explained, and no other."""
+    explained = re.findall(r"\w+", " ".join(words("metrics.md", "Labels")))
+    assert set(explained) == {label for metric in metrics.METRICS for label in metric.labels}
+
+
+def queries() -> list[str]:
+    """Return all queries of the dashboard."""
+    path = DOCS / "grafana" / "channels_demux_layer.json"
+    dashboard = json.loads(path.read_text(encoding="utf-8"))
+    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+def test_the_dashboard_shows_every_metric() -> None:
+    """Each metric is in some query of the dashboard, and no query has another name."""
+    named = {name for query in queries() for name in re.findall(r"demux_\w+", query)}
+    assert named == {metric.name for metric in metrics.METRICS}
+
+
+@pytest.mark.parametrize("query", queries())
+def test_the_dashboard_knows_the_labels(query: str) -> None:
+    """A query selects and groups by labels that its metric has, and takes rates of counters."""
+    by_name = {metric.name: metric for metric in metrics.METRICS}
+    (metric,) = {by_name[name] for name in re.findall(r"demux_\w+", query)}
+    used = set(re.findall(r"(\w+)(?:=~|!=|=)", query))
+    used |= {label for group in re.findall(r"by \(([^)]*)\)", query) for label in group.split(", ")}
+    assert used <= {*metric.labels, "job", "instance"}
+    assert bool(re.search(r"\b(rate|increase)\(", query)) == (metric.kind == "counter")
+
+
+def test_options_table() -> None:
+    """The tables of options have those that the commands take."""
+    for heading, command, own in (
+        ("At a terminal", demuxstatus.Command(), {"--once", "--watch", "--json", "--limit"}),
+        ("Health", runworker.Command(), {"--health-port", "--metrics-port", "--http-host"}),
+    ):
+        taken = command.create_parser("manage.py", "x")._option_string_actions
+        written = [word.split()[0] for word in words("watching.md", heading)]
+        assert {word for word in written if word.startswith("--")} == own
+        assert own <= taken.keys()
 
 
 def test_client_options_table() -> None:

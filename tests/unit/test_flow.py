@@ -6,11 +6,12 @@ import pytest
 
 from channels_demux_layer.flow import Outflow, Stalled, excess_size
 from channels_demux_layer.link.window import SendWindow
+from channels_demux_layer.tally import FlowTally
 
 
 def full(stall_timeout: float = 20.0) -> Outflow:
     """A flow with room for one frame, which is taken up."""
-    flow = Outflow(SendWindow(1, 100), stall_timeout)
+    flow = Outflow(SendWindow(1, 100), stall_timeout, FlowTally())
     flow.window.push("first")
     return flow
 
@@ -61,7 +62,7 @@ async def test_a_flow_without_room_stalls() -> None:
 
 async def test_nobody_has_to_wait_to_be_resumed() -> None:
     """Resuming where nobody waits is nothing."""
-    flow = Outflow(SendWindow(1, 100), 20.0)
+    flow = Outflow(SendWindow(1, 100), 20.0, FlowTally())
     flow.resume()
     assert await flow.push("first") is True
 

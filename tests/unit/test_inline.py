@@ -11,6 +11,7 @@ from channels_demux_layer import Stream
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.inline import InlineSession
 from channels_demux_layer.link.window import SendWindow
+from channels_demux_layer.tally import Tally
 from tests.integration.harness import deliver
 
 LIMIT = 20.0
@@ -49,7 +50,8 @@ def listener() -> Listener:
 def a_session(application: Any, listener: Listener, **options: Any) -> InlineSession:
     """Start a session."""
     scope = {"type": "websocket", "demux": {"stream": "s"}}
-    return InlineSession("s", Stream(application, **options), scope, listener)  # type: ignore[arg-type]
+    tally = Tally("inline", "demux.s", "s")
+    return InlineSession("s", Stream(application, **options), scope, listener, tally)  # type: ignore[arg-type]
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

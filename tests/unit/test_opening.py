@@ -12,8 +12,9 @@ from channels.layers import get_channel_layer
 from channels_demux_layer import opening
 from channels_demux_layer.handshake import Claim, parse_open
 from channels_demux_layer.link.frames import VERSION
-from channels_demux_layer.node import Node, find_node, stop_nodes
+from channels_demux_layer.node import Node, find_node, get_node, stop_nodes
 from channels_demux_layer.opening import RemoteAccess, find_worker
+from channels_demux_layer.report import NODES
 from tests.integration.harness import until
 
 LIMIT = 20.0
@@ -28,6 +29,8 @@ async def access(settings: Any) -> AsyncIterator[RemoteAccess]:
     async def pack() -> bytes:
         return b"scope"
 
+    node = await get_node("default")
+    await until(lambda: node.reporter.has_joined)
     yield RemoteAccess("0" * 32, "demux", pack)
     await stop_nodes()
 
@@ -152,7 +155,7 @@ async def test_a_layer_call_is_not_cut_off(
     with pytest.raises(asyncio.CancelledError):
         await finding
     await until(lambda: calls == ["add", "added", "discarded"])
-    assert not layer.groups
+    assert layer.groups.keys() == {NODES}
 
 
 async def test_a_search_that_cannot_be_cancelled_ends_all_the_same(access: RemoteAccess) -> None:
@@ -211,4 +214,4 @@ async def test_a_join_that_fails_leaves_no_membership(
     with pytest.raises(ConnectionError):
         await access.get_node()
     assert calls == ["group_add", "group_discard"]
-    await until(lambda: not layer.groups)
+    await until(lambda: layer.groups.keys() == {NODES})

@@ -72,7 +72,9 @@ def test_types_are_shipped() -> None:
     assert Path(channels_demux_layer.__file__).with_name("py.typed").is_file()
 
 
-@pytest.mark.parametrize("extra", ["redis", "client", "demo", "test", "docs"])
+@pytest.mark.parametrize(
+    "extra", ["redis", "client", "demo", "status", "prometheus", "test", "docs"]
+)
 def test_extras_exist(extra: str) -> None:
     """Every extra that the documentation names can be installed."""
     assert extra in (metadata("channels-demux-layer").get_all("Provides-Extra") or [])

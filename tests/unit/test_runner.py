@@ -15,7 +15,8 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 
 from channels_demux_layer import runner
-from channels_demux_layer.node import running_nodes
+from channels_demux_layer.http_pages import Page, serve_pages
+from channels_demux_layer.node import find_node, running_nodes
 from channels_demux_layer.runner import DrainingWorker, ListenerDied
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -108,6 +109,76 @@ async def test_the_drain_timeout_ends_the_wait(layer: InMemoryChannelLayer) -> N
     os.kill(os.getpid(), signal.SIGTERM)
     await running
     assert not application.done
+
+
+async def test_a_worker_of_streams_is_on_the_layer_from_its_start(
+    layer: InMemoryChannelLayer, settings: Any
+) -> None:
+    """It can be asked how it is before the first open, and says which streams it takes."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    running = asyncio.ensure_future(
+        DrainingWorker(Application(), ["demux.a", "b"], layer, 0.0, streams=["demux.a"]).arun()
+    )
+    await until(lambda: find_node("default").serves)
+    assert find_node("default").reporter.report().channels == ["demux.a"]
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+    assert running_nodes() == []
+
+
+async def test_a_worker_without_a_layer_for_payloads_listens_all_the_same(
+    layer: InMemoryChannelLayer, settings: Any
+) -> None:
+    """Where CHANNEL_LAYER names none, each open says so: that is no fault of the process."""
+    settings.CHANNELS_DEMUX_LAYER = {"CHANNEL_LAYER": "none"}
+    application = Application()
+    application.may_end.set()
+    worker = DrainingWorker(application, ["demux.a"], layer, 0.0, streams=["demux.a"])
+    running = asyncio.ensure_future(worker.arun())
+    await layer.send("demux.a", {"type": "m"})
+    await until(lambda: application.taken)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+
+
+async def test_pages_are_served_to_the_end(
+    layer: InMemoryChannelLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the worker drains its pages are there, and with its end the port is free."""
+
+    async def page(accept: str) -> Page:
+        return Page(b"here")
+
+    async def fetch(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /page HTTP/1.1\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+    servers: list[Any] = []
+
+    async def serve(pages: Any, host: str, port: int) -> Any:
+        servers.append(await serve_pages(pages, host, port))
+        return servers[0]
+
+    answers: list[bytes] = []
+
+    async def drain(timeout: float) -> None:
+        answers.append(await fetch(servers[0].sockets[0].getsockname()[1]))
+
+    monkeypatch.setattr(runner, "serve_pages", serve)
+    monkeypatch.setattr(runner, "drain_workers", drain)
+    pages = {0: {"/page": page}}
+    running = asyncio.ensure_future(
+        DrainingWorker(Application(), ["a"], layer, 60.0, pages=pages).arun()
+    )
+    await until(lambda: signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None))
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+    assert answers[0].endswith(b"here")
+    assert not servers[0].is_serving()
 
 
 async def test_two_signals_at_once(layer: InMemoryChannelLayer) -> None:

@@ -79,7 +79,8 @@ def test_the_stock_command_line(worker: type[FakeWorker]) -> None:
     ((_, channels, layer, options),) = worker.made
     assert channels == ["demux.echo", "plain"]
     assert layer is get_channel_layer()
-    assert options == {"drain_timeout": 12.0, "max_sessions": None}
+    assert (options["drain_timeout"], options["max_sessions"]) == (12.0, None)
+    assert (options["streams"], options["pages"]) == (["demux.echo"], {})
 
 
 def test_another_layer(worker: type[FakeWorker]) -> None:
@@ -101,7 +102,8 @@ def test_all_streams(worker: type[FakeWorker]) -> None:
 def test_limits(worker: type[FakeWorker]) -> None:
     """--max-sessions and --drain-timeout win over the settings, zero included."""
     run("demux.echo", "--max-sessions", "7", "--drain-timeout", "0")
-    assert worker.made[0][3] == {"drain_timeout": 0.0, "max_sessions": 7}
+    options = worker.made[0][3]
+    assert (options["drain_timeout"], options["max_sessions"]) == (0.0, 7)
 
 
 @pytest.mark.parametrize(
@@ -208,4 +210,45 @@ def test_help_names_every_option() -> None:
     """The command's help has the stock options and those of this package."""
     text = runworker.Command().create_parser("manage.py", "runworker").format_help()
     options = ("--layer", "--all-streams", "--max-sessions", "--drain-timeout", "--noreload")
+    options += ("--health-port", "--metrics-port", "--http-host")
     assert all(option in text for option in options)
+
+
+def pages_of(worker: type[FakeWorker], *arguments: str) -> dict[int, list[str]]:
+    """The paths that a worker with these arguments serves, by port."""
+    run("demux.echo", *arguments)
+    return {port: list(pages) for port, pages in worker.made[-1][3]["pages"].items()}
+
+
+def test_pages(worker: type[FakeWorker]) -> None:
+    """Health and metrics have a port each, or share one; the address is the machine's own."""
+    health, metrics = ["/live", "/ready"], ["/metrics"]
+    assert pages_of(worker, "--health-port", "1") == {1: health}
+    assert worker.made[-1][3]["host"] == "127.0.0.1"
+    assert pages_of(worker, "--metrics-port", "2", "--http-host", "::") == {2: metrics}
+    assert worker.made[-1][3]["host"] == "::"
+    both = pages_of(worker, "--health-port", "1", "--metrics-port", "2")
+    assert both == {1: health, 2: metrics}
+    shared = pages_of(worker, "--health-port", "0", "--metrics-port", "0")
+    assert shared == {0: health + metrics}
+
+
+def test_metrics_without_their_extra(
+    worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says what to install, and nothing is started."""
+
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError("No module named 'prometheus_client'")
+
+    monkeypatch.setattr(runworker, "import_module", missing)
+    with pytest.raises(CommandError, match=r"'channels-demux-layer\[prometheus\]'"):
+        run("demux.echo", "--metrics-port", "0")
+    assert not worker.made
+
+
+def test_a_port_that_is_taken(worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that cannot serve its pages does not start, and says why."""
+    monkeypatch.setattr(worker, "failure", OSError("address already in use"))
+    with pytest.raises(CommandError, match="The worker cannot start: address already in use"):
+        run("demux.echo", "--health-port", "1")

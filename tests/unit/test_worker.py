@@ -17,7 +17,9 @@ from channels_demux_layer.handshake import Open
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.node import Node, get_node, stop_nodes
+from channels_demux_layer.report import NODES
 from channels_demux_layer.scope import pack_scope
+from channels_demux_layer.tally import Tally
 from channels_demux_layer.worker import ClaimDesk, StreamWorker, WorkerSession
 from tests.integration.harness import until
 
@@ -36,7 +38,9 @@ async def raw(scope: Any, receive: Any, send: Any) -> None:
 async def node(settings: Any) -> AsyncIterator[Node]:
     """The process's node."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    yield await get_node("default")
+    node = await get_node("default")
+    await until(lambda: node.reporter.has_joined)
+    yield node
     await stop_nodes()
 
 
@@ -54,6 +58,11 @@ async def an_open(ref: str = "ref", channel: str = "edge!1") -> Open:
         expires_at=time.time() + 60,
         scope=await pack_scope({"type": "websocket"}),
     )
+
+
+def a_tally() -> Tally:
+    """The tally of the stream."""
+    return Tally("worker", "demux.s", "s")
 
 
 class Port:
@@ -163,7 +172,7 @@ async def test_a_claim_that_the_layer_refuses_is_sent_again(
 async def run_session(node: Node, *inputs: tuple[Any, ...]) -> list[Any]:
     """Run a session whose edge has said all this before its consumer starts."""
     port = Port()
-    session = WorkerSession(await an_open(), port, node)  # type: ignore[arg-type]
+    session = WorkerSession(await an_open(), port, node, a_tally())  # type: ignore[arg-type]
     for name, *arguments in inputs:
         options = {"peer_is_dead": False} if name == "lost" else {}
         getattr(session, name)(*arguments, **options)
@@ -187,7 +196,7 @@ async def test_a_client_that_does_not_read_is_closed(node: Node, settings: Any) 
     """A send() without room for STALL_TIMEOUT says goodbye, and sends nothing more."""
     settings.CHANNELS_DEMUX_LAYER = {"STALL_TIMEOUT": 0.01}
     port = Port()
-    session = WorkerSession(await an_open(), port, node)  # type: ignore[arg-type]
+    session = WorkerSession(await an_open(), port, node, a_tally())  # type: ignore[arg-type]
     for text in ("1", "2", "3"):
         await session.send(text)
     session.accept()
@@ -215,7 +224,7 @@ async def test_a_session_whose_group_cannot_be_joined_is_disowned(
     monkeypatch.setattr(layer, "group_add", join)
     monkeypatch.setattr(layer, "group_discard", leave_late)
     assert await run_session(node) == ["reset"]
-    await until(lambda: not layer.groups)
+    await until(lambda: layer.groups.keys() == {NODES})
 
 
 async def test_a_session_is_known_from_its_grant(node: Node) -> None:
@@ -235,7 +244,7 @@ async def test_a_session_that_is_lost_before_it_begins_has_no_consumer(node: Nod
     async def noting(*args: Any) -> None:
         begun.append(args)
 
-    session = WorkerSession(await an_open(), Port(), node)  # type: ignore[arg-type]
+    session = WorkerSession(await an_open(), Port(), node, a_tally())  # type: ignore[arg-type]
     session.lost(peer_is_dead=False)
     await session.run(noting, Stream(noting), own_thread=False)
     assert session.over.is_set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from importlib import import_module
 from typing import Any
 
 from channels import DEFAULT_CHANNEL_LAYER
@@ -16,6 +17,8 @@ from django.utils import autoreload
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.discovery import find_routes, stream_applications
 from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.http_pages import Pages
+from channels_demux_layer.readiness import health_pages
 from channels_demux_layer.runner import DrainingWorker, ListenerDied
 
 logger = logging.getLogger("django.channels.worker")
@@ -49,6 +52,21 @@ class Command(BaseCommand):
             help="Seconds that sessions may take to move elsewhere; DRAIN_TIMEOUT if not given.",
         )
         parser.add_argument(
+            "--health-port",
+            type=int,
+            help="Answer /live and /ready over HTTP on this port, for orchestrators; 0: any.",
+        )
+        parser.add_argument(
+            "--metrics-port",
+            type=int,
+            help="Answer /metrics over HTTP on this port, for Prometheus; may be the same.",
+        )
+        parser.add_argument(
+            "--http-host",
+            default="127.0.0.1",
+            help="Address of these ports, 127.0.0.1 if not given; 0.0.0.0 in a container.",
+        )
+        parser.add_argument(
             "--noreload",
             action="store_false",
             dest="use_reloader",
@@ -74,17 +92,23 @@ class Command(BaseCommand):
         settings = get_settings()
         timeout = options["drain_timeout"]
         logger.info("Running worker for channels %s", channels)
+        streams = [name for name in channels if name in stream_applications(application)]
         worker = DrainingWorker(
             application,
             channels,
             layer,
             drain_timeout=settings.DRAIN_TIMEOUT if timeout is None else timeout,
             max_sessions=options["max_sessions"],
+            streams=streams,
+            pages=_pages(streams, options["health_port"], options["metrics_port"]),
+            host=options["http_host"],
         )
         try:
             worker.run()
         except ListenerDied as error:
             raise CommandError(f"The worker cannot go on: {error}") from error
+        except OSError as error:
+            raise CommandError(f"The worker cannot start: {error}") from error
 
     def _channels(self, application: object, options: dict[str, Any]) -> list[str]:
         streams = stream_applications(application)
@@ -107,3 +131,27 @@ class Command(BaseCommand):
             stream_worker.prepare()
         except ConfigurationError as error:
             raise CommandError(str(error)) from error
+
+
+def _pages(
+    streams: list[str], health_port: int | None, metrics_port: int | None
+) -> dict[int, Pages]:
+    pages: dict[int, Pages] = {}
+    if health_port is not None:
+        pages[health_port] = health_pages(streams)
+    if metrics_port is not None:
+        pages[metrics_port] = {**pages.get(metrics_port, {}), **_metrics_pages()}
+    return pages
+
+
+def _metrics_pages() -> Pages:
+    try:
+        # By name: it needs an extra, which most installations of this command go without.
+        prometheus = import_module("channels_demux_layer.contrib.prometheus")
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"--metrics-port needs prometheus-client ({error}): install "
+            "'channels-demux-layer[prometheus]'."
+        ) from error
+    pages: Pages = prometheus.worker_pages()
+    return pages

@@ -1,0 +1,219 @@
+"""Metrics for Prometheus (extra ``prometheus``), of servers and workers alike.
+
+In a server, call :func:`register` in ``asgi.py``, and have the figures fetched as the project's
+others are, or with :func:`metrics_view`. A worker has them at a port of its own:
+``runworker --metrics-port``.
+
+A server of several processes shares its figures as prometheus_client has it for all metrics: over
+files, where ``PROMETHEUS_MULTIPROC_DIR`` is set. Collectors are not asked then, so a thread copies
+the figures there every few seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from channels_demux_layer.faults import FaultLog
+from channels_demux_layer.http_pages import Page, Pages
+from channels_demux_layer.measuring import measure_process
+from channels_demux_layer.metrics import METRICS, Metric, Sample
+
+__all__ = ["DemuxCollector", "metrics_view", "register", "render", "worker_pages"]
+
+faults = FaultLog(logging.getLogger(__name__))
+
+#: Where processes that share a scrape have their files.
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+#: How often figures are copied there, in seconds: a third of the shortest usual scrape interval.
+COPY_INTERVAL = 5.0
+#: The name of the thread that copies.
+THREAD = "demux metrics"
+_LIVE_FILE = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
+
+
+class DemuxCollector(Collector):
+    """Reads this process's figures whenever Prometheus asks."""
+
+    def collect(self) -> Iterable[Family]:
+        """Give every metric with its present samples."""
+        families = {metric: _family(metric) for metric in METRICS}
+        for metric, labels, value in measure_process():
+            families[metric].add_metric(labels, value)
+        return families.values()
+
+    def describe(self) -> Iterable[Family]:
+        """Give every metric, without samples."""
+        return [_family(metric) for metric in METRICS]
+
+
+def _family(metric: Metric) -> CounterMetricFamily | GaugeMetricFamily:
+    cls = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    return cls(metric.name, metric.help, labels=metric.labels)
+
+
+def register(registry: CollectorRegistry = REGISTRY) -> None:
+    """Have the figures of this process exported with all others; once, however often it is called.
+
+    Args:
+        registry: The registry that is exported. Where ``PROMETHEUS_MULTIPROC_DIR`` is set, figures
+            go to its files in place of any registry.
+    """
+    if DIRECTORY in os.environ:
+        _copier.start()
+    else:
+        _register(registry)
+
+
+_registered: list[CollectorRegistry] = []
+
+
+def _register(registry: CollectorRegistry) -> None:
+    if registry not in _registered:
+        _registered.append(registry)
+        registry.register(DemuxCollector())
+
+
+def render(accept: str = "") -> tuple[bytes, str]:
+    """Return all that is exported, of all processes where they share their figures.
+
+    Args:
+        accept: The ``Accept`` header of who asks.
+
+    Returns:
+        The text, and its content type.
+    """
+    registry = REGISTRY
+    if DIRECTORY in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+async def metrics_view(request: HttpRequest) -> HttpResponse:
+    """Answer Prometheus; a view for the project's ``urls.py``."""
+    body, content_type = render(request.headers.get("Accept", ""))
+    return HttpResponse(body, content_type=content_type)
+
+
+def worker_pages() -> Pages:
+    """Return the page ``/metrics`` of a worker, which speaks for its own process alone."""
+    _register(REGISTRY)
+
+    async def metrics(accept: str) -> Page:
+        encode, content_type = choose_encoder(accept)
+        return Page(encode(REGISTRY), 200, content_type)
+
+    return {"/metrics": metrics}
+
+
+# -- several processes ----------------------------------------------------------------------------
+
+
+class FileCopy:
+    """Copies this process's figures to where several processes share theirs."""
+
+    def __init__(self) -> None:
+        self._copies = {metric.name: _shared(metric) for metric in METRICS}
+        self._counted: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def copy(self) -> None:
+        """Copy all figures as they are by now."""
+        for sample in measure_process():
+            self._copy(sample)
+
+    def _copy(self, sample: Sample) -> None:
+        metric, labels, value = sample
+        copied: Any = self._copies[metric.name]
+        child = copied.labels(*labels) if labels else copied
+        if metric.kind == "gauge":
+            child.set(value)
+            return
+        before = self._counted.get((metric.name, labels), 0)
+        # Less than before: the event loop that had counted has gone, and another begins anew.
+        child.inc(value - before if value >= before else value)
+        self._counted[metric.name, labels] = value
+
+
+def _shared(metric: Metric) -> Counter | Gauge:
+    if metric.kind == "counter":
+        return Counter(metric.name, metric.help, metric.labels, registry=None)
+    mode: Any = f"live{metric.merge}"
+    return Gauge(metric.name, metric.help, metric.labels, registry=None, multiprocess_mode=mode)
+
+
+def bury_dead_processes(directory: Path) -> None:
+    """Remove what processes that have died say of their present state.
+
+    prometheus_client leaves that to the server, and of ASGI servers none does it.
+
+    Args:
+        directory: Where processes have their files.
+    """
+    for path in directory.glob("gauge_live*.db"):
+        found = _LIVE_FILE.fullmatch(path.name)
+        if found and not _lives(int(found[1])):
+            mark_process_dead(int(found[1]), str(directory))  # type: ignore[no-untyped-call]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class Copier:
+    """Has a thread copy this process's figures every few seconds, once it was started."""
+
+    def __init__(self) -> None:
+        self._is_started = False
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Begin, unless that was done; go on in every fork of this process."""
+        if not self._is_started:
+            self._is_started = True
+            os.register_at_fork(after_in_child=self._start_thread)
+            self._start_thread()
+
+    def stop(self) -> None:
+        """Copy no more."""
+        self._stopped.set()
+
+    def _start_thread(self) -> None:
+        stopped = self._stopped = threading.Event()
+        threading.Thread(target=_copy_until, args=(stopped,), name=THREAD, daemon=True).start()
+
+
+def _copy_until(stopped: threading.Event) -> None:
+    copy, is_over = FileCopy(), False
+    while not is_over:
+        try:
+            bury_dead_processes(Path(os.environ[DIRECTORY]))
+            copy.copy()
+        except Exception as error:  # a full disk, say: others need the process all the same
+            faults.failed("copy the metrics", error)
+        else:
+            faults.worked("copy the metrics")
+        is_over = stopped.wait(COPY_INTERVAL)
+
+
+_copier = Copier()

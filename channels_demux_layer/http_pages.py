@@ -1,0 +1,125 @@
+"""A few pages over HTTP, for who watches a worker: orchestrators and Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+from .logs import about
+
+__all__ = ["Page", "Pages", "serve_pages"]
+
+logger = logging.getLogger(__name__)
+
+#: How long a client may take to send its request, and to take the answer, in seconds.
+LIMIT = 5.0
+#: The longest request, in bytes: a line and headers.
+MAX_REQUEST = 16_384
+#: How many clients are served at a time; others are turned away.
+MAX_CLIENTS = 32
+
+
+class Page(NamedTuple):
+    """An answer."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "text/plain; charset=utf-8"
+
+
+#: For each path what makes its page; it is given the Accept header.
+Pages = Mapping[str, Callable[[str], Awaitable[Page]]]
+
+
+async def serve_pages(pages: Pages, host: str, port: int) -> asyncio.Server:
+    """Serve pages, until the server is closed.
+
+    Args:
+        pages: The pages by path.
+        host: The address to listen on.
+        port: The port; 0 for any that is free.
+
+    Returns:
+        The server, listening.
+
+    Raises:
+        OSError: The address or the port cannot be had.
+    """
+    server = await asyncio.start_server(_Desk(pages).serve, host, port, limit=MAX_REQUEST)
+    for socket in server.sockets:
+        where = _address(socket.getsockname())
+        logger.info("Serving %s on %s.", ", ".join(pages), where, extra=about())
+    return server
+
+
+def _address(name: tuple[str, int]) -> str:
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"http://{host}:{name[1]}"
+
+
+class _Desk:
+    """Answers one request on each connection.
+
+    Args:
+        pages: The pages by path.
+    """
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._clients = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer a client."""
+        self._clients += 1
+        try:
+            if self._clients <= MAX_CLIENTS:
+                await asyncio.wait_for(self._answer(reader, writer), LIMIT)
+        except (OSError, EOFError, asyncio.LimitOverrunError, asyncio.TimeoutError) as error:
+            text = "A request for a page came to nothing: %r."
+            logger.debug(text, error, extra=about())
+        finally:
+            self._clients -= 1
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        line, *headers = head.splitlines()
+        method, _, target = line.partition(" ")
+        page = await self._page(method, target.partition(" ")[0], _accept(headers))
+        writer.write(_encode(page, with_body=method != "HEAD"))
+        await writer.drain()
+
+    async def _page(self, method: str, target: str, accept: str) -> Page:
+        if method not in ("GET", "HEAD"):
+            return Page(b"Ask with GET.\n", HTTPStatus.METHOD_NOT_ALLOWED)
+        make = self._pages.get(target.partition("?")[0])
+        if make is None:
+            known = ", ".join(self._pages)
+            return Page(f"There are: {known}.\n".encode(), HTTPStatus.NOT_FOUND)
+        try:
+            return await make(accept)
+        except Exception:
+            logger.exception("The page %s could not be made.", target, extra=about())
+            return Page(b"It could not be made; the log has why.\n", 500)
+
+
+def _accept(headers: list[str]) -> str:
+    pairs = (header.partition(":") for header in headers)
+    return ", ".join(value.strip() for name, _, value in pairs if name.lower() == "accept")
+
+
+def _encode(page: Page, *, with_body: bool) -> bytes:
+    head = (
+        f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}\r\n"
+        f"Content-Type: {page.content_type}\r\n"
+        f"Content-Length: {len(page.body)}\r\n"
+        "Cache-Control: no-store\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode("latin-1") + (page.body if with_body else b"")

@@ -1,0 +1,186 @@
+"""``manage.py demuxstatus``: how all servers and workers of a deployment are."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.core.management import BaseCommand, CommandError
+
+from channels_demux_layer.conf import get_settings
+from channels_demux_layer.exceptions import DemuxError
+from channels_demux_layer.fleet import FleetReport
+from channels_demux_layer.status import LIMIT, ask_nodes
+from channels_demux_layer.status_view import (
+    TableView,
+    links_table,
+    nodes_table,
+    remarks,
+    streams_table,
+)
+
+#: Seconds between the two looks that make rates, where nobody watches.
+GLANCE = 1.0
+#: Seconds after which a task that does not end is cancelled again.
+PATIENCE = 0.15
+#: Seconds between two looks of --watch.
+INTERVAL = 2.0
+
+
+class Command(BaseCommand):
+    """Asks all nodes how they are, and shows what they say."""
+
+    help = "Shows all servers and workers, their streams and their links."
+    requires_system_checks = ()
+    leave_locale_alone = True
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Take how to show it."""
+        shapes = parser.add_mutually_exclusive_group()
+        shapes.add_argument("--once", action="store_true", help="Show it once; the default.")
+        shapes.add_argument(
+            "--watch",
+            type=float,
+            nargs="?",
+            const=INTERVAL,
+            metavar="SECONDS",
+            help=f"Show it again and again, every {INTERVAL:g} seconds if no number is given.",
+        )
+        shapes.add_argument("--json", action="store_true", help="Print it as JSON, once.")
+        parser.add_argument(
+            "--limit",
+            type=float,
+            default=LIMIT,
+            metavar="SECONDS",
+            help="Wait for answers so long at most.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Ask and show; the exit code is 1 where nobody answers."""
+        _check_layer()
+        try:
+            if options["json"]:
+                self._print_json(asyncio.run(_ask_once(options["limit"])))
+            else:
+                asyncio.run(self._show(options["watch"], options["limit"]))
+        except DemuxError as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            pass  # --watch ends so.
+
+    def _print_json(self, fleet: FleetReport) -> None:
+        text = msgspec.json.format(msgspec.json.encode(_as_json(fleet)), indent=2).decode()
+        self.stdout.write(text)
+        _check_somebody(fleet)
+
+    async def _show(self, watch: float | None, limit: float) -> None:
+        screen = _Screen(self.stdout)
+        before, asked_at = None, 0.0
+        async with aclosing(_ask_again(watch or GLANCE, limit)) as asking:
+            async for fleet, now in asking:
+                if before is not None:
+                    screen.show(fleet, before, now - asked_at, again=watch is not None)
+                if watch is None and (before is not None or not fleet.nodes):
+                    _check_somebody(fleet)
+                    return
+                before, asked_at = fleet, now
+
+
+def _check_layer() -> None:
+    alias = get_settings().CHANNEL_LAYER
+    if isinstance(get_channel_layer(alias), InMemoryChannelLayer):
+        raise CommandError(
+            f"The channel layer {alias!r} is in-memory: no other process can be asked."
+        )
+
+
+def _check_somebody(fleet: FleetReport) -> None:
+    if not fleet.nodes:
+        raise CommandError(remarks(fleet)[0])
+
+
+async def _ask_once(limit: float) -> FleetReport:
+    try:
+        return await ask_nodes(limit=limit)
+    finally:
+        await _close_layer()
+
+
+async def _ask_again(pause: float, limit: float) -> AsyncGenerator[tuple[FleetReport, float], None]:
+    now = asyncio.get_running_loop().time
+    try:
+        while True:
+            fleet = await ask_nodes(limit=limit)
+            yield fleet, now()
+            await asyncio.sleep(pause)
+    finally:
+        await _close_layer()
+
+
+async def _close_layer() -> None:
+    layer: Any = get_channel_layer(get_settings().CHANNEL_LAYER)
+    if hasattr(layer, "close_pools"):
+        await layer.close_pools()
+    # What layers have under way, until it has ended: one cancellation may be swallowed below.
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=PATIENCE)
+
+
+def _as_json(fleet: FleetReport) -> dict[str, Any]:
+    return {
+        "nodes": fleet.nodes,
+        "streams": fleet.streams,
+        "unhosted": [each.channel for each in fleet.unhosted],
+        "releases": fleet.releases,
+        "unreadable": fleet.unreadable,
+        "remarks": remarks(fleet),
+    }
+
+
+class _Screen:
+    """Where tables are shown.
+
+    Args:
+        file: What to write to.
+    """
+
+    def __init__(self, file: Any) -> None:
+        try:
+            from rich.console import Console
+        except ModuleNotFoundError as error:
+            raise CommandError(
+                "Tables need rich: install 'channels-demux-layer[status]', or take --json."
+            ) from error
+        self._console = Console(file=file)
+
+    def show(self, fleet: FleetReport, before: FleetReport, seconds: float, *, again: bool) -> None:
+        """Show the tables; in place of what is there, if they are shown again and again."""
+        if again:
+            self._console.clear()
+        for table in (
+            nodes_table(fleet),
+            streams_table(fleet, before, seconds),
+            links_table(fleet),
+        ):
+            self._print(table)
+        for remark in remarks(fleet):
+            self._console.print(f"! {remark}", style="bold red", markup=False)
+
+    def _print(self, view: TableView) -> None:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=view.title, title_justify="left", box=box.SIMPLE_HEAD)
+        for column in view.columns:
+            is_figure = column.endswith(" ")
+            table.add_column(column.strip(), justify="right" if is_figure else "left")
+        for row in view.rows:
+            table.add_row(*row)
+        self._console.print(table, markup=False)

@@ -1,0 +1,167 @@
+"""Every metric that the package has, and its value as reports have it.
+
+Nothing is recorded for metrics: they are read out of what is counted anyway, at the moment when
+an exporter is asked. So they cost nothing while nobody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+
+from .report import NodeReport, StreamReport
+
+__all__ = ["METRICS", "Metric", "Sample", "samples"]
+
+
+class Metric(NamedTuple):
+    """One metric.
+
+    Attributes:
+        name: Its name, stable across releases.
+        kind: ``counter``, which only grows while a process lives, or ``gauge``.
+        unit: What it counts or measures.
+        labels: The names of its labels.
+        help: What it is, a phrase.
+        merge: What several processes make together: the ``sum`` of their values or the ``max``.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    unit: str
+    labels: tuple[str, ...]
+    help: str
+    merge: Literal["sum", "max"] = "sum"
+
+
+class Sample(NamedTuple):
+    """The value of a metric for one set of labels, in the order of the metric's own."""
+
+    metric: Metric
+    labels: tuple[str, ...]
+    value: float
+
+
+_STREAM = ("stream", "channel")
+_SIDE = ("side", *_STREAM)
+_DIRECTED = (*_SIDE, "direction")
+
+PENDING = Metric(
+    "demux_opens_pending", "gauge", "opens", _STREAM, "Opens that no consumer has accepted yet"
+)
+SESSIONS = Metric("demux_sessions", "gauge", "sessions", _SIDE, "Sessions that are open")
+FRAMES = Metric("demux_frames_total", "counter", "payloads", _DIRECTED, "Payloads that passed")
+IN_FLIGHT = Metric(
+    *("demux_frames_in_flight", "gauge", "payloads", _SIDE),
+    "Payloads that this side has sent and that were not taken yet",
+)
+FULL = Metric(
+    *("demux_window_full_total", "counter", "waits", _DIRECTED),
+    "How often a sender found the window full",
+)
+STALLS = Metric(
+    *("demux_stalls_total", "counter", "streams", _DIRECTED),
+    "Streams closed because nothing was taken for STALL_TIMEOUT",
+)
+REOPENED = Metric(
+    *("demux_reopened_total", "counter", "sessions", _STREAM),
+    "Sessions that went on with another consumer after their worker was lost",
+)
+CLOSED = Metric(
+    *("demux_closed_total", "counter", "streams", (*_SIDE, "code")),
+    "Streams that ended, by the code that the client was told",
+)
+LINKS = Metric("demux_links", "gauge", "links", (), "Links to other nodes")
+ROUND_TRIP = Metric(
+    *("demux_link_round_trip_seconds", "gauge", "seconds", ()),
+    "The longest smoothed round trip of a link",
+    "max",
+)
+BATCHES = Metric(
+    *("demux_batches_total", "counter", "batches", ("direction",)),
+    "Batches with frames that were sent, or have arrived, each counted once",
+)
+BATCHES_IN_FLIGHT = Metric(
+    *("demux_batches_in_flight", "gauge", "batches", ()),
+    "Batches that were sent and not acknowledged yet",
+)
+RETRANSMITS = Metric("demux_retransmits_total", "counter", "batches", (), "Batches sent again")
+REPEATS = Metric(
+    *("demux_repeats_dropped_total", "counter", "batches", ()),
+    "Batches dropped because they had arrived before",
+)
+LOAD = Metric(
+    *("demux_load", "gauge", "sessions", ()), "Sessions that workers host and have claimed"
+)
+MAX_SESSIONS = Metric(
+    *("demux_max_sessions", "gauge", "sessions", ()),
+    "The most sessions that workers host; 0 for no bound",
+)
+DRAINING = Metric(
+    *("demux_draining", "gauge", "0 or 1", ()), "Whether sessions move to other workers", "max"
+)
+CUT_OFF = Metric(
+    *("demux_cut_off", "gauge", "0 or 1", ()), "Whether the channel layer fails", "max"
+)
+INFO = Metric(
+    *("demux_node_info", "gauge", "1", ("kind", "release", "wire")),
+    "What runs here: the release of the package and its version of the layer wire",
+    "max",
+)
+
+#: All of them, in the order of the documentation.
+METRICS: tuple[Metric, ...] = (
+    *(PENDING, SESSIONS, FRAMES, IN_FLIGHT, FULL, STALLS, REOPENED, CLOSED),
+    *(LINKS, ROUND_TRIP, BATCHES, BATCHES_IN_FLIGHT, RETRANSMITS, REPEATS),
+    *(LOAD, MAX_SESSIONS, DRAINING, CUT_OFF, INFO),
+)
+
+
+def samples(streams: Iterable[StreamReport], nodes: Iterable[NodeReport]) -> Iterator[Sample]:
+    """Give the value of every metric of one process.
+
+    Args:
+        streams: What the process knows of streams.
+        nodes: Its nodes.
+    """
+    for stream in streams:
+        yield from _of_stream(stream)
+    known = list(nodes)
+    if known:
+        yield from _of_nodes(known)
+
+
+def _of_stream(report: StreamReport) -> Iterator[Sample]:
+    stream = (report.stream, report.channel)
+    side = (report.side, *stream)
+    yield Sample(SESSIONS, side, report.sessions)
+    yield Sample(IN_FLIGHT, side, report.in_flight)
+    for metric, inward, outward in (
+        (FRAMES, report.frames_in, report.frames_out),
+        (FULL, report.full_in, report.full_out),
+        (STALLS, report.stalls_in, report.stalls_out),
+    ):
+        yield Sample(metric, (*side, "in"), inward)
+        yield Sample(metric, (*side, "out"), outward)
+    if report.side == "edge":
+        yield Sample(PENDING, stream, report.pending)
+        yield Sample(REOPENED, stream, report.reopened)
+    for code, count in report.closed.items():
+        yield Sample(CLOSED, (*side, str(code)), count)
+
+
+def _of_nodes(nodes: list[NodeReport]) -> Iterator[Sample]:
+    links = [link for node in nodes for link in node.links]
+    yield Sample(LINKS, (), len(links))
+    yield Sample(ROUND_TRIP, (), max((link.round_trip or 0.0 for link in links), default=0.0))
+    yield Sample(BATCHES, ("sent",), sum(node.batches_sent for node in nodes))
+    yield Sample(BATCHES, ("received",), sum(node.batches_received for node in nodes))
+    yield Sample(BATCHES_IN_FLIGHT, (), sum(link.in_flight for link in links))
+    yield Sample(RETRANSMITS, (), sum(node.retransmits for node in nodes))
+    yield Sample(REPEATS, (), sum(node.repeats for node in nodes))
+    yield Sample(LOAD, (), sum(node.load for node in nodes))
+    yield Sample(MAX_SESSIONS, (), sum(node.max_sessions for node in nodes))
+    yield Sample(DRAINING, (), any(node.is_draining for node in nodes))
+    yield Sample(CUT_OFF, (), any(node.is_cut_off for node in nodes))
+    for labels in {(node.kind, node.release, str(node.wire)): None for node in nodes}:
+        yield Sample(INFO, labels, 1)

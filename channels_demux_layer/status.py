@@ -1,0 +1,159 @@
+"""Asks all nodes of a deployment how they are: over the channel layer, from any process.
+
+>>> fleet = await ask_nodes()
+>>> [(node.kind, node.host, len(node.links)) for node in fleet.nodes]
+[('server', 'web-1', 2), ('worker', 'web-2', 1), ('worker', 'web-3', 1)]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+import msgspec
+from channels.layers import get_channel_layer
+
+from .conf import get_settings
+from .exceptions import ConfigurationError, LayerFailed
+from .fleet import FleetReport
+from .inbox import inbox_of
+from .logs import about
+from .report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
+from .steadfast import unsteady
+
+__all__ = ["LIMIT", "QUIET", "ask_nodes"]
+
+logger = logging.getLogger(__name__)
+
+#: How long to wait for answers at most, in seconds.
+LIMIT = 2.0
+#: How long no further answer must have come before the asking ends, in seconds. Not a multiple of
+#: 0.1: so long channels_redis' pub/sub layer waits for messages at a time, and on Python 3.10 a
+#: task that is cancelled as its wait ends lives on.
+QUIET = 0.35
+#: How long a receive that is cancelled may take to end before it is cancelled again, in seconds.
+PATIENCE = 0.15
+
+Result = TypeVar("Result")
+
+
+async def ask_nodes(
+    alias: str | None = None, *, limit: float = LIMIT, quiet: float = QUIET
+) -> FleetReport:
+    """Ask all nodes on a channel layer for their reports.
+
+    Every running server and worker of this package answers: a server from its first connection
+    with a stream that workers host, a worker of this package's ``runworker`` from its start.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS; None for what CHANNEL_LAYER says.
+        limit: How long to wait for answers at most, in seconds.
+        quiet: How long no further answer must have come before the asking ends, in seconds.
+
+    Returns:
+        What they said, and how many said what this release cannot read.
+
+    Raises:
+        ConfigurationError: There is no such layer.
+        LayerFailed: The layer raises, or does not answer in time.
+    """
+    alias = get_settings().CHANNEL_LAYER if alias is None else alias
+    layer = get_channel_layer(alias)
+    if layer is None:
+        raise ConfigurationError(f"CHANNEL_LAYERS has no {alias!r}: no node can be asked.")
+    asking = _Asking(unsteady(layer), limit)
+    try:
+        await asking.ask()
+        await asking.listen(quiet)
+    finally:
+        await asking.end()
+    return asking.fleet()
+
+
+class _Asking:
+    """One question and its answers.
+
+    Args:
+        layer: The channel layer.
+        limit: How long it may take, in seconds.
+    """
+
+    def __init__(self, layer: Any, limit: float) -> None:
+        self._layer = layer
+        self._inbox = inbox_of(layer)
+        self._now = asyncio.get_running_loop().time
+        self._ends_at = self._now() + limit
+        self._ref = uuid.uuid4().hex
+        self._nodes: dict[str, NodeReport] = {}
+        self._unreadable = 0
+        self._receiving: asyncio.Task[dict[str, Any]] | None = None
+        self._channel = ""
+
+    async def ask(self) -> None:
+        """Send the question to all nodes."""
+        self._channel = await self._in_time(self._inbox.new_channel())
+        question = Question(version=REPORT_VERSION, ref=self._ref, channel=self._channel)
+        self._receive()
+        await self._in_time(self._layer.group_send(NODES, question.to_message()))
+
+    async def listen(self, quiet: float) -> None:
+        """Take answers until none has come for a while."""
+        assert self._receiving is not None
+        patience = self._ends_at - self._now()
+        while (await asyncio.wait([self._receiving], timeout=max(patience, 0)))[0]:
+            try:
+                self._take(self._receiving.result())
+            except Exception as error:
+                raise _failure(error) from error
+            self._receive()
+            patience = min(quiet, self._ends_at - self._now())
+
+    def _receive(self) -> None:
+        self._receiving = asyncio.ensure_future(self._inbox.receive(self._channel))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        try:
+            if message.get("type") != REPORT:
+                return
+            answer = parse_answer(message)
+            if answer.ref != self._ref:
+                return
+            if answer.version == REPORT_VERSION:
+                report = answer.unpack()
+                self._nodes[report.node] = report
+                return
+            problem: object = f"it is of version {answer.version}"
+        except msgspec.DecodeError as error:
+            problem = error
+        logger.debug("A report cannot be read: %s.", problem, extra=about())
+        self._unreadable += 1
+
+    async def _in_time(self, call: Awaitable[Result]) -> Result:
+        try:
+            return await asyncio.wait_for(call, max(self._ends_at - self._now(), 0))
+        except Exception as error:
+            raise _failure(error) from error
+
+    async def end(self) -> None:
+        """Listen no more."""
+        receiving = self._receiving
+        while receiving is not None and not receiving.done():
+            receiving.cancel()  # again, where it is swallowed below
+            await asyncio.wait([receiving], timeout=PATIENCE)
+        if receiving is not None and not receiving.cancelled():
+            receiving.exception()  # seen: nobody waits for it any more
+
+    def fleet(self) -> FleetReport:
+        """Return what the nodes have said."""
+        nodes = sorted(self._nodes.values(), key=lambda node: (node.kind, node.host, node.pid))
+        return FleetReport(nodes=nodes, unreadable=self._unreadable)
+
+
+def _failure(error: Exception) -> LayerFailed:
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return LayerFailed("The channel layer does not answer in time.")
+    detail = str(error).rstrip(".") or type(error).__name__
+    return LayerFailed(f"The channel layer cannot be asked: {detail}.")
