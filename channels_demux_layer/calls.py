@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from channels.exceptions import ChannelFull
 
-from .faults import layer_faults
+from .faults import RepeatedLog, layer_faults
+from .logs import about
 
 __all__ = ["LayerCalls", "messages", "persist", "receive"]
 
 logger = logging.getLogger(__name__)
+repeated = RepeatedLog(logger)
 
 #: Calls of the layer that may be under way at once. redis-py caps a pool at 100 connections, and
 #: raises beyond; the consumers of the process need some of them.
@@ -24,6 +27,8 @@ BACK_OFF = (0.1, 1.0)
 #: A layer that has failed works again if it has waited for a message for so long, in seconds.
 CALM = 1.0
 RECEIVE = "receive on the channel layer"
+#: The method of channels_redis' layers that decrypts and decodes what was received.
+DESERIALIZE = "deserialize"
 
 
 def _is_any(error: Exception) -> bool:
@@ -63,11 +68,33 @@ async def persist(
             return result
 
 
+def is_unreadable(error: Exception) -> bool:
+    """Tell whether the layer has received a message and cannot read it.
+
+    The message is then gone from the layer, and says nothing about how the layer is. Whoever can
+    write to the layer can send one, also a project with another encryption key.
+
+    Args:
+        error: What receive() raised.
+    """
+    # By where it was raised: what serializers raise may come from elsewhere for another reason.
+    names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+    is_no_dict = names[-1:] == ["receive_single"] and isinstance(error, TypeError)
+    return DESERIALIZE in names or is_no_dict
+
+
+def tell_unreadable(channel: str, error: Exception) -> None:
+    """Warn of a message that cannot be read."""
+    message = "A message on channel %s cannot be read, and was ignored: %r."
+    repeated.warning("unreadable", message, channel, error, extra=about(node=channel))
+
+
 async def receive(
     layer: Any,
     channel: str,
     failed: Callable[[], None] | None = None,
     is_outage: Callable[[Exception], bool] = _is_any,
+    unreadable: Callable[[str, Exception], None] = tell_unreadable,
 ) -> dict[str, Any]:
     """Return a channel's next message, however long the layer fails.
 
@@ -76,6 +103,7 @@ async def receive(
         channel: The channel to receive from.
         failed: Called each time that the layer raises.
         is_outage: Tells of what the layer raises whether it may work later.
+        unreadable: Called with the channel, and why, for each message that cannot be read.
 
     Returns:
         The message.
@@ -88,8 +116,11 @@ async def receive(
     async def attempt() -> dict[str, Any]:
         nonlocal has_failed
         try:
-            message: dict[str, Any] = await (
-                _receive_after_failure(layer, channel) if has_failed else layer.receive(channel)
+            message: dict[str, Any] = await _receive_readable(
+                _receive_after_failure if has_failed else _receive_simply,
+                layer,
+                channel,
+                unreadable,
             )
         except Exception:
             has_failed = True
@@ -104,7 +135,10 @@ async def receive(
 
 
 async def messages(
-    layer: Any, channel: str, failed: Callable[[], None] | None = None
+    layer: Any,
+    channel: str,
+    failed: Callable[[], None] | None = None,
+    unreadable: Callable[[str, Exception], None] = tell_unreadable,
 ) -> AsyncIterator[dict[str, Any]]:
     """Give a channel's messages one after the other, whatever the layer goes through.
 
@@ -112,12 +146,34 @@ async def messages(
         layer: The channel layer.
         channel: The channel to receive from.
         failed: Called each time that the layer raises.
+        unreadable: Called with the channel, and why, for each message that cannot be read.
 
     Yields:
         The messages.
     """
     while True:
-        yield await receive(layer, channel, failed)
+        yield await receive(layer, channel, failed, unreadable=unreadable)
+
+
+async def _receive_readable(
+    attempt: Callable[[Any, str], Awaitable[dict[str, Any]]],
+    layer: Any,
+    channel: str,
+    unreadable: Callable[[str, Exception], None],
+) -> dict[str, Any]:
+    while True:
+        try:
+            return await attempt(layer, channel)
+        except Exception as error:
+            if not is_unreadable(error):
+                raise
+            unreadable(channel, error)
+            await asyncio.sleep(0)  # Others run, however many there are.
+
+
+async def _receive_simply(layer: Any, channel: str) -> dict[str, Any]:
+    message: dict[str, Any] = await layer.receive(channel)
+    return message
 
 
 async def _receive_after_failure(layer: Any, channel: str) -> dict[str, Any]:
@@ -149,14 +205,21 @@ class LayerCalls:
     Args:
         layer: The channel layer.
         reconnected: Called when the layer works again after it has failed.
+        unreadable: Called with the channel, and why, for each message that cannot be read.
 
     Attributes:
         slots: Bounds the calls that are under way at once.
         is_cut_off: Whether the layer has failed, and taken nothing since.
     """
 
-    def __init__(self, layer: Any, reconnected: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        layer: Any,
+        reconnected: Callable[[], None],
+        unreadable: Callable[[str, Exception], None] = tell_unreadable,
+    ) -> None:
         self.layer = layer
+        self._unreadable = unreadable
         self.slots = asyncio.Semaphore(MAX_CALLS)
         self.is_cut_off = False
         self._reconnected = reconnected
@@ -175,7 +238,7 @@ class LayerCalls:
                     await self.layer.group_send(group, message)
             except ChannelFull:
                 # The layer answers: who lets a channel fill up may be dead.
-                logger.debug("Channel %s is full.", channel)
+                logger.debug("Channel %s is full.", channel, extra=about(peer=channel))
                 is_taken = False
             except Exception as error:
                 layer_faults.failed("publish on the channel layer", error)
@@ -196,7 +259,7 @@ class LayerCalls:
             inbox: What to receive them with.
             channel: The channel.
         """
-        return messages(inbox, channel, self._cut_off)
+        return messages(inbox, channel, self._cut_off, self._unreadable)
 
     def _cut_off(self) -> None:
         self.is_cut_off = True

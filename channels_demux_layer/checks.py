@@ -21,8 +21,11 @@ E013 two demultiplexers use one channel for different consumers
 E014 there is no ``channel`` route, though streams run in workers
 E015 the ``channel`` route lacks the channel of a stream
 E016 the channel layer of a demultiplexer cannot be made
+E017 a stream's permission is no permission's name
+E018 a limit or a list of a demultiplexer is none that the setting could have
 W001 group memberships of the core layer end soon
 W002 opens go through a core layer of several hosts
+W003 a limit holds up clients who do no wrong
 ==== =====================================================================================
 """
 
@@ -47,6 +50,7 @@ from channels_demux_layer.discovery import (
 )
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.layer_checks import TAG, fault, layer_faults
+from channels_demux_layer.limit_checks import protection_faults
 from channels_demux_layer.naming import valid_prefix
 from channels_demux_layer.streams import Stream
 
@@ -214,7 +218,7 @@ def check_wiring(app_configs: object = None, **kwargs: object) -> list[CheckMess
     edges, faults = read_edges(find_demultiplexers(application))
     found += faults
     found += layer_faults(settings, getattr(django_settings, "CHANNEL_LAYERS", {}), edges)
-    found += path_faults(edges) + conflict_faults(edges)
+    found += path_faults(edges) + conflict_faults(edges) + protection_faults(edges, settings)
     return found + route_faults(edges, find_routes(application))
 
 

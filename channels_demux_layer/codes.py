@@ -35,8 +35,13 @@ class CloseCode(IntEnum):
     SERVICE_RESTART = 1012
     #: No room now: try again later.
     TRY_AGAIN_LATER = 1013
-    #: One side took nothing for STALL_TIMEOUT. Private range; the last digits are HTTP's 408.
+    #: The stream's permission is not the client's. Private range; the last digits are HTTP's, here
+    #: and below.
+    NOT_PERMITTED = 4403
+    #: One side took nothing for STALL_TIMEOUT.
     STALLED = 4408
+    #: The client went on asking for what its limits refuse.
+    TOO_MANY_REQUESTS = 4429
 
 
 class ErrorCode(_Word):
@@ -66,6 +71,12 @@ class ErrorCode(_Word):
     TOO_LARGE = "too_large"
     #: The stream is closed and was not opened again.
     STREAM_CLOSED = "stream_closed"
+    #: The stream's permission is not the client's.
+    NOT_PERMITTED = "not_permitted"
+    #: MAX_OPEN_STREAMS are open.
+    TOO_MANY_STREAMS = "too_many_streams"
+    #: OPENS_PER_MINUTE have been asked for.
+    TOO_MANY_OPENS = "too_many_opens"
 
 
 class ServerEvent(_Word):

@@ -115,6 +115,28 @@ class Settings:
     MAX_SESSIONS: int = 0
     """Sessions that one worker process hosts at a time; 0: no bound."""
 
+    MAX_OPEN_STREAMS: int = 0
+    """Streams that one connection may have open at a time; 0: no bound."""
+
+    OPENS_PER_MINUTE: int = 0
+    """Opens that one client may ask for in a minute; 0: no bound."""
+
+    FRAMES_PER_SECOND: float = 0.0
+    """WebSocket frames that are read from one client in a second; 0: no bound."""
+
+    BYTES_PER_SECOND: float = 0.0
+    """Bytes of WebSocket frames that are read from one client in a second; 0: no bound."""
+
+    MAX_BUFFERED: int = 0
+    """Bytes of payload that may wait at the edge for one connection, per direction and over all
+    of its streams; 0: no bound beside the windows."""
+
+    SCOPE_HEADERS: tuple[str, ...] | None = None
+    """Names of the headers that travel to workers; None: all."""
+
+    SCOPE_COOKIES: tuple[str, ...] | None = None
+    """Names of the cookies that travel to workers; None: all."""
+
     @property
     def dispatch_layer(self) -> str:
         """Alias of the layer that carries opens, resolved (str)."""
@@ -159,6 +181,11 @@ def _is_bound(value: Any) -> bool:
     return value in (None, math.inf) or _is_time(value)
 
 
+def _is_names(value: Any) -> bool:
+    is_list = isinstance(value, (list, tuple, set, frozenset))
+    return value is None or (is_list and all(map(_is_name, value)))
+
+
 def _at_least(minimum: int) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and value >= minimum
 
@@ -167,6 +194,9 @@ _NAME = _Rule(_is_name, "a non-empty string")
 _SECONDS = _Rule(_is_positive_time, "a number of seconds above 0")
 _DELAY = _Rule(_is_bound, "a number of seconds, 0 or more, or None for no bound")
 _COUNT = _Rule(_at_least(1), "a whole number, 1 or more")
+_MAXIMUM = _Rule(_at_least(0), "a whole number, 0 (no bound) or more")
+_RATE = _Rule(_is_time, "a number, 0 (no bound) or more")
+_NAMES = _Rule(_is_names, "a list of names, or None for all")
 _HOSTINGS = ("auto", "inline", "workers")
 _RULES: Mapping[str, _Rule] = {
     "MULTIPLEX_KEY": _NAME,
@@ -192,7 +222,14 @@ _RULES: Mapping[str, _Rule] = {
     "STALL_TIMEOUT": _SECONDS,
     "PEER_TIMEOUT": _SECONDS,
     "DRAIN_TIMEOUT": _SECONDS,
-    "MAX_SESSIONS": _Rule(_at_least(0), "a whole number, 0 (no bound) or more"),
+    "MAX_SESSIONS": _MAXIMUM,
+    "MAX_OPEN_STREAMS": _MAXIMUM,
+    "OPENS_PER_MINUTE": _MAXIMUM,
+    "FRAMES_PER_SECOND": _RATE,
+    "BYTES_PER_SECOND": _RATE,
+    "MAX_BUFFERED": _MAXIMUM,
+    "SCOPE_HEADERS": _NAMES,
+    "SCOPE_COOKIES": _NAMES,
 }
 
 
@@ -242,6 +279,8 @@ def build_settings(configured: object, old: Mapping[str, object] | None = None) 
     for key, value in values.items():
         if _RULES[key] in (_SECONDS, _DELAY):
             values[key] = math.inf if value is None else float(value)
+        elif _RULES[key] is _NAMES and value is not None:
+            values[key] = tuple(value)
     return Settings(**values)
 
 

@@ -13,14 +13,21 @@ from .envelope import EnvelopeCodec, Incoming
 from .exceptions import BadFrame
 from .flow import excess_size
 from .inline import InlineSession
+from .limits import BufferedBytes, Limits, OpenCount, SharedWindow
+from .link.window import SendWindow
 from .naming import stream_channel
 from .opening import RemoteAccess
-from .outbox import Outbox, Taker
+from .outbox import BoundedOutbox, Outbox, Taker
+from .permissions import GuardedSession
 from .remote import RemoteSession
 from .streams import MAX_STREAM_NAME, Stream
 from .tally import get_tally
+from .throttle import Throttle
 
 __all__ = ["Connection", "Edge"]
+
+Session = InlineSession | RemoteSession
+NO_LIMITS = Limits()
 
 
 class Edge(Protocol):
@@ -42,8 +49,8 @@ class Edge(Protocol):
     async def pack_scope(self) -> bytes:
         """Pack what of the scope travels to workers."""
 
-    def last_stream_closed(self, code: int, reason: str) -> None:
-        """Close the socket: no stream is left."""
+    def hang_up(self, code: int, reason: str) -> None:
+        """Close the socket, after all that waits to be written."""
 
 
 class Connection:
@@ -54,10 +61,12 @@ class Connection:
         streams: Its streams, by name.
         codec: Reads and writes envelopes.
         send: Writes a message to the socket.
+        limits: How much the client may do.
 
     Attributes:
         id: The connection's id, 32 hexadecimal digits.
         outbox: What waits to be written to the socket.
+        throttle: Holds the client up; None where nothing is to.
     """
 
     def __init__(
@@ -66,18 +75,31 @@ class Connection:
         streams: Mapping[str, Stream],
         codec: EnvelopeCodec,
         send: Callable[[dict[str, Any]], Awaitable[None]],
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self.id = uuid.uuid4().hex
-        self.outbox = Outbox(edge.wrap_payload, send)
+        buffered = limits.buffered_bytes
+        self.outbox = (
+            BoundedOutbox(edge.wrap_payload, send, self.id, buffered)
+            if buffered
+            else Outbox(edge.wrap_payload, send, self.id)
+        )
+        clock = asyncio.get_running_loop().time
+        self.throttle = Throttle(limits, self.outbox, clock) if limits.hold_up else None
         self._edge = edge
         self._streams = streams
         self._codec = codec
-        self._live: dict[str, InlineSession | RemoteSession] = {}
+        self._live: dict[str, Session | GuardedSession] = {}
         self._ended: set[str] = set()
         self._closing: set[str] = set()
         self._reopening: set[str] = set()
         self._is_over = False
         self._max_payload = get_settings().MAX_PAYLOAD
+        self._open_streams = limits.open_streams
+        counts_opens = limits.open_streams or limits.opens_per_minute
+        self._opens = OpenCount(limits.opens_per_minute, clock()) if counts_opens else None
+        self._inflow = BufferedBytes(buffered) if buffered else None
+        self._windows: dict[str, SharedWindow] = {}
         self._access = RemoteAccess(self.id, edge.channel_prefix, edge.pack_scope)
 
     # -- what the client does -----------------------------------------------------------------
@@ -123,6 +145,8 @@ class Connection:
             data = self._codec.decode_string(data, name)
         session = self._live.get(name)
         if session is None and name not in self._ended:
+            if not self._let_open(name):
+                return None
             session = self._open(name)
         if session is None or name in self._closing:
             raise BadFrame(
@@ -139,8 +163,9 @@ class Connection:
                 self._closing.add(name)
                 session.end(CloseCode.NORMAL, "")
         elif name not in self._live:
-            self._open(name)
-        elif name in self._closing:
+            if self._let_open(name):
+                self._open(name)
+        elif name in self._closing and name not in self._reopening and self._let_open(name):
             self._reopening.add(name)
 
     def _stream(self, name: str) -> Stream:
@@ -152,20 +177,62 @@ class Connection:
             )
         return stream
 
-    def _open(self, name: str) -> InlineSession | RemoteSession:
+    def _let_open(self, name: str) -> bool:
+        """Tell whether the client may open one more stream; not where it is closed for asking."""
+        if self._opens is None:
+            return True
+        now = asyncio.get_running_loop().time()
+        if not self._opens.may_open(now):
+            code, problem = ErrorCode.TOO_MANY_OPENS, "Too many streams were opened. Open it later."
+        elif 0 < self._open_streams <= len(self._live) and name not in self._live:
+            code = ErrorCode.TOO_MANY_STREAMS
+            problem = (
+                f"{self._open_streams} streams may be open at a time. Close another one first."
+            )
+        else:
+            return True
+        if self._opens.may_go_on(now):
+            raise BadFrame(code, problem, name)
+        self._close_all(CloseCode.TOO_MANY_REQUESTS, "too many opens")
+        return False
+
+    def _close_all(self, code: int, reason: str) -> None:
+        self._is_over = True
+        self._edge.hang_up(code, reason)
+        for session in list(self._live.values()):
+            session.end(code, reason)
+
+    def _open(self, name: str) -> Session | GuardedSession:
         self._ended.discard(name)
-        session: InlineSession | RemoteSession
+        permission = self._streams[name].permission
+        if permission is None:
+            return self._begin(name)
+        session = GuardedSession(name, permission, self._scope_of(name), self)
+        self._live[name] = session
+        return session
+
+    def _begin(self, name: str) -> Session:
+        session: Session
         if self._edge.hosting_of(name) == "inline":
-            scope = {**self._edge.scope, "demux": self._demux_scope(name)}
             tally = get_tally("inline", stream_channel(self._edge.channel_prefix, name), name)
-            session = InlineSession(name, self._streams[name], scope, self, tally)
+            session = InlineSession(name, self._streams[name], self._scope_of(name), self, tally)
         else:
             session = RemoteSession(name, self._access, self)
         self._live[name] = session
         return session
 
-    def _demux_scope(self, name: str) -> dict[str, Any]:
-        return {"connection": self.id, "stream": name, "attempt": 1}
+    def _scope_of(self, name: str) -> dict[str, Any]:
+        demux = {"connection": self.id, "stream": name, "attempt": 1}
+        return {**self._edge.scope, "demux": demux}
+
+    def new_window(self, name: str) -> SendWindow:
+        """Return an empty window for what the consumer of a stream is sent."""
+        settings = get_settings()
+        frames, size = settings.WINDOW_FRAMES, settings.WINDOW_BYTES
+        if self._inflow is None:
+            return SendWindow(frames, size)
+        window = self._windows[name] = SharedWindow(frames, size, self._inflow)
+        return window
 
     # -- what is said to the client -----------------------------------------------------------
 
@@ -182,6 +249,17 @@ class Connection:
         await self.outbox.ease()
 
     # -- what the sessions say ----------------------------------------------------------------
+
+    def session_permitted(self, name: str) -> Session:
+        """Begin the session that was waited for."""
+        return self._begin(name)
+
+    def session_refused(self, name: str, payloads: int) -> None:
+        """Tell the client that a stream is not for it."""
+        text = "You may not use this stream."
+        for _ in range(payloads):
+            self.send_event(ServerEvent.ERROR, name, code=ErrorCode.NOT_PERMITTED, message=text)
+        self.session_closed(name, CloseCode.NOT_PERMITTED, "not permitted")
 
     def session_received(self, name: str, data: str | bytes, source: Taker) -> None:
         """Write a consumer's payload to the client."""
@@ -200,6 +278,8 @@ class Connection:
         del self._live[name]
         self._closing.discard(name)
         self._ended.add(name)
+        if self._inflow is not None and name in self._windows:
+            self._windows.pop(name).leave()
         if self._is_over:
             return
         self.send_event(ServerEvent.CLOSED, name, code=code, reason=reason)
@@ -208,7 +288,7 @@ class Connection:
             self._open(name)
         elif len(self._ended) == len(self._streams):
             self._is_over = True
-            self._edge.last_stream_closed(code, reason)
+            self._edge.hang_up(code, reason)
 
     # -- the end ------------------------------------------------------------------------------
 

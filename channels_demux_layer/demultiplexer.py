@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
@@ -17,10 +17,14 @@ from .conf import Settings, get_settings
 from .connection import Connection
 from .envelope import EnvelopeCodec
 from .exceptions import BadFrame
+from .limits import Limits
 from .scope import pack_scope
 from .streams import StreamTable
+from .trimming import trim_scope
 
 __all__ = ["WebsocketDemultiplexer"]
+
+Number = TypeVar("Number", int, float)
 
 
 class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
@@ -37,12 +41,27 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         listens: Whether each connection has a channel of its own on the channel layer, for
             groups and handlers of the demultiplexer itself. A class that does not say has one
             where it has ``groups``, or a coroutine method that takes one event.
+        max_open_streams: Streams that one connection may have open at a time; this and those
+            below are for the setting of the same name where they are None.
+        opens_per_minute: Opens that one client may ask for in a minute.
+        frames_per_second: WebSocket frames that are read from one client in a second.
+        bytes_per_second: Bytes of WebSocket frames that are read from one client in a second.
+        max_buffered: Bytes of payload that may wait at the edge for one connection.
+        scope_headers: Names of the headers that travel to workers.
+        scope_cookies: Names of the cookies that travel to workers.
     """
 
     consumer_classes: ClassVar[Mapping[str, Any]] = {}
     channel_prefix: ClassVar[str] = "demux"
     send_events: ClassVar[bool] = True
     listens: ClassVar[bool] = False
+    max_open_streams: ClassVar[int | None] = None
+    opens_per_minute: ClassVar[int | None] = None
+    frames_per_second: ClassVar[float | None] = None
+    bytes_per_second: ClassVar[float | None] = None
+    max_buffered: ClassVar[int | None] = None
+    scope_headers: ClassVar[Iterable[str] | None] = None
+    scope_cookies: ClassVar[Iterable[str] | None] = None
 
     _stream_table: ClassVar[StreamTable]
     _decodes_itself: ClassVar[bool] = False
@@ -92,11 +111,24 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             return "inline" if is_local else "workers"
         return hosting
 
+    @classmethod
+    def client_limits(cls) -> Limits:
+        """Return how much one client may do: by the class's own attributes, then the settings."""
+        settings = get_settings()
+        return Limits(
+            open_streams=_first(cls.max_open_streams, settings.MAX_OPEN_STREAMS),
+            opens_per_minute=_first(cls.opens_per_minute, settings.OPENS_PER_MINUTE),
+            frames_per_second=_first(cls.frames_per_second, settings.FRAMES_PER_SECOND),
+            bytes_per_second=_first(cls.bytes_per_second, settings.BYTES_PER_SECOND),
+            buffered_bytes=_first(cls.max_buffered, settings.MAX_BUFFERED),
+        )
+
     def portable_scope(self) -> dict[str, Any]:
         """Return what of the scope shall travel to workers; may be overridden.
 
         Returns:
-            A scope. Of its values those that cannot travel are left out.
+            A scope. Of its values those that cannot travel are left out, and of its headers and
+            cookies those that are not to.
         """
         return dict(self.scope)
 
@@ -113,7 +145,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         self.scope = scope
         self._accepted = False
         codec = _codec(get_settings())
-        self._connection = Connection(self, self.stream_table(), codec, send)
+        self._connection = Connection(self, self.stream_table(), codec, send, self.client_limits())
         self._codec = codec
         try:
             if self.listens:
@@ -127,6 +159,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         # What AsyncConsumer does, without a receiver on the channel layer for each connection.
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
         self.base_send = send
+        take = self._receive if self._connection.throttle is None else self._receive_throttled
         try:
             while True:
                 message = await receive()
@@ -134,7 +167,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
                     await self.dispatch(message)
                 else:
                     # What dispatch() comes to, without a coroutine for each of its steps.
-                    room = self._receive(message.get("text"), message.get("bytes"))
+                    room = take(message.get("text"), message.get("bytes"))
                     if room is not None:
                         await room
         except StopConsumer:
@@ -191,9 +224,20 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             bytes_data: The frame, if it is binary.
             **kwargs: Passed on to an overridden receive_json().
         """
-        room = self._receive(text_data, bytes_data, **kwargs)
+        is_free = self._connection.throttle is None
+        take = self._receive if is_free else self._receive_throttled
+        room = take(text_data, bytes_data, **kwargs)
         if room is not None:
             await room
+
+    def _receive_throttled(
+        self, text_data: str | None, bytes_data: bytes | None, **kwargs: Any
+    ) -> Awaitable[None] | None:
+        """Take one frame of a client that is held up where it sends too much."""
+        throttle = self._connection.throttle
+        assert throttle is not None
+        frame = (bytes_data or b"") if text_data is None else text_data
+        return throttle.hold_up(frame, self._receive(text_data, bytes_data, **kwargs))
 
     def _receive(
         self, text_data: str | None, bytes_data: bytes | None, **kwargs: Any
@@ -252,12 +296,20 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
 
     async def pack_scope(self) -> bytes:
         """Pack what of the scope travels to workers."""
-        return await pack_scope(self.portable_scope())
+        settings, scope = get_settings(), self.portable_scope()
+        headers = settings.SCOPE_HEADERS if self.scope_headers is None else self.scope_headers
+        cookies = settings.SCOPE_COOKIES if self.scope_cookies is None else self.scope_cookies
+        # Whatever portable_scope() was overridden with: it may be older than the settings.
+        return await pack_scope(trim_scope(scope, headers, cookies))
 
-    def last_stream_closed(self, code: int, reason: str) -> None:
-        """Close the socket: no stream is left."""
+    def hang_up(self, code: int, reason: str) -> None:
+        """Close the socket, after all that waits to be written."""
         message = {"type": "websocket.close", "code": code, "reason": reason}
         self._connection.outbox.put_last(message)
+
+
+def _first(own: Number | None, setting: Number) -> Number:
+    return setting if own is None else own
 
 
 def _encode(content: Any) -> str:

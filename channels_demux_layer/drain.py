@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from .logs import about
 from .node import Node, running_nodes
 from .wire import Hosted
 
@@ -40,7 +41,8 @@ async def drain_workers(timeout: float) -> bool:
         node.is_draining = True
         node.grantable.clear()
     sessions = [session for node in nodes for session in node.hosted]
-    logger.info("Draining: %d sessions move to other workers.", len(sessions))
+    text = "Draining: %d sessions move to other workers."
+    logger.info(text, len(sessions), extra=about())
     for session in sessions:
         session.move()
     in_time = await _all_over(sessions, timeout)
@@ -58,7 +60,8 @@ async def _all_over(sessions: list[Hosted], timeout: float) -> bool:
     for wait in late:
         wait.cancel()
     if late:
-        logger.warning("%d consumers did not end in time; they are given up.", len(late))
+        text = "%d consumers did not end in time; they are given up."
+        logger.warning(text, len(late), extra=about())
     return not late
 
 

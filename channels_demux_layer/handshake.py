@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["CLAIM", "OPEN", "Claim", "Open", "parse_claim", "parse_open"]
+from .naming import is_layer_name
+
+__all__ = ["CLAIM", "OPEN", "Claim", "Open", "check_names", "parse_claim", "parse_open"]
 
 #: The channel-layer message types of an open and of a claim.
 OPEN = "demux.open"
@@ -72,7 +74,9 @@ def parse_open(message: dict[str, Any]) -> Open:
     Raises:
         msgspec.ValidationError: A field is missing or of the wrong type.
     """
-    return msgspec.convert(message, Open)
+    opening = msgspec.convert(message, Open)
+    check_names(opening.channel, opening.edge_group, opening.stream_group)
+    return opening
 
 
 def parse_claim(message: dict[str, Any]) -> Claim:
@@ -87,4 +91,21 @@ def parse_claim(message: dict[str, Any]) -> Claim:
     Raises:
         msgspec.ValidationError: A field is missing or of the wrong type.
     """
-    return msgspec.convert(message, Claim)
+    claim = msgspec.convert(message, Claim)
+    check_names(claim.channel, claim.stream_channel)
+    return claim
+
+
+def check_names(*names: str) -> None:
+    """Refuse a message with a name that no channel or group can have.
+
+    A layer raises where something is sent there, which would look as if it failed.
+
+    Args:
+        *names: The names.
+
+    Raises:
+        msgspec.ValidationError: One of them is none.
+    """
+    if not all(map(is_layer_name, names)):
+        raise msgspec.ValidationError("It names a channel that there cannot be")

@@ -22,6 +22,7 @@ from .exceptions import PayloadTooLarge
 from .flow import excess_size
 from .hops import spare_hops
 from .json_text import as_json, as_string, sendable
+from .logs import about
 from .streams import Stream
 
 __all__ = ["Host", "Outlet", "has_sync_consumer", "text_writer"]
@@ -135,6 +136,10 @@ class Host:
     def _name(self) -> str:
         return f"stream {self._scope['demux']['stream']!r}"
 
+    def _about(self) -> dict[str, str | None]:
+        demux = self._scope["demux"]
+        return about(connection=demux.get("connection"), stream=demux["stream"])
+
     # -- what comes in ------------------------------------------------------------------------
 
     def deliver(self, data: str | bytes) -> None:
@@ -209,7 +214,8 @@ class Host:
     async def _send_payload(self, message: Message) -> None:
         if self._is_over:
             # As servers do: what is said to somebody who has left is not heard.
-            logger.debug("The consumer of %s sent after its end.", self._name)
+            message_after_end = "The consumer of %s sent after its end."
+            logger.debug(message_after_end, self._name, extra=self._about())
             await asyncio.sleep(0)  # Others run, even if it sends on and on.
             return
         if not self._accepted:
@@ -243,13 +249,14 @@ class Host:
             if not self._timed_out:
                 self._outlet.close(CloseCode.GOING_AWAY, "")
                 raise
-            logger.warning("The consumer of %s did not end in time; cancelled.", self._name)
+            text = "The consumer of %s did not end in time; cancelled."
+            logger.warning(text, self._name, extra=self._about())
             self._outlet.finished(CloseCode.INTERNAL_ERROR)
         except PayloadTooLarge as error:
-            logger.error("The consumer of %s: %s", self._name, error)
+            logger.error("The consumer of %s: %s", self._name, error, extra=self._about())
             self._outlet.close(CloseCode.TOO_BIG, "")
         except Exception:
-            logger.exception("The consumer of %s raised.", self._name)
+            logger.exception("The consumer of %s raised.", self._name, extra=self._about())
             self._outlet.close(CloseCode.INTERNAL_ERROR, "")
         else:
             self._returned()
@@ -261,7 +268,8 @@ class Host:
         if self._accepted or self._disconnect is not None:
             self._outlet.finished(CloseCode.NORMAL)
         else:
-            logger.error("The consumer of %s returned without accepting.", self._name)
+            text = "The consumer of %s returned without accepting."
+            logger.error(text, self._name, extra=self._about())
             self._outlet.close(CloseCode.INTERNAL_ERROR, "")
 
     def _kill_in(self, seconds: float) -> None:

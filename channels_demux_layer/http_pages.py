@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
+from .logs import about
+
 __all__ = ["Page", "Pages", "serve_pages"]
 
 logger = logging.getLogger(__name__)
@@ -49,7 +51,8 @@ async def serve_pages(pages: Pages, host: str, port: int) -> asyncio.Server:
     """
     server = await asyncio.start_server(_Desk(pages).serve, host, port, limit=MAX_REQUEST)
     for socket in server.sockets:
-        logger.info("Serving %s on %s.", ", ".join(pages), _address(socket.getsockname()))
+        where = _address(socket.getsockname())
+        logger.info("Serving %s on %s.", ", ".join(pages), where, extra=about())
     return server
 
 
@@ -76,7 +79,8 @@ class _Desk:
             if self._clients <= MAX_CLIENTS:
                 await asyncio.wait_for(self._answer(reader, writer), LIMIT)
         except (OSError, EOFError, asyncio.LimitOverrunError, asyncio.TimeoutError) as error:
-            logger.debug("A request for a page came to nothing: %r.", error)
+            text = "A request for a page came to nothing: %r."
+            logger.debug(text, error, extra=about())
         finally:
             self._clients -= 1
             writer.close()
@@ -101,7 +105,7 @@ class _Desk:
         try:
             return await make(accept)
         except Exception:
-            logger.exception("The page %s could not be made.", target)
+            logger.exception("The page %s could not be made.", target, extra=about())
             return Page(b"It could not be made; the log has why.\n", 500)
 
 

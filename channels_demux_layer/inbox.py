@@ -79,8 +79,10 @@ class CoreInbox:
         while found is None:
             found = await connection.bzpopmin(layer.prefix + name, timeout=layer.brpop_timeout)
         message: dict[str, Any] = layer.deserialize(found[1])
-        # Whom the layer would hand it to: all of this key is for one.
-        del message["__asgi_channel__"]
+        # Whom the layer would hand it to: all of this key is for one. What was forged may be
+        # anything; the node will see.
+        if isinstance(message, dict):
+            message.pop("__asgi_channel__", None)
         return message
 
 

@@ -23,6 +23,9 @@ __all__ = ["InlineSession", "SessionListener"]
 class SessionListener(Protocol):
     """What a session tells its connection."""
 
+    def new_window(self, name: str) -> SendWindow:
+        """Return an empty window for what the consumer of a stream is sent."""
+
     def session_received(self, name: str, data: str | bytes, source: Taker) -> None:
         """The consumer has sent a payload."""
 
@@ -66,14 +69,9 @@ class InlineSession:
         self._code: tuple[int, str] | None = None
         self._tally = tally
         tally.sessions.add(self)
-        self._inflow, self._outflow = (
-            Outflow(
-                SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES),
-                settings.STALL_TIMEOUT,
-                direction,
-            )
-            for direction in (tally.inward, tally.outward)
-        )
+        window = SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES)
+        self._inflow = Outflow(listener.new_window(name), settings.STALL_TIMEOUT, tally.inward)
+        self._outflow = Outflow(window, settings.STALL_TIMEOUT, tally.outward)
         application = _load(stream)
         own_thread = stream.own_thread
         self._host = Host(

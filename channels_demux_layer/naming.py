@@ -20,7 +20,14 @@ from hashlib import blake2b
 
 from channels_demux_layer.exceptions import ConfigurationError
 
-__all__ = ["MAX_PREFIX", "edge_group", "stream_channel", "stream_group", "valid_prefix"]
+__all__ = [
+    "MAX_PREFIX",
+    "edge_group",
+    "is_layer_name",
+    "stream_channel",
+    "stream_group",
+    "valid_prefix",
+]
 
 #: Length of the longest name that a channel layer takes (``BaseChannelLayer.MAX_NAME_LENGTH`` - 1).
 _MAX_NAME = 99
@@ -35,6 +42,7 @@ _MARK = "-"
 _EDGE = "edge"
 _PREFIX = re.compile(r"[a-zA-Z0-9_.-]+")
 _OWN_LABEL = re.compile(r"[a-zA-Z0-9_.][a-zA-Z0-9_.-]*")
+_LAYER_NAME = re.compile(rf"(?=.{{1,{_MAX_NAME}}}\Z)[a-zA-Z0-9_.-]+(![a-zA-Z0-9_.-]*)?")
 _UNSAFE_BYTE = re.compile(rb"[^a-zA-Z0-9.]")
 
 
@@ -88,6 +96,15 @@ def stream_group(prefix: str, connection: str, stream: str) -> str:
     """
     room = _MAX_NAME - len(valid_prefix(prefix)) - len("..") - _CONNECTION
     return f"{prefix}.{connection}.{_label(stream, room, taken=_EDGE)}"
+
+
+def is_layer_name(name: str) -> bool:
+    """Tell whether channel layers take a name, of a channel or a group.
+
+    Args:
+        name: Any string, such as one that a peer calls itself.
+    """
+    return _LAYER_NAME.fullmatch(name) is not None
 
 
 def valid_prefix(prefix: str) -> str:

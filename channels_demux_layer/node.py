@@ -20,14 +20,15 @@ from . import tracing
 from .calls import LayerCalls, persist
 from .conf import get_settings
 from .exceptions import ConfigurationError
-from .faults import FaultLog
 from .groups import Memberships
-from .handshake import CLAIM, Claim, parse_claim
+from .handshake import CLAIM, Claim, check_names, parse_claim
+from .ignored import IgnoredMessages
 from .inbox import inbox_of
 from .link.config import LinkConfig
-from .link.frames import BATCH, VERSION, Batch, parse_batch
+from .link.frames import BATCH, Batch, parse_batch
 from .link.machine import Link
 from .link.window import SendWindow
+from .logs import about
 from .report import NODES, PROBE, STATUS, parse_question
 from .reporter import Reporter
 from .steadfast import LEAVE, RememberingLayer, make_steadfast, unsteady
@@ -65,6 +66,7 @@ class Node:
         is_draining: Whether the workers of this process take no more sessions.
         max_sessions: How many sessions the workers of this process host at a time; 0 for no
             bound.
+        ignored: How many messages of the layer made no sense, by reason.
         serves: The channels of the streams that the workers of this process host.
         reporter: Speaks for the node when somebody asks how it is.
     """
@@ -89,8 +91,8 @@ class Node:
         self._edge_wires: dict[str, LinkWire] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox = inbox_of(layer)
-        self._calls = LayerCalls(layer, self._reconnected)
-        self._faults = FaultLog(logger)
+        self.ignored = IgnoredMessages()
+        self._calls = LayerCalls(layer, self._reconnected, self.ignored.unreadable)
         self._started: asyncio.Future[None] | None = None
 
     # -- life ---------------------------------------------------------------------------------
@@ -106,7 +108,7 @@ class Node:
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
-        self.channel = await self._inbox.new_channel()
+        self.channel = self.ignored.node = await self._inbox.new_channel()
         self.groups = Memberships(self.layer, self.channel, self._calls.slots)
         self.start_task(self._receive_forever())
         self._persist("join the group of all nodes", lambda: self.groups.join(NODES))
@@ -197,10 +199,11 @@ class Node:
             try:
                 self._dispatch(message)
             except Exception:
-                logger.exception("A channel-layer message could not be handled.")
+                text = "A channel-layer message could not be handled."
+                logger.exception(text, extra=about(node=self.channel))
 
-    def _dispatch(self, message: dict[str, Any]) -> None:
-        kind = message.get("type")
+    def _dispatch(self, message: Any) -> None:
+        kind = message.get("type") if isinstance(message, dict) else message
         try:
             if kind == BATCH:
                 self._receive_batch(parse_batch(message))
@@ -209,9 +212,9 @@ class Node:
             elif kind == STATUS:
                 self.reporter.asked(parse_question(message))
             elif kind != PROBE:
-                logger.warning("A message of type %r is not for a node; ignored.", kind)
+                self.ignored.foreign(kind)
         except msgspec.ValidationError as error:
-            logger.warning("A malformed %s was ignored: %s.", kind, error)
+            self.ignored.malformed(kind, error)
 
     def _receive_batch(self, batch: Batch) -> None:
         if not self.speaks(batch.version, "batches"):
@@ -222,8 +225,11 @@ class Node:
             self._refresh_wanted.set()
         if wire is None:
             if batch.to_edge or batch.base != 1 or not batch.seq:
-                logger.debug("A batch of an unknown link %s was ignored.", batch.link)
+                self.ignored["unknown_link"] += 1
+                facts = about(node=self.channel, link=batch.link, peer=batch.channel)
+                logger.debug("A batch of an unknown link was ignored.", extra=facts)
                 return
+            check_names(batch.channel)
             wire = self._add_wire(batch.link, batch.channel, is_edge=False)
         wire.receive(batch)
 
@@ -234,13 +240,7 @@ class Node:
             version: The version that something came in.
             what: Of what kind that was, in the plural.
         """
-        if version != VERSION:
-            self._faults.failed(
-                f"take {what} of version {version} of the layer wire",
-                f"this process speaks version {VERSION}: run the same release of "
-                "channels_demux_layer in servers and workers",
-            )
-        return version == VERSION
+        return self.ignored.speaks(version, what)
 
     def _receive_claim(self, claim: Claim) -> None:
         if not self.speaks(claim.version, "claims"):

@@ -10,7 +10,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-__all__ = ["Outbox", "Taker"]
+from .limits import BufferedBytes
+from .logs import about
+
+__all__ = ["BoundedOutbox", "Outbox", "Taker"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +40,18 @@ class Outbox:
         wrap: Makes the WebSocket message of a stream's payload; gives the message, or what to
             await for it.
         send: Writes a message to the socket; returns when it has been taken.
+        connection: The connection's id, for the log.
     """
 
     def __init__(
         self,
         wrap: Callable[[str, str | bytes], Message | Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
+        connection: str = "",
     ) -> None:
         self._wrap = wrap
         self._send = send
+        self._connection = connection
         self._waiting: deque[tuple[str, str | bytes, Taker] | Message] = deque()
         self._writer: asyncio.Task[None] | None = None
         # What is written is the connection's, whoever brings it: often that is a node, which
@@ -91,7 +97,8 @@ class Outbox:
         except Exception as error:
             # The client has left: servers tell the consumer next, and that ends the connection.
             self.stop()
-            logger.debug("The socket takes nothing more: %r.", error)
+            facts = about(connection=self._connection)
+            logger.debug("The socket takes nothing more: %r.", error, extra=facts)
         finally:
             self._is_writing = False
             self._writer = None
@@ -102,7 +109,9 @@ class Outbox:
             if not isinstance(message, dict):
                 message = await message
         except Exception:
-            logger.exception("A payload of stream %r could not be put into an envelope.", stream)
+            facts = about(connection=self._connection, stream=stream)
+            message_text = "A payload of stream %r could not be put into an envelope."
+            logger.exception(message_text, stream, extra=facts)
         else:
             await self._send(message)
         finally:
@@ -130,6 +139,63 @@ class Outbox:
             if isinstance(entry, tuple):
                 _, data, source = entry
                 source.take(len(data))
+
+
+class BoundedOutbox(Outbox):
+    """An outbox that tells when too many bytes wait.
+
+    Args:
+        wrap: Makes the WebSocket message of a stream's payload.
+        send: Writes a message to the socket; returns when it has been taken.
+        connection: The connection's id, for the log.
+        limit: The bytes of payload that may wait.
+    """
+
+    def __init__(
+        self,
+        wrap: Callable[[str, str | bytes], Message | Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+        connection: str,
+        limit: int,
+    ) -> None:
+        super().__init__(wrap, send, connection)
+        self._buffered = BufferedBytes(limit)
+        self._relief: asyncio.Future[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that the client is to read first."""
+        return not (self._is_closed or self._buffered.has_room)
+
+    def put_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
+        """Write a stream's payload after all that waits."""
+        # Before it is written, which may be at once.
+        self._buffered.used += len(data)
+        super().put_payload(stream, data, source)
+
+    async def _write_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
+        try:
+            await super()._write_payload(stream, data, source)
+        finally:
+            self._buffered.used -= len(data)
+            self._relieve()
+
+    async def relief(self) -> None:
+        """Wait until less waits, or nobody reads any more."""
+        while self.is_full:
+            if self._relief is None:
+                self._relief = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._relief])
+
+    def _relieve(self) -> None:
+        if self._relief is not None and not self.is_full:
+            self._relief.set_result(None)
+            self._relief = None
+
+    def stop(self) -> None:
+        """Write nothing more: a client who has left takes everything."""
+        super().stop()
+        self._relieve()
 
 
 if sys.version_info >= (3, 12):

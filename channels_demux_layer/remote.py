@@ -12,7 +12,6 @@ from .conf import get_settings
 from .flow import Outflow, Stalled
 from .inline import SessionListener
 from .link.frames import Carrier
-from .link.window import SendWindow
 from .naming import stream_channel, stream_group
 from .node import Node
 from .opening import RemoteAccess, find_worker
@@ -43,9 +42,9 @@ class RemoteSession:
         self._listener = listener
         settings = get_settings()
         self._group = stream_group(access.prefix, access.connection, name)
-        window = SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES)
         self._tally = get_tally("edge", stream_channel(access.prefix, name), name)
         self._tally.sessions.add(self)
+        window = listener.new_window(name)
         self._flow = Outflow(window, settings.STALL_TIMEOUT, self._tally.inward)
         self._port: SessionPort | None = None
         self._trail: tracing.ContextTrail | None = None

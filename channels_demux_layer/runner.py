@@ -21,13 +21,16 @@ from .calls import messages
 from .conf import get_settings
 from .drain import LAST_WORDS, drain_workers
 from .exceptions import ConfigurationError
+from .faults import RepeatedLog
 from .http_pages import Pages, serve_pages
+from .logs import about
 from .node import LEAVE_LIMIT, find_node, stop_nodes
 from .worker import join_layer
 
 __all__ = ["DrainingWorker", "ListenerDied"]
 
 logger = logging.getLogger(__name__)
+repeated = RepeatedLog(logger)
 
 #: How often to look whether the messages of other consumers have been handled, in seconds.
 GLANCE = 0.01
@@ -164,8 +167,9 @@ class DrainingWorker(Worker):
     async def listener(self, channel: str) -> None:
         """Hand the messages of one channel to the application, for ever."""
         async for message in messages(self.channel_layer, channel):
-            if not message.get("type"):
-                logger.warning("A message without a type on channel %s was ignored.", channel)
+            if not (isinstance(message, dict) and message.get("type")):
+                text = "A message without a type on channel %s was ignored."
+                repeated.warning("without_type", text, channel, extra=about(node=channel))
                 continue
             scope = {"type": "channel", "channel": channel}
             self.get_or_create_application_instance(channel, scope).put_nowait(message)
@@ -179,7 +183,7 @@ class DrainingWorker(Worker):
         await drain_workers(self._drain_timeout)
         while self._is_busy() and loop.time() < give_up_at:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(GLANCE)
-        logger.info("Drained.")
+        logger.info("Drained.", extra=about())
 
     def _is_busy(self) -> bool:
         queues = (details["input_queue"] for details in self.application_instances.values())
@@ -234,6 +238,7 @@ def _end_process_after(seconds: float) -> None:
 
 
 def _end_process() -> None:
-    logger.warning("Something does not come to its end; the process ends all the same.")
+    text = "Something does not come to its end; the process ends all the same."
+    logger.warning(text, extra=about())
     logging.shutdown()
     os._exit(0)

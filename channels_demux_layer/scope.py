@@ -17,6 +17,7 @@ from channels.db import database_sync_to_async
 
 from channels_demux_layer import portable
 from channels_demux_layer.exceptions import NotPortable
+from channels_demux_layer.logs import about
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
@@ -224,6 +225,7 @@ def _name_lost(lost: list[NotPortable]) -> None:
             "Workers get scopes without what cannot travel: %s. Override portable_scope() on the "
             "demultiplexer to leave it out yourself, or to put a plain value in its place.",
             "; ".join(f"{error.path} ({error.problem})" for error in new),
+            extra=about(),
         )
 
 

@@ -20,6 +20,7 @@ from .conf import get_settings
 from .exceptions import ConfigurationError, LayerFailed
 from .fleet import FleetReport
 from .inbox import inbox_of
+from .logs import about
 from .report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
 from .steadfast import unsteady
 
@@ -127,7 +128,7 @@ class _Asking:
             problem: object = f"it is of version {answer.version}"
         except msgspec.DecodeError as error:
             problem = error
-        logger.debug("A report cannot be read: %s.", problem)
+        logger.debug("A report cannot be read: %s.", problem, extra=about())
         self._unreadable += 1
 
     async def _in_time(self, call: Awaitable[Result]) -> Result:

@@ -7,7 +7,15 @@ from typing import Any, Literal, get_args
 
 from channels_demux_layer.exceptions import ConfigurationError
 
-__all__ = ["MAX_STREAM_NAME", "ASGIApplication", "Hosting", "Stream", "StreamTable", "Target"]
+__all__ = [
+    "MAX_STREAM_NAME",
+    "ASGIApplication",
+    "Hosting",
+    "Permission",
+    "Stream",
+    "StreamTable",
+    "Target",
+]
 
 _Receive = Callable[[], Awaitable[Any]]
 _Send = Callable[[Any], Awaitable[None]]
@@ -17,6 +25,8 @@ ASGIApplication = Callable[[MutableMapping[str, Any], _Receive, _Send], Awaitabl
 Hosting = Literal["auto", "inline", "workers"]
 #: What a stream may lead to: a consumer class, an ASGI application, or a dotted path to either.
 Target = type[Any] | ASGIApplication | str
+#: Who may open a stream: the name of a Django permission, or what tells it from the scope.
+Permission = str | Callable[[dict[str, Any]], bool | Awaitable[bool]]
 
 #: Length of the longest stream name, in bytes of UTF-8: a binary frame has one byte for it.
 MAX_STREAM_NAME = 255
@@ -34,6 +44,9 @@ class Stream:
         hosting: Where its consumers run; None for what the ``HOSTING`` setting says.
         own_thread: Whether each session's synchronous code gets a thread of its own; None
             leaves it to the host.
+        permission: Who may open the stream; None for everybody. A callable is given the scope and
+            says whether its client may, at once or to be awaited. A string is the name of a Django
+            permission, such as ``"market.view_price"``, which the scope's user must have.
     """
 
     target: Target
@@ -42,6 +55,7 @@ class Stream:
     text: bool = False
     hosting: Hosting | None = None
     own_thread: bool | None = None
+    permission: Permission | None = None
 
     def __post_init__(self) -> None:
         _check_target(self.target)
@@ -49,6 +63,13 @@ class Stream:
             choices = ", ".join(map(repr, get_args(Hosting)))
             raise ConfigurationError(
                 f"Stream(hosting={self.hosting!r}) is none of {choices} and None."
+            )
+        if not (
+            self.permission is None or isinstance(self.permission, str) or callable(self.permission)
+        ):
+            raise ConfigurationError(
+                f"Stream(permission={self.permission!r}) is neither the name of a permission, "
+                "nor a callable, nor None."
             )
 
     def application(self) -> ASGIApplication:

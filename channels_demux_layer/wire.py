@@ -9,12 +9,14 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from .conf import get_settings
+from .ignored import IgnoredMessages
 from .link import events as ev
 from .link.config import LinkConfig
 from .link.frames import Batch, Carrier
 from .link.machine import Link
 from .link.session import Session
 from .link.window import SendWindow
+from .link_log import LinkLog
 
 __all__ = ["Hosted", "LinkHost", "LinkWire", "SessionOwner", "SessionPort", "link_config"]
 
@@ -132,6 +134,10 @@ class LinkHost(Protocol):
     """What a wire needs of the node that it runs on."""
 
     loop: asyncio.AbstractEventLoop
+    #: The node's channel.
+    channel: str
+    #: Counts what makes no sense.
+    ignored: IgnoredMessages
     #: When anything was heard on the node's channel.
     heard_at: float
 
@@ -170,6 +176,9 @@ class LinkWire:
         self.now = node.loop.time
         self.heard_at = self.now()
         self._node = node
+        self._log = LinkLog(link.id, node.channel, peer)
+        if self._log.is_on:
+            self._log.say("+", "to %s, as %s", peer, "edge" if link.is_edge else "worker")
         self._excused_at = -math.inf
         self._is_receiving = False
         self._publishing: asyncio.Task[None] | None = None
@@ -196,10 +205,13 @@ class LinkWire:
     async def _publish(self) -> None:
         try:
             while (outgoing := self.link.batch_to_send(self.now())) is not None:
+                if self._log.is_on:
+                    self._log.batch(">", outgoing.batch, outgoing.group)
                 await self._node.publish(outgoing.group, self.peer, outgoing.batch.to_message())
         except Exception:
             # What cannot be sent now cannot be sent later: better another link than none.
-            logger.exception("The link to node %s is given up.", self.peer)
+            text = "The link to node %s is given up."
+            logger.exception(text, self.peer, extra=self._log.facts)
             self.link.abandon(self.now())
             self._pass_on_events()
             self._node.forget(self)
@@ -209,6 +221,8 @@ class LinkWire:
 
     def receive(self, batch: Batch) -> None:
         """Pass a batch of the peer to the link, and what follows from it to the owners."""
+        if self._log.is_on:
+            self._log.batch("<", batch)
         self.heard_at = self.now()
         self._is_receiving = True
         try:
@@ -249,6 +263,8 @@ class LinkWire:
         if self._node.is_cut_off:
             self.excuse()
         if self.now() >= self.deadline:
+            if self._log.is_on:
+                self._log.say("%", "timer")
             self.link.handle_timeout(self.now())
             self._pass_on_events()
         if self.link.is_over:
@@ -258,6 +274,8 @@ class LinkWire:
 
     def stop(self) -> None:
         """Let no more time pass."""
+        if self._log.is_on:
+            self._log.say("x", "over")
         if self._timer is not None:
             self._timer.cancel()
 
@@ -273,10 +291,14 @@ class LinkWire:
                 self._pass_on(event)
 
     def _pass_on(self, event: ev.RareEvent) -> None:
+        if self._log.is_on:
+            self._log.event(event)
         if isinstance(event, ev.PeerLost):
-            logger.warning("Node %s has been silent for %.1f s.", self.peer, event.silence)
+            text = "Node %s has been silent for %.1f s."
+            logger.warning(text, self.peer, event.silence, extra=self._log.facts)
         elif isinstance(event, ev.Refused):
-            logger.warning("Node %s sent %s; ignored.", self.peer, event.reason)
+            text, reason = "Node %s sent %s; ignored.", event.reason
+            self._node.ignored.note("misplaced", text, self.peer, reason, peer=self.peer)
         elif isinstance(event, ev.Granted):
             self._node.granted(event.ref, SessionPort(self, event.session))
         elif event.session.owner is not None:

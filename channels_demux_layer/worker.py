@@ -18,6 +18,7 @@ from .flow import Outflow, Stalled
 from .handshake import OPEN, Claim, Open, parse_open
 from .hosting import Host, has_sync_consumer, text_writer
 from .link.frames import VERSION, Carrier
+from .logs import about
 from .node import Node, get_node
 from .scope import unpack_scope
 from .streams import ASGIApplication, Stream
@@ -101,15 +102,15 @@ class StreamWorker:
             self._application = self._stream.application()
         return self._application
 
-    def _consider(self, message: dict[str, Any], desk: ClaimDesk) -> None:
-        kind = message.get("type")
+    def _consider(self, message: Any, desk: ClaimDesk) -> None:
+        kind = message.get("type") if isinstance(message, dict) else message
         if kind != OPEN:
-            logger.warning("A message of type %r is not for a stream's workers; ignored.", kind)
+            desk.ignored.foreign(kind)
             return
         try:
             opening = parse_open(message)
         except msgspec.ValidationError as error:
-            logger.warning("A malformed %s was ignored: %s.", kind, error)
+            desk.ignored.malformed(kind, error)
             return
         desk.consider(opening)
 
@@ -122,12 +123,16 @@ class ClaimDesk:
         channel: The stream's channel.
         application: The ASGI application of the stream's consumers.
         stream: The stream.
+
+    Attributes:
+        ignored: The node's count of what makes no sense.
     """
 
     def __init__(
         self, node: Node, channel: str, application: ASGIApplication, stream: Stream
     ) -> None:
         self._node = node
+        self.ignored = node.ignored
         self._channel = channel
         self._application = application
         self._stream = stream
@@ -148,12 +153,14 @@ class ClaimDesk:
                 "claimed. Where this goes on, the clocks of servers and workers differ.",
                 opening.stream,
                 late,
+                extra=_about(opening, self._node),
             )
             return
         if self._node.is_draining or opening.ref in self._node.grantable:
             return  # Some layers deliver a message twice.
         if not self._node.has_room:
-            logger.debug("No room for a session of stream %r.", opening.stream)
+            text = "No room for a session of stream %r."
+            logger.debug(text, opening.stream, extra=_about(opening, self._node))
             return
         self._node.grantable[opening.ref] = lambda port: self._start(opening, port)
         self._node.loop.call_later(
@@ -236,7 +243,8 @@ class WorkerSession:
                 finally:
                     node.leave_after(group, [])
         except Exception:
-            logger.exception("Stream %r could not be hosted.", self._opening.stream)
+            facts = _about(self._opening, node)
+            logger.exception("Stream %r could not be hosted.", self._opening.stream, extra=facts)
             self.close(CloseCode.INTERNAL_ERROR, "")
         finally:
             node.hosted.discard(self)
@@ -371,3 +379,13 @@ class WorkerSession:
         """Say this end's last word."""
         self._port.close(code, reason)
         self._flow.finish()
+
+
+def _about(opening: Open, node: Node) -> dict[str, str | None]:
+    return about(
+        connection=opening.connection,
+        stream=opening.stream,
+        node=node.channel,
+        peer=opening.channel,
+        ref=opening.ref,
+    )

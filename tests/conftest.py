@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from channels_demux_layer.logs import KEYS
 from tests.acceptance.harness.layers import KINDS, Layer
 from tests.acceptance.harness.redis_server import RedisServer, find_redis_server
 
@@ -43,6 +44,25 @@ def layer(request: pytest.FixtureRequest, redis_server: RedisServer) -> Layer:
     with redis_server.client() as client:
         client.flushall()
     return Layer(request.param, redis_server)
+
+
+#: Of this tree, what is no part of a deployment, or said by a test itself.
+OTHER_LOGGERS = tuple(f"channels_demux_layer.{name}" for name in ("client", "demo", "tests"))
+
+
+@pytest.fixture(autouse=True)
+def records_are_complete(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fails a test in which a log record of the package lacks what all of them say."""
+    yield
+    incomplete = [
+        f"{record.name}: {record.getMessage()}"
+        for when in ("setup", "call")
+        for record in caplog.get_records(when)  # type: ignore[arg-type]
+        if record.name.startswith("channels_demux_layer.")
+        and not record.name.startswith(OTHER_LOGGERS)
+        and not all(key in vars(record) for key in KEYS)
+    ]
+    assert incomplete == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

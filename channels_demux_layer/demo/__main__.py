@@ -13,7 +13,7 @@ from channels_demux_layer.demo.problems import DemoError
 from channels_demux_layer.demo.supervisor import Supervisor
 
 DESCRIPTION = """
-Starts a server, a worker process for each of the three streams echo, chat and prices, and, where
+Starts a server, worker processes for the streams echo, chat, prices and upload, and, where
 REDIS_URL is not set, a stand-in for Redis. Ctrl-C stops all of it.
 """
 
@@ -75,7 +75,16 @@ def parse(arguments: Sequence[str] | None) -> Options:
         "--layer", choices=("core", "pubsub"), default=default.layer, help="channel layer"
     )
     parser.add_argument(
-        "--workers", type=positive_number, default=default.workers, help="processes per stream"
+        "--workers",
+        type=positive_number,
+        default=argparse.SUPPRESS,
+        help="processes per stream (default: two for echo, one for each other)",
+    )
+    parser.add_argument(
+        "--control",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help="let the page add and end workers (default: where --host is this machine alone)",
     )
     return Options(**vars(parser.parse_args(arguments)))
 

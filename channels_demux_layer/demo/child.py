@@ -1,6 +1,7 @@
 """One process of the demo: started, watched, ended."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -35,7 +36,7 @@ class Child:
             The child, running.
         """
         log = logs / f"{plan.name}.log"
-        with log.open("wb") as output:
+        with log.open("ab") as output:  # a server that is started again goes on in it
             process = await asyncio.create_subprocess_exec(
                 *plan.command,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(plan.environ),
@@ -63,6 +64,16 @@ class Child:
         lines = self.log.read_text("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
         return f"with exit code {code} ({last})"
+
+    def drain(self) -> None:
+        """Ask the process to end."""
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody has noticed yet
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process without a word."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
 
     async def stop(self, grace: float) -> None:
         """End the process, if it has not ended: politely, then by force.

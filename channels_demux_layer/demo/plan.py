@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from channels_demux_layer.demo.addresses import LOOPBACK
 
-STREAMS = ("echo", "chat", "prices")
+WORKERS = {"echo": 2, "chat": 1, "prices": 1, "upload": 1}
+"""How many processes each stream has by default: two show at once what happens without one."""
+STREAMS = tuple(WORKERS)
 STAND_IN = "redis"
 EDGE = "edge"
 STOP_ORDER = {EDGE: 0, STAND_IN: 2}
@@ -23,13 +25,20 @@ class Options:
         host: The address that the server listens on.
         port: Its port; 0 for any free one.
         layer: ``core`` or ``pubsub``, the channel layer of channels_redis.
-        workers: The number of worker processes of each stream.
+        workers: The number of worker processes of each stream; None for the defaults.
+        control: Whether the page may add and end workers; None where only this machine sees it.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     layer: str = "pubsub"
-    workers: int = 1
+    workers: int | None = None
+    control: bool | None = None
+
+    @property
+    def is_controlled(self) -> bool:
+        """Whether the page may add and end workers."""
+        return self.host in LOOPBACK if self.control is None else self.control
 
 
 @dataclass(frozen=True)
@@ -40,11 +49,13 @@ class Plan:
         name: What it is called in messages and in the name of its log.
         arguments: What Python is called with.
         environ: What its environment has beside the user's own.
+        stream: The stream whose worker it is; empty for none.
     """
 
     name: str
     arguments: tuple[str, ...]
     environ: Mapping[str, str]
+    stream: str = ""
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -61,65 +72,68 @@ def plan_stand_in() -> Plan:
     return Plan(STAND_IN, ("-m", "channels_demux_layer.demo.redis_stand_in"), {})
 
 
-def plan_processes(options: Options, redis_url: str, run: str) -> Iterator[Plan]:
-    """Plan the workers of each stream, then the server.
+@dataclass(frozen=True)
+class Project:
+    """What the processes of the Django project have in common.
 
-    Args:
+    Attributes:
         options: What the user asked for, the port a real one.
         redis_url: Where Redis is.
         run: What the names of this run's connections to Redis begin with.
-
-    Yields:
-        One plan per process.
+        control: Where the server finds the supervisor; empty where the page is to control nothing.
     """
-    environ = project_environment(options, redis_url)
-    for stream in STREAMS:
-        for number in range(1, options.workers + 1):
-            name = f"worker-{stream}" if options.workers == 1 else f"worker-{stream}-{number}"
-            yield Plan(
-                name,
-                ("-m", "django", "runworker", f"demux.{stream}"),
-                environ | {"DEMUX_DEMO_NAME": connection_name(run, name)},
-            )
-    yield Plan(
-        EDGE,
-        (
+
+    options: Options
+    redis_url: str
+    run: str
+    control: str = ""
+
+    def workers(self) -> Iterator[Plan]:
+        """Plan the workers that are there from the start.
+
+        Yields:
+            One plan per process.
+        """
+        for stream, default in WORKERS.items():
+            for number in range(1, (self.options.workers or default) + 1):
+                yield self.worker(stream, number)
+
+    def worker(self, stream: str, number: int) -> Plan:
+        """Plan one worker.
+
+        Args:
+            stream: The stream that it hosts.
+            number: Tells it from the others of this stream, those of the past included.
+
+        Returns:
+            Its plan.
+        """
+        name = f"worker-{stream}-{number}"
+        arguments = ("-m", "django", "runworker", f"demux.{stream}")
+        return Plan(name, arguments, self._environ(name), stream)
+
+    def edge(self) -> Plan:
+        """Plan the server.
+
+        Returns:
+            Its plan.
+        """
+        arguments = (
             *("-m", "uvicorn", "channels_demux_layer.demo.project.asgi:application"),
-            *("--host", options.host, "--port", str(options.port), "--lifespan", "off"),
+            *("--host", self.options.host, "--port", str(self.options.port), "--lifespan", "off"),
             *("--timeout-graceful-shutdown", str(EDGE_GRACE)),
-        ),
-        environ | {"DEMUX_DEMO_NAME": connection_name(run, EDGE)},
-    )
+        )
+        return Plan(EDGE, arguments, self._environ(EDGE) | {"DEMUX_DEMO_CONTROL": self.control})
 
-
-def connection_name(run: str, process: str) -> str:
-    """Name the connections to Redis of one process.
-
-    Args:
-        run: What is the same for all processes of one run, and differs between runs.
-        process: The name of its plan.
-
-    Returns:
-        The name.
-    """
-    return f"{run}-{process}"
-
-
-def project_environment(options: Options, redis_url: str) -> dict[str, str]:
-    """Write what the demo project reads from its environment.
-
-    Args:
-        options: What the user asked for.
-        redis_url: Where Redis is.
-
-    Returns:
-        The variables that all processes of the project share.
-    """
-    hosts = "localhost,127.0.0.1,[::1]" if options.host in LOOPBACK else "*"
-    return {
-        "DJANGO_SETTINGS_MODULE": "channels_demux_layer.demo.project.settings",
-        "REDIS_URL": redis_url,
-        "DEMUX_DEMO_LAYER": options.layer,
-        "DEMUX_DEMO_ALLOWED_HOSTS": hosts,
-        "DEMUX_DEMO_LIFELINE": "1",
-    }
+    def _environ(self, name: str) -> dict[str, str]:
+        """Write what the demo project reads from its environment."""
+        is_local = self.options.host in LOOPBACK
+        return {
+            "DJANGO_SETTINGS_MODULE": "channels_demux_layer.demo.project.settings",
+            "REDIS_URL": self.redis_url,
+            "DEMUX_DEMO_LAYER": self.options.layer,
+            "DEMUX_DEMO_ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]" if is_local else "*",
+            "DEMUX_DEMO_LIFELINE": "1",
+            # The names of its connections to Redis show that it is ready.
+            "DEMUX_DEMO_NAME": f"{self.run}-{name}",
+        }

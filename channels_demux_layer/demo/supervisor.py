@@ -6,11 +6,12 @@ import http.client
 import shutil
 import tempfile
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from channels_demux_layer.demo.addresses import (
     reachable_host,
@@ -19,12 +20,15 @@ from channels_demux_layer.demo.addresses import (
     without_password,
 )
 from channels_demux_layer.demo.child import Child
+from channels_demux_layer.demo.control import Add, Command, ControlServer, Drain
 from channels_demux_layer.demo.plan import (
     EDGE,
+    STAND_IN,
     STOP_ORDER,
+    STREAMS,
     Options,
     Plan,
-    plan_processes,
+    Project,
     plan_stand_in,
 )
 from channels_demux_layer.demo.preflight import check_extras
@@ -38,6 +42,8 @@ STOP_LIMIT = 5.0
 """Seconds that a process has to end by itself."""
 LOOK_AGAIN = 0.05
 """Seconds between two looks at whether a process is ready."""
+MOST_WORKERS = 16
+"""Where adding ends: each worker takes some 50 MB and a second of CPU."""
 
 Result = TypeVar("Result")
 
@@ -49,6 +55,9 @@ class StopRequested(Exception):  # noqa: N818 - not an error: the user wants to 
 class Supervisor:
     """All processes of one demo.
 
+    What ends while the demo starts ends all of it. Later a worker may end, on purpose or not, and
+    a server that ends is started again: the page shows what comes of it.
+
     Args:
         options: What the user asked for.
         environ: The environment, which may have ``REDIS_URL``.
@@ -56,7 +65,8 @@ class Supervisor:
         start_limit: Seconds that a process may take until it is ready.
 
     Attributes:
-        children: The processes, in the order in which they were started.
+        children: The processes, in the order in which they were started, but for those whose end
+            was no fault.
     """
 
     def __init__(
@@ -72,6 +82,9 @@ class Supervisor:
         self._say = say
         self._start_limit = start_limit
         self._stop = asyncio.Event()
+        self._ends: asyncio.Queue[Child] = asyncio.Queue()
+        self._control = ControlServer(self.obey)
+        self._numbers: Counter[str] = Counter()
 
     def request_stop(self) -> None:
         """Ask the demo to end."""
@@ -81,20 +94,45 @@ class Supervisor:
         """Run the demo until it is asked to end.
 
         Raises:
-            DemoError: It cannot start, or one of its processes ended by itself. Then the files
-                with the processes' output stay.
+            DemoError: It cannot start, or cannot go on without one of its processes that ended.
+                Then the files with the processes' output stay.
         """
         with contextlib.suppress(StopRequested):
             await self._check()
             await self._run_processes(Path(tempfile.mkdtemp(prefix="channels-demux-demo-")))
 
+    async def obey(self, command: Command) -> None:
+        """Do what a button of the page says.
+
+        Args:
+            command: What that is.
+
+        Raises:
+            DemoError: It cannot be done.
+        """
+        workers = {child.pid: child for child in self.children if child.plan.stream}
+        if isinstance(command, Add):
+            if command.stream not in STREAMS:
+                raise DemoError(f"There is no stream {command.stream!r}.")
+            if len(workers) >= MOST_WORKERS:
+                raise DemoError(f"{MOST_WORKERS} workers are the most that this demo starts.")
+            await self._start(self._plan_worker(command.stream))
+            return
+        if command.pid not in workers:
+            raise DemoError(f"Process {command.pid} is no worker of this demo, or has ended.")
+        worker = workers[command.pid]
+        worker.drain() if isinstance(command, Drain) else worker.kill()
+
     async def _run_processes(self, logs: Path) -> None:
+        self._logs = logs
         try:
-            await self._start_all(logs)
-            await self._unless_ended(asyncio.Event().wait())
+            await self._start_all()
+            while True:
+                await self._take_leave(await self._unless_ended(self._ends.get(), ()))
         except StopRequested:
             self._say("Stopping.")
         finally:
+            self._control.close()
             await self._stop_all()
         shutil.rmtree(logs, ignore_errors=True)
         self._say("Stopped.")
@@ -104,42 +142,61 @@ class Supervisor:
         port = reserve_port(self._options.host, self._options.port)
         self._options = replace(self._options, port=port)
         if self._redis_url:
-            await self._unless_ended(asyncio.to_thread(client_names, self._redis_url))
+            await self._unless_ended(asyncio.to_thread(client_names, self._redis_url), ())
             self._say(f"redis: {without_password(self._redis_url)}, from REDIS_URL")
 
-    async def _start_all(self, logs: Path) -> None:
-        redis_url = self._redis_url or await self._start_stand_in(logs)
+    async def _start_all(self) -> None:
+        self._redis_url = self._redis_url or await self._start_stand_in()
+        control = await self._control.start() if self._options.is_controlled else ""
         run = f"demo-{uuid.uuid4().hex[:8]}"
-        plans = list(plan_processes(self._options, redis_url, run))
-        for plan in plans:
-            await self._start(plan, logs)
-        for plan in plans:
-            await self._until_ready(plan.name, partial(self._is_ready, plan, redis_url))
+        self._project = Project(self._options, self._redis_url, run, control)
+        plans = [*self._project.workers(), self._project.edge()]
+        self._numbers.update(plan.stream for plan in plans)
+        for child in [await self._start(plan) for plan in plans]:
+            await self._until_ready(child, partial(self._is_ready, child.plan), self.children)
         self._say(f"Ready: open {self._address('http', '/')} in a browser.")
-        self._say(f"The WebSocket is {self._address('ws', '/ws/')}, the output is in {logs}.")
+        self._say(f"The WebSocket is {self._address('ws', '/ws/')}, the output is in {self._logs}.")
         self._say("Press Ctrl-C to stop.")
 
     def _address(self, scheme: str, path: str) -> str:
         return web_address(scheme, self._options.host, self._options.port, path)
 
-    async def _start_stand_in(self, logs: Path) -> str:
-        child = await self._start(plan_stand_in(), logs)
-        url = await self._until_ready(child.plan.name, partial(announced_address, child.log))
+    def _plan_worker(self, stream: str) -> Plan:
+        self._numbers[stream] += 1
+        return self._project.worker(stream, self._numbers[stream])
+
+    async def _start_stand_in(self) -> str:
+        child = await self._start(plan_stand_in())
+        url = await self._until_ready(child, partial(announced_address, child.log), [child])
         self._say(f"redis: {url}, fakeredis as a stand-in (set REDIS_URL to use a real server)")
         return url
 
-    async def _start(self, plan: Plan, logs: Path) -> Child:
-        child = await Child.start(plan, logs)
+    async def _start(self, plan: Plan) -> Child:
+        child = await Child.start(plan, self._logs)
+        child.ended.add_done_callback(lambda _: self._ends.put_nowait(child))
         self.children.append(child)
         self._say(f"{plan.name}: process {child.pid}, python {' '.join(plan.arguments)}")
         return child
 
-    def _is_ready(self, plan: Plan, redis_url: str) -> bool:
+    async def _take_leave(self, child: Child) -> None:
+        """Go on without a child that has ended, or with another one in its place."""
+        if child.plan.name == STAND_IN:
+            raise _why(child)
+        self.children.remove(child)
+        self._say(f"{child.plan.name}: ended {child.describe_end()}, its output is in {child.log}")
+        if child.plan.name == EDGE:
+            edge = await self._start(child.plan)
+            essential = [other for other in self.children if other.plan.name in STOP_ORDER]
+            await self._until_ready(edge, partial(self._is_ready, edge.plan), essential)
+
+    def _is_ready(self, plan: Plan) -> bool:
         if plan.name == EDGE:
             return is_serving(self._options.host, self._options.port)
-        return plan.environ["DEMUX_DEMO_NAME"] in client_names(redis_url)
+        return plan.environ["DEMUX_DEMO_NAME"] in client_names(self._redis_url)
 
-    async def _until_ready(self, name: str, probe: Callable[[], Result | None]) -> Result:
+    async def _until_ready(
+        self, child: Child, probe: Callable[[], Result | None], essential: Collection[Child]
+    ) -> Result:
         async def look() -> Result:
             # Another process is looked at: it can set no event here.
             while not (found := await asyncio.to_thread(probe)):  # noqa: ASYNC110
@@ -147,34 +204,27 @@ class Supervisor:
             return found
 
         try:
-            return await self._unless_ended(asyncio.wait_for(look(), self._start_limit))
+            return await self._unless_ended(asyncio.wait_for(look(), self._start_limit), essential)
         except asyncio.TimeoutError:
-            child = next(child for child in self.children if child.plan.name == name)
             raise DemoError(
-                f"{name} (process {child.pid}) was not ready within {self._start_limit:g} s: "
+                f"{child.plan.name} (process {child.pid}) was not ready within "
+                f"{self._start_limit:g} s: "
                 f"read {child.log}, mend the cause and start the demo again."
             ) from None
 
-    async def _unless_ended(self, goal: Awaitable[Result]) -> Result:
-        """Wait for a goal, a wish to stop or the end of any process, whichever comes first."""
+    async def _unless_ended(self, goal: Awaitable[Result], essential: Collection[Child]) -> Result:
+        """Wait for a goal, a wish to stop or the end of an essential process."""
         reached = asyncio.ensure_future(goal)
         stop = asyncio.ensure_future(self._stop.wait())
-        ends = {child.ended for child in self.children}
+        ends = {child.ended for child in essential}
         await asyncio.wait({reached, stop, *ends}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         if self._stop.is_set() or not reached.done():
             reached.cancel()
-            self._tell_why()
+            if self._stop.is_set():
+                raise StopRequested
+            raise _why(next(child for child in essential if child.ended.done()))
         return reached.result()
-
-    def _tell_why(self) -> NoReturn:
-        if self._stop.is_set():
-            raise StopRequested
-        child = next(child for child in self.children if child.ended.done())
-        raise DemoError(
-            f"{child.plan.name} (process {child.pid}) ended {child.describe_end()}: "
-            f"read {child.log}, mend the cause and start the demo again."
-        )
 
     async def _stop_all(self) -> None:
         for turn in range(3):
@@ -185,6 +235,14 @@ class Supervisor:
                     if STOP_ORDER.get(child.plan.name, 1) == turn
                 )
             )
+
+
+def _why(child: Child) -> DemoError:
+    """Say why the demo cannot go on."""
+    return DemoError(
+        f"{child.plan.name} (process {child.pid}) ended {child.describe_end()}: "
+        f"read {child.log}, mend the cause and start the demo again."
+    )
 
 
 def is_serving(host: str, port: int) -> bool:

@@ -17,6 +17,7 @@ from django.test.utils import override_settings
 
 from channels_demux_layer.conf import SETTING, get_settings, read_django_settings
 from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.logs import about
 from channels_demux_layer.node import stop_nodes
 from channels_demux_layer.routing import stream_workers
 
@@ -177,7 +178,8 @@ class _StreamWorker(Worker):
     def _ended(self, run: asyncio.Future[None]) -> None:
         if not run.cancelled():
             self._failure = run.exception()
-            logger.error("The worker of channel %s has failed.", self._channel)
+            text = "The worker of channel %s has failed."
+            logger.error(text, self._channel, extra=about(node=self._channel))
 
     async def stop(self) -> BaseException | None:
         """End all that the worker has started; return what it had ended of before, if it had."""

@@ -161,8 +161,10 @@ async def test_the_commands_of_all_services_make_a_fleet(fleet: Fleet) -> None:
         assert echo["echo"] == "hello"
         line = await client.ask("chat", {"name": "Ada", "text": "Hello"})
         assert (line["name"], line["text"]) == ("Ada", "Hello")
-        tick = await client.receive_from("prices")
-        answered_by = {answer["worker"].rpartition(":")[2] for answer in (echo, line, tick)}
+        ticks = await client.receive_from("prices")
+        taken = await client.ask("upload", {"upload": 1, "size": 0})
+        answers = (echo, line, ticks, taken)
+        answered_by = {answer["worker"].rpartition(":")[2] for answer in answers}
     workers = [process for process in fleet.processes if process.name.startswith("worker-")]
     assert answered_by == {str(process.pid) for process in workers}
 

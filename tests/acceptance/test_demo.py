@@ -1,140 +1,29 @@
-"""The demo as its users start it: one command, a page, three streams, Ctrl-C."""
+"""The demo as its users start it: one command, a page, five streams, Ctrl-C."""
 
-import contextlib
+import hashlib
 import os
 import re
-import shutil
 import signal
 import socket
-import urllib.request
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from channels_demux_layer.codes import CloseCode
+from channels_demux_layer.demo.supervisor import is_serving
 
 from .harness.client import connect
-from .harness.processes import Process
+from .harness.demo import READY, Demo, running
 from .harness.redis_server import RedisServer, free_port
 from .harness.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 
-READY = r"^Press Ctrl-C to stop\.$"
-
-
-class Demo:
-    """One run of the demo; whatever it starts can be told from all other processes.
-
-    Args:
-        *arguments: Its command line.
-        redis_url: Where Redis is; by default nowhere, so that the stand-in is used.
-        **environ: More of its environment.
-
-    Attributes:
-        port: The port that its server is told to listen on.
-        process: The process that the user started.
-    """
-
-    def __init__(self, *arguments: str, redis_url: str = "", **environ: str) -> None:
-        self.port = free_port()
-        self._mark = uuid.uuid4().hex
-        self.process = Process(
-            "demo",
-            ["python", "-m", "channels_demux_layer.demo", "--port", str(self.port), *arguments],
-            {"REDIS_URL": redis_url, "DEMUX_TEST_RUN": self._mark, **environ},
-        )
-
-    def pids(self) -> dict[str, int]:
-        """Reads from the progress which processes were started.
-
-        Returns:
-            The number of each process by its name.
-        """
-        found = re.findall(r"^(\S+): process (\d+)", self.process.log(), re.MULTILINE)
-        return {name: int(pid) for name, pid in found}
-
-    def page(self) -> str:
-        """Asks for the page, as a browser would.
-
-        Returns:
-            What came.
-        """
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{self.port}/") as answer:
-            text: str = answer.read().decode()
-        return text
-
-    def left_over(self) -> list[str]:
-        """Looks for processes of this run.
-
-        Returns:
-            The command lines of those that run.
-        """
-        return [
-            directory.joinpath("cmdline").read_text().replace("\0", " ")
-            for directory in Path("/proc").glob("[0-9]*")
-            if self._mark.encode() in _environment(directory)
-        ]
-
-    def assert_ended(self, code: int) -> str:
-        """Waits for the end, which has to be a clean one.
-
-        Args:
-            code: The expected exit code.
-
-        Returns:
-            All that the demo printed.
-        """
-        assert self.process.wait() == code
-        assert self.left_over() == []
-        log = self.process.log()
-        assert "Traceback" not in log
-        return log
-
-    def assert_refused(self, pattern: str) -> None:
-        """Waits for the end by a problem that is told in one plain sentence, the last line.
-
-        Args:
-            pattern: A regular expression that the whole sentence matches.
-        """
-        last = self.assert_ended(1).splitlines()[-1]
-        assert re.fullmatch(f"The demo cannot run: {pattern}", last), last
-
-    def stop(self) -> None:
-        """Ends all of it, whatever state it is in, and removes its logs."""
-        self.process.stop()
-        for logs in re.findall(r"/\S*channels-demux-demo-\w+", self.process.log()):
-            shutil.rmtree(logs, ignore_errors=True)
-
-
-def _environment(directory: Path) -> bytes:
-    try:
-        return directory.joinpath("environ").read_bytes()
-    except OSError:  # it has ended, or is somebody else's
-        return b""
-
-
-@contextlib.contextmanager
-def running(*arguments: str, redis_url: str = "", **environ: str) -> Iterator[Demo]:
-    """Runs a demo for the length of a block.
-
-    Yields:
-        The demo, which has only just begun.
-    """
-    demo = Demo(*arguments, redis_url=redis_url, **environ)
-    try:
-        yield demo
-    finally:
-        demo.stop()
-
 
 async def assert_used(demo: Demo, number: signal.Signals, stand_in: bool) -> None:
     """Uses the page and all streams as two visitors would, and stops the demo meanwhile."""
     demo.process.wait_for_line(READY)
-    assert "One WebSocket, three streams" in demo.page()
+    assert "One WebSocket, many streams" in demo.page()
     pids = demo.pids()
     assert ("redis" in pids) is stand_in
 
@@ -153,9 +42,13 @@ async def assert_used(demo: Demo, number: signal.Signals, stand_in: bool) -> Non
             assert (line["name"], line["text"]) == ("Ada", "Hello")
             used["chat"] = line["worker"]
 
-        ticks = [await ben.receive_from("prices") for _ in range(2)]
-        assert ticks[0]["prices"].keys() == ticks[1]["prices"].keys()
-        used["prices"] = ticks[0]["worker"]
+        past, present = [await ben.receive_from("prices") for _ in range(2)]
+        assert past["ticks"][-1]["prices"].keys() == present["ticks"][0]["prices"].keys()
+        used["prices"] = past["worker"]
+
+        answer = await ada.ask("upload", {"upload": 1, "size": 0})
+        assert answer["digest"] == hashlib.sha256().hexdigest()
+        used["upload"] = answer["worker"]
 
         for stream, worker in used.items():
             started = {pid for name, pid in pids.items() if name.startswith(f"worker-{stream}")}
@@ -186,13 +79,13 @@ async def test_the_demo_uses_a_real_redis(redis_server: RedisServer) -> None:
     options = ("--layer", "core", "--workers", "2")
     with running(*options, redis_url=redis_server.url) as demo:
         await assert_used(demo, signal.SIGTERM, stand_in=False)
-        assert len(demo.pids()) == 7
+        assert len(demo.pids()) == 9
 
 
 async def test_it_can_be_stopped_at_once() -> None:
     """Ctrl-C while it starts ends it as cleanly as later."""
     with running() as demo:
-        demo.process.wait_for_line(r"^worker-chat: process")
+        demo.process.wait_for_line(r"^worker-chat-1: process")
         demo.process.signal(signal.SIGINT)
         demo.assert_ended(0)
 
@@ -228,17 +121,32 @@ def test_a_mute_redis_is_one_sentence() -> None:
             demo.assert_refused(rf"no Redis server answers at {re.escape(url)} .*")
 
 
-@pytest.mark.parametrize("name", ["worker-chat", "edge", "redis"])
-def test_a_crashed_child_is_one_sentence(name: str) -> None:
-    """When one process is killed all end, and the last line says which it was and where to look."""
+def test_a_redis_that_is_gone_is_one_sentence() -> None:
+    """When the stand-in is killed all end, and the last line says why and where to look."""
     with running() as demo:
         demo.process.wait_for_line(READY)
-        pid = demo.pids()[name]
+        pid = demo.pids()["redis"]
         os.kill(pid, signal.SIGKILL)
         demo.assert_refused(
-            rf"{name} \(process {pid}\) ended by signal 9 \(Killed\): read \S+/{name}\.log, "
+            rf"redis \(process {pid}\) ended by signal 9 \(Killed\): read \S+/redis\.log, "
             r"mend the cause and start the demo again\."
         )
+
+
+async def test_a_worker_and_the_server_may_end() -> None:
+    """A worker that is killed is told of and not replaced, a server is started again."""
+    with running() as demo:
+        demo.process.wait_for_line(READY)
+        killed = demo.pids()
+        for name in ("worker-chat-1", "edge"):
+            os.kill(killed[name], signal.SIGKILL)
+            demo.process.wait_for_line(rf"^{name}: ended by signal 9 \(Killed\), its output is in ")
+        demo.process.wait_for_line(rf"^edge: process (?!{killed['edge']},)\d+, ")
+        wait_until(lambda: is_serving("127.0.0.1", demo.port), "the server")
+        async with connect(f"ws://127.0.0.1:{demo.port}/ws/") as client:
+            assert (await client.ask("echo", {"number": 1}))["echo"] == {"number": 1}
+        demo.process.signal(signal.SIGINT)
+        demo.assert_ended(0)
 
 
 @pytest.mark.parametrize("missing", ["fakeredis", "uvicorn"])
@@ -257,6 +165,6 @@ def test_nothing_outlives_a_demo_that_was_killed() -> None:
     """Even a signal that it cannot catch leaves no process behind."""
     with running() as demo:
         demo.process.wait_for_line(READY)
-        assert len(demo.left_over()) == 6
+        assert len(demo.left_over()) == 8
         demo.process.kill()
         wait_until(lambda: not demo.left_over(), "the end of all processes")

@@ -209,7 +209,7 @@ async def test_foreign_messages_on_a_streams_channel_are_ignored(
             await client.send_to("echo", 1)
             assert await client.receive_from("echo") == 1
     texts = "\n".join(log.messages)
-    assert "A message of type 'somebody.elses' is not for a stream's workers; ignored." in texts
+    assert "A message of type 'somebody.elses' is not for us; ignored." in texts
     assert texts.count("A malformed demux.open was ignored") == 2
     assert texts.count("Cannot take opens of version 99") == 1
 
@@ -252,8 +252,8 @@ async def test_foreign_messages_on_a_nodes_channel_are_ignored(
         await client.send_to("echo", 2)
         assert await client.receive_from("echo") == 2
     texts = "\n".join(log.messages)
-    assert "A message of type 'somebody.elses' is not for a node; ignored." in texts
-    assert "A message of type None is not for a node; ignored." in texts
+    assert "A message of type 'somebody.elses' is not for us; ignored." in texts
+    assert "A message of type None is not for us; ignored." in texts
     assert texts.count("A malformed demux.batch was ignored") == 1
     assert texts.count("A malformed demux.claim was ignored") == 1
     assert texts.count("Cannot take batches of version 99") == 1

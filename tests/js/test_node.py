@@ -81,7 +81,7 @@ def serve(port: int) -> Process:
 
 
 def test_in_node(node: str) -> None:
-    """All tests of the client pass, none of them skipped."""
+    """All tests in JavaScript pass, none of them skipped."""
     files = sorted(map(str, HERE.glob("*.test.mjs")))
     done = subprocess.run(
         [node, "--test", *files],
@@ -92,7 +92,7 @@ def test_in_node(node: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(files) == 4
+    assert len(files) == 5
     assert "skipped 0" in done.stdout
 
 

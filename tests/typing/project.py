@@ -34,6 +34,11 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     """Stands for an ASGI application."""
 
 
+async def is_member(scope: dict[str, Any]) -> bool:
+    """Tell whether a client may."""
+    return bool(scope["user"].is_authenticated)
+
+
 class Demultiplexer(WebsocketDemultiplexer):
     """A demultiplexer with an entry of each kind."""
 
@@ -42,9 +47,17 @@ class Demultiplexer(WebsocketDemultiplexer):
         "application": application,
         "path": "mysite.consumers.PathConsumer",
         "options": Stream(EchoConsumer, lazy=True, text=True, hosting="inline", own_thread=True),
+        "named": Stream(EchoConsumer, permission="market.view_price"),
+        "asked": Stream(EchoConsumer, permission=is_member),
+        "told": Stream(EchoConsumer, permission=lambda scope: bool(scope["user"])),
     }
     channel_prefix = "site"
     send_events = False
+    max_open_streams = 8
+    frames_per_second = 50
+    bytes_per_second = 1e6
+    scope_headers = ["host"]
+    scope_cookies = ("theme",)
 
     def portable_scope(self) -> dict[str, Any]:
         """Put a plain value in the place of an object."""

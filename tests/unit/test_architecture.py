@@ -41,12 +41,14 @@ RINGS = {
         "json_text",
         "link",
         "link.*",
+        "limits",
         "metrics",
         "naming",
         "portable",
         "report",
         "status_view",
         "streams",
+        "trimming",
     },
     "shell": {
         "applications",
@@ -66,12 +68,16 @@ RINGS = {
         "hops",
         "hosting",
         "http_pages",
+        "ignored",
         "inbox",
         "inline",
+        "link_log",
+        "logs",
         "measuring",
         "node",
         "opening",
         "outbox",
+        "permissions",
         "readiness",
         "remote",
         "reporter",
@@ -81,6 +87,7 @@ RINGS = {
         "status",
         "steadfast",
         "tally",
+        "throttle",
         "tracing",
         "wire",
         "worker",
@@ -92,6 +99,7 @@ RINGS = {
         "discovery",
         "health",
         "layer_checks",
+        "limit_checks",
         "management",
         "management.*",
         "templatetags",
@@ -109,7 +117,16 @@ MAY_IMPORT = {
 #: The settings belong to the Django ring, and are the one part of it that the shell reads.
 SETTINGS = "conf"
 
-EDGE = {"connection", "demultiplexer", "inline", "opening", "outbox", "remote"}
+EDGE = {
+    "connection",
+    "demultiplexer",
+    "inline",
+    "opening",
+    "outbox",
+    "permissions",
+    "remote",
+    "throttle",
+}
 WORKER = {"drain", "routing", "runner", "worker"}
 #: The Python client, which runs where there is no Django: it loads the pure ring and itself.
 CLIENT = {

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.test import override_settings
 from django.urls import path
 
-from channels_demux_layer import checks
+from channels_demux_layer import checks, limit_checks
 from channels_demux_layer.conf import build_settings, find_problems
 from channels_demux_layer.demultiplexer import WebsocketDemultiplexer
 from channels_demux_layer.exceptions import ConfigurationError
@@ -330,3 +330,55 @@ def test_manage_py_check_runs_them(project: Any) -> None:
     mount(project, cls, channel=ChannelNameRouter(stream_workers(cls)))
     with override_settings(ASGI_APPLICATION="project_asgi.application", CHANNEL_LAYERS=LAYERS):
         call_command("check", deploy=True, tags=[checks.TAG], fail_level="WARNING")
+
+
+@pytest.mark.parametrize(
+    ("permission", "problem"),
+    [
+        ("view_price", "it is no permission's name"),
+        ("auth.", "it is no permission's name"),
+        ("auth.view user", "it is no permission's name"),
+        ("market.view_price", "no app 'market' is installed"),
+    ],
+)
+def test_permissions_that_nobody_can_have(permission: str, problem: str) -> None:
+    """A name is looked at as far as that goes without a database."""
+    cls = demultiplexer(consumer_classes={"s": Stream(Echo, permission=permission)})
+    (message,) = limit_checks.protection_faults(edges(cls), build_settings({}))
+    assert message.id == PREFIX + "E017"
+    assert (
+        message.msg == f"Stream 's' of project.Demultiplexer: permission {permission!r}: {problem}."
+    )
+
+
+def test_permissions_that_are_right() -> None:
+    """A name of an installed app, and a callable of whatever kind, are."""
+    streams = {
+        "name": Stream(Echo, permission="auth.view_user"),
+        "call": Stream(Echo, permission=bool),
+        "none": Stream(Echo),
+    }
+    cls = demultiplexer(consumer_classes=streams)
+    assert limit_checks.protection_faults(edges(cls), build_settings({})) == []
+
+
+def test_limits_of_a_demultiplexer_are_checked_as_settings_are() -> None:
+    """Each has a message that names the attribute."""
+    wrong = {"frames_per_second": -1, "scope_headers": "host", "max_buffered": 1.5}
+    cls = demultiplexer(consumer_classes={}, **wrong)
+    found = limit_checks.protection_faults(edges(cls), build_settings({}))
+    assert ids(found) == ["E018"] * 3
+    names = [message.msg.partition(" must be")[0] for message in found]
+    assert sorted(names) == sorted(f"project.Demultiplexer.{key}" for key in wrong)
+
+
+def test_limits_that_hold_up_who_does_no_wrong() -> None:
+    """Fewer streams than open by themselves, and payloads that take for ever."""
+    streams = {"one": Echo, "two": Echo, "three": Stream(Echo, lazy=True)}
+    tight = demultiplexer(consumer_classes=streams, max_open_streams=1, bytes_per_second=10)
+    found = limit_checks.protection_faults(edges(tight), build_settings({}))
+    assert ids(found) == ["W003"] * 2
+    assert "2 streams open with the connection" in found[0].msg
+    assert "one payload of MAX_PAYLOAD" in found[1].msg
+    wide = demultiplexer(consumer_classes=streams, max_open_streams=2, bytes_per_second=10**6)
+    assert limit_checks.protection_faults(edges(wide), build_settings({})) == []

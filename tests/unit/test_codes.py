@@ -21,7 +21,9 @@ def test_close_codes_are_those_of_the_registry() -> None:
         "INTERNAL_ERROR": 1011,
         "SERVICE_RESTART": 1012,
         "TRY_AGAIN_LATER": 1013,
+        "NOT_PERMITTED": 4403,
         "STALLED": 4408,
+        "TOO_MANY_REQUESTS": 4429,
     }
 
 
@@ -40,6 +42,9 @@ def test_error_codes_are_stable() -> None:
         "unknown_stream",
         "too_large",
         "stream_closed",
+        "not_permitted",
+        "too_many_streams",
+        "too_many_opens",
     }
 
 

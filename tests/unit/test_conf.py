@@ -115,6 +115,33 @@ def test_wrong_values_are_named(key: str, value: object, expected: str) -> None:
     assert f"the default, {getattr(Settings, key)!r}" in message
 
 
+@pytest.mark.parametrize("key", ["SCOPE_HEADERS", "SCOPE_COOKIES"])
+def test_lists_of_names_are_kept_as_tuples(key: str) -> None:
+    """Settings are compared and hashed; a string is no list, and a name is no number."""
+    assert getattr(build_settings({key: ["host", "x"]}), key) == ("host", "x")
+    assert getattr(build_settings({key: None}), key) is None
+    for wrong in ("host", [1], [""]):
+        assert "a list of names, or None for all" in message_of({key: wrong})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "MAX_OPEN_STREAMS",
+        "OPENS_PER_MINUTE",
+        "FRAMES_PER_SECOND",
+        "BYTES_PER_SECOND",
+        "MAX_BUFFERED",
+    ],
+)
+def test_limits_are_no_less_than_0(key: str) -> None:
+    """0 is no bound."""
+    assert getattr(build_settings({key: 5}), key) == 5
+    assert getattr(build_settings({key: 0}), key) == 0
+    for wrong in (-1, "5", True, None):
+        assert "0 (no bound) or more" in message_of({key: wrong})
+
+
 def test_times_become_floats_and_none_no_bound() -> None:
     """Times are floats whatever was written, and None for closing means infinity."""
     settings = build_settings({"PEER_TIMEOUT": 3, "CONSUMER_CLOSE_TIMEOUT": None})

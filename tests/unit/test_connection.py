@@ -56,7 +56,7 @@ class Edge:
         """Nothing travels."""
         return b""
 
-    def last_stream_closed(self, code: int, reason: str) -> None:
+    def hang_up(self, code: int, reason: str) -> None:
         """Note the close."""
         self.closed.append((code, reason))
 

@@ -1,25 +1,24 @@
-"""The demo's parts: what it starts, how it watches and ends that, its consumers and its page."""
+"""The demo's parts: what it starts, how it watches and ends that."""
 
 import asyncio
-import html.parser
+import dataclasses
 import importlib
 import os
+import re
 import signal
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
-from django.test import RequestFactory
 
 from channels_demux_layer.demo import (
     __main__,
     addresses,
+    control,
     lifeline,
     preflight,
     redis_clients,
@@ -27,10 +26,10 @@ from channels_demux_layer.demo import (
     supervisor,
 )
 from channels_demux_layer.demo.child import Child
-from channels_demux_layer.demo.plan import Options, Plan, plan_processes, plan_stand_in
+from channels_demux_layer.demo.control import Add, Answer, Drain, Kill
+from channels_demux_layer.demo.plan import WORKERS, Options, Plan, Project
 from channels_demux_layer.demo.problems import DemoError
-from channels_demux_layer.demo.project import apps, consumers, layers, views
-from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.demo.project import apps
 
 LIMIT = 30.0
 FOREVER = "import sys; sys.stdin.read()"
@@ -40,6 +39,11 @@ URL = "redis://127.0.0.1:6379/0"
 def scripted(name: str, code: str = FOREVER, **environ: str) -> Plan:
     """A plan that runs a line of Python."""
     return Plan(name, ("-c", code), {"DEMUX_DEMO_NAME": name, **environ})
+
+
+def worker(stream: str, number: int) -> Plan:
+    """A worker that is a line of Python."""
+    return dataclasses.replace(scripted(f"worker-{stream}-{number}"), stream=stream)
 
 
 async def written(child: Child, text: str) -> None:
@@ -251,29 +255,118 @@ def test_only_supervised_processes_watch_a_lifeline(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_stream_has_a_worker() -> None:
-    """One worker per stream under Channels' command, then the server, each with its own name."""
-    plans = list(plan_processes(Options(port=81, layer="core"), URL, "run"))
-    assert [plan.name for plan in plans] == ["worker-echo", "worker-chat", "worker-prices", "edge"]
+    """Each stream has its workers under this package's command, each with its own name."""
+    plans = list(Project(Options(layer="core"), URL, "run").workers())
+    assert [plan.name for plan in plans] == [
+        *("worker-echo-1", "worker-echo-2", "worker-chat-1", "worker-prices-1", "worker-upload-1")
+    ]
+    assert {plan.stream for plan in plans} == WORKERS.keys()
     assert plans[0].command == (sys.executable, "-m", "django", "runworker", "demux.echo")
-    assert plans[0].environ["DEMUX_DEMO_NAME"] == "run-worker-echo"
-    assert plans[3].arguments[:2] == ("-m", "uvicorn")
-    assert " --port 81 " in " ".join(plans[3].arguments)
+    assert plans[0].environ["DEMUX_DEMO_NAME"] == "run-worker-echo-1"
     assert all(plan.environ["REDIS_URL"] == URL for plan in plans)
     assert all(plan.environ["DEMUX_DEMO_LAYER"] == "core" for plan in plans)
 
 
-def test_a_stream_can_have_many_workers() -> None:
-    """Several workers of one stream are told apart."""
-    names = [plan.name for plan in plan_processes(Options(workers=2), URL, "run")]
-    assert names[:3] == ["worker-echo-1", "worker-echo-2", "worker-chat-1"]
-    assert len(set(names)) == 7
+def test_every_stream_can_have_as_many_workers_as_asked_for() -> None:
+    """A number of workers on the command line is that of each stream."""
+    names = [plan.name for plan in Project(Options(workers=2), URL, "run").workers()]
+    assert names[2:4] == ["worker-chat-1", "worker-chat-2"]
+    assert len(set(names)) == 2 * len(WORKERS)
+
+
+def test_only_the_server_can_reach_the_supervisor() -> None:
+    """The server listens where it was asked to, and it alone has the way to the supervisor."""
+    project = Project(Options(port=81), URL, "run", "1:token")
+    edge = project.edge()
+    assert (edge.name, edge.stream) == ("edge", "")
+    assert edge.arguments[:2] == ("-m", "uvicorn")
+    assert " --port 81 " in " ".join(edge.arguments)
+    assert edge.environ["DEMUX_DEMO_CONTROL"] == "1:token"
+    assert not any("DEMUX_DEMO_CONTROL" in plan.environ for plan in project.workers())
 
 
 @pytest.mark.parametrize(("host", "hosts"), [("::1", "localhost,127.0.0.1,[::1]"), ("::", "*")])
 def test_the_page_can_be_asked_for_where_it_is_served(host: str, hosts: str) -> None:
     """Off the loopback interface nobody can know the names that the page is asked for by."""
-    edge = list(plan_processes(Options(host=host), URL, "run"))[-1]
+    edge = Project(Options(host=host), URL, "run").edge()
     assert edge.environ["DEMUX_DEMO_ALLOWED_HOSTS"] == hosts
+
+
+@pytest.mark.parametrize(
+    ("host", "control", "expected"),
+    [
+        ("127.0.0.1", None, True),
+        ("0.0.0.0", None, False),
+        ("0.0.0.0", True, True),
+        ("127.0.0.1", False, False),
+    ],
+)
+def test_only_this_machine_controls(host: str, control: bool | None, expected: bool) -> None:
+    """Where others see the page, its buttons are there only if the user has asked for them."""
+    assert Options(host=host, control=control).is_controlled is expected
+
+
+# Commands from the page
+
+
+@pytest.fixture
+async def obeyed() -> AsyncIterator[tuple[str, list[object]]]:
+    """A server of commands, which obeys all but one.
+
+    Yields:
+        Its address, and the commands that it was given.
+    """
+    commands: list[object] = []
+
+    async def obey(command: object) -> None:
+        commands.append(command)
+        if command == Kill(2):
+            raise DemoError("Not that one.")
+
+    server = control.ControlServer(obey)
+    server.close()  # nothing to close yet
+    yield await server.start(), commands
+    server.close()
+
+
+async def test_commands_are_obeyed(obeyed: tuple[str, list[object]]) -> None:
+    """Each of the three commands arrives as what it is, and is answered when it was obeyed."""
+    address, commands = obeyed
+    sent = [{"do": "add", "stream": "echo"}, {"do": "drain", "pid": 1}, {"do": "kill", "pid": 1}]
+    for command in sent:
+        assert await control.send_command(address, command) == Answer()
+    assert commands == [Add("echo"), Drain(1), Kill(1)]
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ({"do": "kill", "pid": 2}, "Not that one."),
+        ({"do": "dance"}, "Invalid value 'dance'"),
+        ({"do": "kill", "pid": "all"}, "Expected `int`"),
+        (["kill"], "Expected `object`"),
+    ],
+)
+async def test_a_refusal_is_answered(
+    obeyed: tuple[str, list[object]], command: object, error: str
+) -> None:
+    """What cannot be obeyed, or is no command, is answered with the reason."""
+    assert error in (await control.send_command(obeyed[0], command)).error
+
+
+async def test_a_stranger_is_not_answered(obeyed: tuple[str, list[object]]) -> None:
+    """Who does not know the token commands nothing."""
+    port = obeyed[0].partition(":")[0]
+    answer = await control.send_command(f"{port}:guessed", {"do": "kill", "pid": 1})
+    assert answer.error == "The demo's supervisor does not answer."
+    assert obeyed[1] == []
+
+
+async def test_a_supervisor_that_is_gone_is_told() -> None:
+    """Where nobody listens any more the page is told so."""
+    port = addresses.reserve_port("127.0.0.1", 0)
+    answer = await control.send_command(f"{port}:token", {"do": "kill", "pid": 1})
+    assert answer.error == "The demo's supervisor does not answer."
 
 
 # Processes
@@ -295,6 +388,17 @@ async def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:
     await written(child, "up")
     await child.stop(0.01)
     assert child.describe_end() == "by signal 9 (Killed)"
+
+
+@pytest.mark.parametrize(("way", "number"), [("drain", 15), ("kill", 9)])
+async def test_a_child_can_be_sent_away(way: str, number: int, tmp_path: Path) -> None:
+    """A child can be asked to go, or made to; to one that has ended neither does anything."""
+    child = await Child.start(scripted("worker"), tmp_path)
+    getattr(child, way)()
+    await asyncio.wait_for(child.ended, LIMIT)
+    assert child.describe_end().startswith(f"by signal {number} ")
+    child.drain()
+    child.kill()
 
 
 async def test_the_last_line_says_why_a_child_ended(tmp_path: Path) -> None:
@@ -331,17 +435,35 @@ class Demo:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
         self.said: list[str] = []
-        self.names = {"worker-echo"}
+        self.names = {"worker-echo-1"}
         self.directory = directory
         self._patch = monkeypatch
-        self.plan(scripted("worker-echo"), scripted("edge"))
+        self.plan(worker("echo", 1), scripted("edge"))
         self.plan_stand_in(f"print('listening on {URL}'); {FOREVER}")
+        self.controls: list[str] = []
+        monkeypatch.setattr(supervisor, "Project", self._project)
         monkeypatch.setattr(supervisor, "client_names", lambda url: self.names)
         monkeypatch.setattr(supervisor, "is_serving", lambda host, port: True)
 
     def plan(self, *plans: Plan) -> None:
         """Replace what is started beside the stand-in."""
-        self._patch.setattr(supervisor, "plan_processes", lambda *_: iter(plans))
+        self._workers, self._edge = plans[:-1], plans[-1]
+
+    def _project(self, options: Options, redis_url: str, run: str, control: str) -> "Demo":
+        self.controls.append(control)
+        return self
+
+    def workers(self) -> tuple[Plan, ...]:
+        """The plans of the workers, as a project has them."""
+        return self._workers
+
+    def edge(self) -> Plan:
+        """The plan of the server."""
+        return self._edge
+
+    def worker(self, stream: str, number: int) -> Plan:
+        """The plan of one more worker."""
+        return worker(stream, number)
 
     def plan_stand_in(self, code: str) -> None:
         """Replace the stand-in."""
@@ -370,9 +492,9 @@ class Demo:
 async def test_all_is_started_and_ended(demo: Demo) -> None:
     """Redis, workers and server start in this order; asked to stop, all end and leave nothing."""
     children = await demo.run("Press Ctrl-C")
-    assert [child.plan.name for child in children] == ["redis", "worker-echo", "edge"]
+    assert [child.plan.name for child in children] == ["redis", "worker-echo-1", "edge"]
     assert [line.partition(":")[0] for line in demo.said[:4]] == [
-        *("redis", "redis", "worker-echo", "edge")
+        *("redis", "redis", "worker-echo-1", "edge")
     ]
     assert demo.said[4].startswith("Ready: open http://127.0.0.1:")
     assert demo.said[-2:] == ["Stopping.", "Stopped."]
@@ -382,7 +504,7 @@ async def test_all_is_started_and_ended(demo: Demo) -> None:
 async def test_a_redis_of_the_users_own_is_used(demo: Demo) -> None:
     """With REDIS_URL no stand-in starts, and its password is not shown."""
     children = await demo.run("Press Ctrl-C", REDIS_URL="redis://:secret@box/0")
-    assert [child.plan.name for child in children] == ["worker-echo", "edge"]
+    assert [child.plan.name for child in children] == ["worker-echo-1", "edge"]
     assert demo.said[0] == "redis: redis://***@box/0, from REDIS_URL"
     assert "secret" not in "".join(demo.said)
 
@@ -407,7 +529,7 @@ async def test_it_can_be_stopped_before_anything_runs(
 async def test_a_child_that_ends_during_the_start_is_told(demo: Demo) -> None:
     """The message names the process, how it ended and its log, which stays."""
     demo.names = set()
-    demo.plan(scripted("worker-echo"), scripted("edge", "raise SystemExit('Out of paper.')"))
+    demo.plan(worker("echo", 1), scripted("edge", "raise SystemExit('Out of paper.')"))
     with pytest.raises(DemoError) as caught:
         await demo.run("never")
     (log,) = demo.directory.glob("*/edge.log")
@@ -419,22 +541,114 @@ async def test_a_child_that_ends_during_the_start_is_told(demo: Demo) -> None:
     assert log.read_text() == "Out of paper.\n"
 
 
-async def test_a_child_that_is_killed_later_is_told(demo: Demo) -> None:
-    """When a process goes while the demo runs, so do the others, and the message says which."""
-    killed = demo.directory / "go"
-    code = (
-        f"import os, time\nwhile not os.path.exists({str(killed)!r}): time.sleep(.01)\nos.abort()"
-    )
-    demo.plan(scripted("worker-echo", code), scripted("edge"))
+class Running:
+    """A demo that runs, for a test to do things to.
 
-    def say(line: str) -> None:
-        if line.startswith("Ready"):
-            killed.touch()
+    Args:
+        demo: What it is made of.
 
-    running = supervisor.Supervisor(Options(port=0), {}, say)
-    with pytest.raises(DemoError, match=r"^worker-echo \(process \d+\) ended by signal 6 "):
-        await asyncio.wait_for(running.run(), LIMIT)
-    assert all(child.ended.done() for child in running.children)
+    Attributes:
+        supervisor: The supervisor.
+        said: Its lines of progress.
+    """
+
+    def __init__(self, demo: "Demo") -> None:
+        self.said = demo.said
+        self._changed = asyncio.Event()
+        self.supervisor = supervisor.Supervisor(Options(port=0), {}, self._say)
+        self.task = asyncio.create_task(self.supervisor.run())
+
+    def _say(self, line: str) -> None:
+        self.said.append(line)
+        self._changed.set()
+
+    async def until(self, start: str, count: int = 1) -> str:
+        """Wait for so many lines that begin with a text."""
+        while len(found := [line for line in self.said if line.startswith(start)]) < count:
+            self._changed.clear()
+            waiting = asyncio.create_task(self._changed.wait())
+            await asyncio.wait(
+                {waiting, self.task}, timeout=LIMIT, return_when=asyncio.FIRST_COMPLETED
+            )
+            assert waiting.done(), self.said
+        return found[-1]
+
+    def pid(self, name: str) -> int:
+        """The number of a process by its name."""
+        return next(each.pid for each in self.supervisor.children if each.plan.name == name)
+
+    async def stop(self) -> None:
+        """Stop it, and see to it that all has ended."""
+        self.supervisor.request_stop()
+        await asyncio.wait_for(self.task, LIMIT)
+        assert all(child.ended.done() for child in self.supervisor.children)
+
+
+async def test_a_worker_may_end_and_another_one_start(demo: Demo) -> None:
+    """Workers are added with new names, drained and killed, and their ends are told, no more."""
+    running = Running(demo)
+    await running.until("Press Ctrl-C")
+    assert demo.controls[0]
+    await running.supervisor.obey(Add("echo"))
+    await running.until("worker-echo-2: process")
+    await running.supervisor.obey(Drain(running.pid("worker-echo-1")))
+    assert "by signal 15 (Terminated)" in await running.until("worker-echo-1: ended")
+    await running.supervisor.obey(Kill(running.pid("worker-echo-2")))
+    assert "by signal 9 (Killed), its output is in" in await running.until("worker-echo-2: ended")
+    assert [child.plan.name for child in running.supervisor.children] == ["redis", "edge"]
+    await running.supervisor.obey(Add("echo"))
+    await running.until("worker-echo-3: process")
+    await running.stop()
+
+
+async def test_what_cannot_be_done_is_refused(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only this demo's workers can be ended, only its streams get any, and not without end."""
+    running = Running(demo)
+    await running.until("Press Ctrl-C")
+    with pytest.raises(DemoError, match=r"^There is no stream 'x'\.$"):
+        await running.supervisor.obey(Add("x"))
+    for pid in (running.pid("redis"), running.pid("edge"), os.getpid()):
+        with pytest.raises(DemoError, match=rf"^Process {pid} is no worker of this demo"):
+            await running.supervisor.obey(Kill(pid))
+    monkeypatch.setattr(supervisor, "MOST_WORKERS", 1)
+    with pytest.raises(DemoError, match=r"^1 workers are the most"):
+        await running.supervisor.obey(Add("echo"))
+    await running.stop()
+
+
+async def test_a_server_that_ends_is_started_again(demo: Demo) -> None:
+    """When the server goes while the demo runs, another one takes its place."""
+    running = Running(demo)
+    await running.until("Press Ctrl-C")
+    first = running.pid("edge")
+    os.kill(first, signal.SIGKILL)
+    await running.until("edge: process", count=2)
+    assert running.pid("edge") != first
+    await running.stop()
+
+
+async def test_a_server_that_cannot_start_again_is_told(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that ends again before it serves ends the demo, and the message says why."""
+    running = Running(demo)
+    await running.until("Press Ctrl-C")
+    monkeypatch.setattr(supervisor, "is_serving", lambda host, port: False)
+    os.kill(running.pid("edge"), signal.SIGKILL)
+    await running.until("edge: process", count=2)
+    os.kill(running.pid("edge"), signal.SIGKILL)
+    with pytest.raises(DemoError, match=r"^edge \(process \d+\) ended by signal 9 "):
+        await asyncio.wait_for(running.task, LIMIT)
+
+
+async def test_without_redis_it_cannot_go_on(demo: Demo) -> None:
+    """When the stand-in goes while the demo runs, so do the others, and the message says which."""
+    running = Running(demo)
+    await running.until("Press Ctrl-C")
+    os.kill(running.pid("redis"), signal.SIGKILL)
+    with pytest.raises(DemoError, match=r"^redis \(process \d+\) ended by signal 9 "):
+        await asyncio.wait_for(running.task, LIMIT)
+    assert all(child.ended.done() for child in running.supervisor.children)
 
 
 async def test_a_child_that_is_never_ready_is_told(demo: Demo) -> None:
@@ -518,9 +732,11 @@ def test_a_problem_is_one_sentence(
 
 def test_the_command_line_is_read() -> None:
     """Each option has its default, and its value when given."""
-    assert __main__.parse([]) == Options("127.0.0.1", 8000, "pubsub", 1)
+    assert __main__.parse([]) == Options("127.0.0.1", 8000, "pubsub", None, None)
     arguments = ["--host", "::1", "--port", "0", "--layer", "core", "--workers", "3"]
-    assert __main__.parse(arguments) == Options("::1", 0, "core", 3)
+    assert __main__.parse(arguments) == Options("::1", 0, "core", 3, None)
+    assert __main__.parse(["--control"]).control is True
+    assert __main__.parse(["--no-control"]).control is False
 
 
 @pytest.mark.parametrize("arguments", [["--port", "65536"], ["--workers", "0"], ["--layer", "x"]])
@@ -531,6 +747,16 @@ def test_an_impossible_option_is_refused(
     with pytest.raises(SystemExit):
         __main__.parse(arguments)
     assert f"argument {arguments[0]}: invalid" in capsys.readouterr().err
+
+
+def test_the_options_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    """The demo's page in the documentation has each option of the command line, and no other."""
+    with pytest.raises(SystemExit):
+        __main__.parse(["--help"])
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    page = (Path(__file__).parents[2] / "docs" / "demo.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`--.+?) \|", page, re.MULTILINE)
+    assert set(re.findall(r"--[a-z-]+", " ".join(rows))) == options
 
 
 def test_progress_goes_nowhere_when_nobody_reads(
@@ -545,181 +771,3 @@ def test_progress_goes_nowhere_when_nobody_reads(
 
     monkeypatch.setattr("builtins.print", closed)
     __main__.say("hello")
-
-
-# The project
-
-
-def test_without_redis_the_layer_is_in_memory() -> None:
-    """A server alone hosts all streams itself."""
-    (layer,) = layers.channel_layers({}).values()
-    assert layer == {"BACKEND": "channels.layers.InMemoryChannelLayer"}
-
-
-@pytest.mark.parametrize(
-    ("name", "module"), [("core", "core"), ("pubsub", "pubsub"), ("", "pubsub")]
-)
-def test_redis_layers_wait_without_limit(name: str, module: str) -> None:
-    """Both layers keep idle connections, each under the name of its process."""
-    environ = {"REDIS_URL": URL, "DEMUX_DEMO_LAYER": name, "DEMUX_DEMO_NAME": "me"}
-    (layer,) = layers.channel_layers(environ).values()
-    assert layer["BACKEND"].startswith(f"channels_redis.{module}.")
-    assert layer["CONFIG"]["hosts"] == [
-        {"address": URL, "socket_timeout": None, "client_name": "me"}
-    ]
-
-
-def test_an_unknown_layer_is_told() -> None:
-    """A layer that does not exist is refused by name."""
-    with pytest.raises(ConfigurationError, match="DEMUX_DEMO_LAYER is 'x': set it to core or"):
-        layers.channel_layers({"REDIS_URL": URL, "DEMUX_DEMO_LAYER": "x"})
-
-
-def test_the_project_has_no_secret_and_no_database() -> None:
-    """Every process makes a key of its own, and none needs a migration."""
-    settings = importlib.import_module("channels_demux_layer.demo.project.settings")
-    key = settings.SECRET_KEY
-    assert key != importlib.reload(settings).SECRET_KEY
-    assert not hasattr(settings, "DATABASES")
-
-
-def test_every_stream_is_routed() -> None:
-    """The project serves HTTP, the WebSocket, and a worker channel for each planned stream."""
-    asgi = importlib.import_module("channels_demux_layer.demo.project.asgi")
-    routes = asgi.application.application_mapping
-    assert set(routes) == {"http", "websocket", "channel"}
-    planned = {
-        plan.arguments[-1]
-        for plan in plan_processes(Options(), URL, "run")
-        if "runworker" in plan.arguments
-    }
-    assert set(routes["channel"].application_mapping) == planned
-    assert plan_stand_in().name == "redis"
-
-
-def test_the_views_answer() -> None:
-    """The page and the health check are there for GET."""
-    urls = importlib.import_module("channels_demux_layer.demo.project.urls")
-    assert [pattern.callback for pattern in urls.urlpatterns] == [views.page, views.healthz]
-    request = RequestFactory().get("/")
-    assert views.healthz(request).content == b"ok"
-    page = views.page(request)
-    assert page.status_code == 200
-    assert page["Content-Type"].startswith("text/html")
-    assert views.page(RequestFactory().post("/")).status_code == 405
-
-
-class Page(html.parser.HTMLParser):
-    """What the page consists of.
-
-    Attributes:
-        labelled: The ids that labels are for.
-        fields: The ids of the inputs.
-        links: Everything that a browser would ask for.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.labelled: set[str | None] = set()
-        self.fields: set[str | None] = set()
-        self.links: set[str | None] = set()
-        self.feed(views.PAGE.decode())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Sort a tag in."""
-        attributes = dict(attrs)
-        if tag == "label":
-            self.labelled.add(attributes.get("for"))
-        if tag == "input":
-            self.fields.add(attributes.get("id"))
-        self.links |= {attributes[name] for name in ("src", "href") if name in attributes}
-
-
-def test_the_page_asks_for_nothing_else() -> None:
-    """The page is whole: no script, style, font or picture comes from anywhere."""
-    assert Page().links == {"data:,"}
-    assert "http" not in views.PAGE.decode().replace('"https:"', "")
-    assert "url(" not in views.PAGE.decode()
-
-
-def test_every_input_of_the_page_has_a_label() -> None:
-    """What is typed in can be found by those who cannot see the page."""
-    page = Page()
-    assert page.fields
-    assert page.fields == page.labelled
-
-
-# Its consumers
-
-
-def here() -> str:
-    """The name that consumers in this process give."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-@pytest.fixture
-def memory_layer(settings: Any) -> None:
-    """A channel layer in memory."""
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-
-
-async def connected(consumer: Any) -> WebsocketCommunicator:
-    """A socket to a consumer, open."""
-    communicator = WebsocketCommunicator(consumer.as_asgi(), "/")
-    assert (await communicator.connect(timeout=LIMIT))[0]
-    return communicator
-
-
-async def test_echo_answers(memory_layer: None) -> None:
-    """What is sent comes back, with the process that answered."""
-    client = await connected(consumers.EchoConsumer)
-    await client.send_json_to([1, {"a": None}])
-    assert await client.receive_json_from(LIMIT) == {"echo": [1, {"a": None}], "worker": here()}
-    await client.disconnect(timeout=LIMIT)
-
-
-async def test_chat_reaches_everybody(memory_layer: None) -> None:
-    """A line reaches all in the room, its sender too, trimmed and cut to its limits."""
-    clients = [await connected(consumers.ChatConsumer) for _ in range(2)]
-    await clients[0].send_json_to({"name": " Ada ", "text": "x" * 501})
-    for client in clients:
-        line = await client.receive_json_from(LIMIT)
-        assert line == {"name": "Ada", "text": "x" * 500, "worker": here()}
-    for client in clients:
-        await client.disconnect(timeout=LIMIT)
-
-
-@pytest.mark.parametrize("line", [None, "text", {"name": "Ada"}, {"name": "Ada", "text": " "}])
-async def test_chat_refuses_what_is_no_line(memory_layer: None, line: Any) -> None:
-    """What is no line is answered to its sender alone, and the stream goes on."""
-    client = await connected(consumers.ChatConsumer)
-    await client.send_json_to(line)
-    assert "needs a name and a text" in (await client.receive_json_from(LIMIT))["error"]
-    await client.disconnect(timeout=LIMIT)
-
-
-async def test_prices_are_pushed_until_the_end(
-    memory_layer: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Prices come without being asked for, move, and stop with the stream."""
-    monkeypatch.setattr(consumers.PricesConsumer, "interval", 0.001)
-    client = await connected(consumers.PricesConsumer)
-    ticks = [await client.receive_json_from(LIMIT) for _ in range(20)]
-    assert ticks[0]["prices"] == consumers.PricesConsumer.opening_prices
-    assert any(tick["prices"] != ticks[0]["prices"] for tick in ticks)
-    await client.disconnect(timeout=LIMIT)
-    assert not [task for task in asyncio.all_tasks() if "push_prices" in repr(task)]
-
-
-async def test_prices_that_never_began_can_end() -> None:
-    """A stream that ends before it was open leaves nothing to stop."""
-    await consumers.PricesConsumer().disconnect(1006)
-
-
-def test_a_price_never_vanishes() -> None:
-    """The random walk stays a price, in whole cents."""
-    price = 0.01
-    for _ in range(100):
-        price = consumers.next_price(price)
-        assert price >= 0.01
-        assert price == round(price, 2)

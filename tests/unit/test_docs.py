@@ -13,7 +13,16 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from channels_demux_layer import checks, codes, conf, handshake, layer_checks, metrics, report
+from channels_demux_layer import (
+    checks,
+    codes,
+    conf,
+    handshake,
+    layer_checks,
+    limit_checks,
+    metrics,
+    report,
+)
 from channels_demux_layer.client import ClientError, connect
 from channels_demux_layer.link import frames
 from channels_demux_layer.management.commands import demuxstatus, runworker
@@ -150,7 +159,8 @@ def test_every_error_code_has_its_clause() -> None:
 def test_checks_table() -> None:
     """The table of checks has the identifiers that the checks report."""
     source = "".join(
-        Path(str(module.__file__)).read_text(encoding="utf-8") for module in (checks, layer_checks)
+        Path(str(module.__file__)).read_text(encoding="utf-8")
+        for module in (checks, layer_checks, limit_checks)
     )
     listed = set(re.findall(r"^([EW]\d{3}) ", str(checks.__doc__), re.MULTILINE))
     reported = {f"E{int(number):03}" for number in re.findall(r"\bfault\((\d+),", source)}

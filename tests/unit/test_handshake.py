@@ -63,3 +63,12 @@ def test_a_malformed_claim_is_refused(field: str) -> None:
     del message[field]
     with pytest.raises(msgspec.ValidationError):
         parse_claim(message)
+
+
+@pytest.mark.parametrize("name", ["", "no room", "x" * 100])
+def test_names_that_no_layer_has_are_refused(name: str) -> None:
+    """Whoever sent there would take the layer for failing."""
+    with pytest.raises(msgspec.ValidationError, match="there cannot be"):
+        parse_open({**AN_OPEN.to_message(), "edge_group": name})
+    with pytest.raises(msgspec.ValidationError, match="there cannot be"):
+        parse_claim({**A_CLAIM.to_message(), "channel": name})

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from channels_demux_layer import Stream
+from channels_demux_layer.conf import get_settings
 from channels_demux_layer.inline import InlineSession
+from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.tally import Tally
 from tests.integration.harness import deliver
 
@@ -24,6 +26,10 @@ class Listener:
 
     def __init__(self) -> None:
         self.told: list[Any] = []
+
+    def new_window(self, name: str) -> SendWindow:
+        """Return the default one."""
+        return SendWindow(get_settings().WINDOW_FRAMES, get_settings().WINDOW_BYTES)
 
     def session_received(self, name: str, data: str | bytes, source: Any) -> None:
         """Note a payload; its source is told at once."""

@@ -8,6 +8,7 @@ from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.naming import (
     MAX_PREFIX,
     edge_group,
+    is_layer_name,
     stream_channel,
     stream_group,
     valid_prefix,
@@ -90,3 +91,24 @@ def test_other_prefixes_are_refused(prefix: str) -> None:
     ):
         with pytest.raises(ConfigurationError, match=r"channel_prefix .* use 1 to 31 ASCII"):
             name()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("demux.echo", True),
+        ("specific.abc!def", True),
+        ("specific.abc!", True),
+        ("x" * 99, True),
+        ("x" * 100, False),
+        ("", False),
+        ("a b", False),
+        ("a!b!c", False),
+        ("!a", False),
+        ("demux.echo\n", False),
+        ("größe", False),
+    ],
+)
+def test_names_that_a_layer_takes(name: str, is_one: bool) -> None:
+    """Of channels of one process as well, and nothing that would write a line of its own."""
+    assert is_layer_name(name) is is_one

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from channels_demux_layer import remote, tracing
+from channels_demux_layer.conf import get_settings
+from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.remote import RemoteSession
 from tests.integration.harness import deliver, until
 
@@ -62,6 +64,10 @@ class Listener:
 
     def __init__(self) -> None:
         self.told: list[Any] = []
+
+    def new_window(self, name: str) -> SendWindow:
+        """Return the default one."""
+        return SendWindow(get_settings().WINDOW_FRAMES, get_settings().WINDOW_BYTES)
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args: self.told.append((name, *args[1:]))

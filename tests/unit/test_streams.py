@@ -207,3 +207,12 @@ def test_entries_are_checked_with_their_name() -> None:
     """An entry that is no consumer is refused, and the stream and the owner named."""
     with pytest.raises(ConfigurationError, match="Shop: stream 'echo': 5 is neither"):
         StreamTable({"echo": 5}, owner="Shop")  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("permission", [5, [], True])
+def test_permissions_are_names_or_callables(permission: Any) -> None:
+    """Anything else is refused where it is written."""
+    with pytest.raises(
+        ConfigurationError, match="neither the name of a permission, nor a callable"
+    ):
+        Stream(application, permission=permission)

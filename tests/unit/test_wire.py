@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from channels_demux_layer.ignored import IgnoredMessages
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.frames import Accept, Batch, Close, Grant, encode_frames
 from channels_demux_layer.link.machine import Link
@@ -78,6 +79,8 @@ class Host:
 
     def __init__(self) -> None:
         self.loop = Clock()
+        self.channel = "here"
+        self.ignored = IgnoredMessages()
         self.heard_at = self.loop.time()
         self.is_cut_off = False
         self.published: list[tuple[str | None, dict[str, Any]]] = []

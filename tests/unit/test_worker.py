@@ -142,7 +142,7 @@ async def test_a_worker_tries_until_it_can_join_the_layer(
     assert caplog.messages == [
         "Cannot join the channel layer: refused. Trying on.",
         "Can join the channel layer again.",
-        "A message of type 'first' is not for a stream's workers; ignored.",
+        "A message of type 'first' is not for us; ignored.",
     ]
 
 

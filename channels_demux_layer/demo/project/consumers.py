@@ -1,16 +1,19 @@
-"""Three ordinary Channels consumers: nothing in them knows of the demultiplexer.
+"""The consumers of the demo's workers, ordinary ones: nothing in them knows of the demultiplexer.
 
 Each says which process it runs in, so that the page can show it.
 """
 
 import asyncio
 import contextlib
+import hashlib
 import os
-import random
 import socket
+import time
 from typing import Any
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+from channels_demux_layer.demo.project.market import prices_at
 
 NAME_LENGTH = 40
 TEXT_LENGTH = 500
@@ -69,11 +72,12 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
 
 
 class PricesConsumer(AsyncJsonWebsocketConsumer):
-    """Pushes prices, a random walk, for as long as the stream is open."""
+    """Pushes prices for as long as the stream is open."""
 
-    interval = 1.0
+    interval = 0.25
     """Seconds between two ticks."""
-    opening_prices = {"Apples": 3.20, "Bread": 2.80, "Cocoa": 8.40, "Dates": 6.10}
+    past = 60.0
+    """Seconds before its first tick that a new page is told of."""
     ticker: "asyncio.Task[None] | None" = None
 
     async def connect(self) -> None:
@@ -93,21 +97,78 @@ class PricesConsumer(AsyncJsonWebsocketConsumer):
                 await self.ticker
 
     async def push_prices(self) -> None:
-        """Push all prices once per tick, until cancelled."""
-        prices = dict(self.opening_prices)
+        """Push the prices of the last minute, then all prices once per tick, until cancelled."""
+        # A tick is numbered by its time, so that all workers have the same ones.
+        number = int(time.time() / self.interval)
+        await self.send_ticks(range(number - int(self.past / self.interval), number))
         while True:
-            await self.send_json({"prices": prices, "worker": worker_name()})
-            await asyncio.sleep(self.interval)
-            prices = {name: next_price(price) for name, price in prices.items()}
+            await self.send_ticks(range(number, number + 1))
+            number += 1
+            await asyncio.sleep(max(number * self.interval - time.time(), 0))
+
+    async def send_ticks(self, numbers: range) -> None:
+        """Send some ticks.
+
+        Args:
+            numbers: Which ones.
+        """
+        times = [number * self.interval for number in numbers]
+        ticks = [{"at": at, "prices": prices_at(at)} for at in times]
+        await self.send_json({"ticks": ticks, "worker": worker_name()})
 
 
-def next_price(price: float) -> float:
-    """Take one step of a random walk.
+class UploadConsumer(AsyncJsonWebsocketConsumer):
+    """Takes files in chunks, and says what their SHA-256 digests are. Nothing is kept.
 
-    Args:
-        price: The price before.
-
-    Returns:
-        A price up to two per cent away, in whole cents, never below one.
+    It answers each chunk: a page that waits for these answers is never far ahead of it.
     """
-    return max(round(price * random.uniform(0.98, 1.02), 2), 0.01)
+
+    upload: Any = None
+    """The page's name of the file that comes in."""
+    size = received = 0
+    """Its bytes: all of them, and those that were taken."""
+
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
+    ) -> None:
+        """Take the beginning of a file, or a chunk of it.
+
+        Args:
+            text_data: The beginning, as JSON.
+            bytes_data: A chunk.
+            **kwargs: Unused.
+        """
+        if bytes_data is None:
+            await super().receive(text_data=text_data, **kwargs)
+        elif self.upload is not None:  # else another worker had the beginning: it comes again
+            await self.take(bytes_data)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Begin with a file.
+
+        Args:
+            content: ``{"upload": ..., "size": bytes}``; the page's name of it comes with each
+                answer. Anything else is answered with an ``error``.
+            **kwargs: Unused.
+        """
+        match content:
+            case {"upload": upload, "size": int(size)} if size >= 0:
+                self.upload, self.size, self.received = upload, size, 0
+                self.digest = hashlib.sha256()
+                await self.take(b"")
+            case _:
+                await self.send_json({"error": "An upload begins with its name and its size."})
+
+    async def take(self, chunk: bytes) -> None:
+        """Take a chunk.
+
+        Args:
+            chunk: Bytes of the file.
+        """
+        self.digest.update(chunk)
+        self.received += len(chunk)
+        answer = {"upload": self.upload, "received": self.received, "worker": worker_name()}
+        if self.received >= self.size:
+            answer["digest"] = self.digest.hexdigest()
+            self.upload = None
+        await self.send_json(answer)

@@ -1,7 +1,8 @@
-"""The three streams of the demo."""
+"""The streams of the demo."""
 
-from channels_demux_layer import WebsocketDemultiplexer
+from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.demo.project.consumers import EchoConsumer
+from channels_demux_layer.demo.project.system import SystemConsumer
 
 
 class Demultiplexer(WebsocketDemultiplexer):
@@ -12,4 +13,7 @@ class Demultiplexer(WebsocketDemultiplexer):
         # A dotted path is imported by the workers of its stream alone.
         "chat": "channels_demux_layer.demo.project.consumers.ChatConsumer",
         "prices": "channels_demux_layer.demo.project.consumers.PricesConsumer",
+        "upload": "channels_demux_layer.demo.project.consumers.UploadConsumer",
+        # A cheap stream can stay in the server's process.
+        "system": Stream(SystemConsumer, hosting="inline"),
     }

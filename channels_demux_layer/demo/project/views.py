@@ -1,11 +1,25 @@
 """The page that uses the streams, and what a health check asks for."""
 
-from pathlib import Path
+import secrets
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-PAGE = Path(__file__).with_name("page.html").read_bytes()
+from channels_demux_layer.conf import get_settings
+from channels_demux_layer.demo.plan import STREAMS
+
+POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self' 'nonce-{nonce}'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "object-src 'none'",
+    ]
+)
+"""The content security policy: what the page asks for comes from here alone."""
 
 
 @require_safe
@@ -16,9 +30,17 @@ def page(request: HttpRequest) -> HttpResponse:
         request: A GET or HEAD request.
 
     Returns:
-        The page, whole: it asks for nothing else but its WebSocket.
+        The page. What it asks for beside its WebSocket are static files of this server.
     """
-    return HttpResponse(PAGE)
+    nonce = secrets.token_urlsafe(16)
+    context = {
+        "csp_nonce": nonce,
+        "streams": STREAMS,
+        "peer_timeout": get_settings().PEER_TIMEOUT,
+    }
+    response = render(request, "demux_demo/page.html", context)
+    response["Content-Security-Policy"] = POLICY.format(nonce=nonce)
+    return response
 
 
 @require_safe

@@ -1,0 +1,52 @@
+"""What the page shows of the system: the nodes' reports, made small."""
+
+from typing import Any
+
+from channels_demux_layer.demo.plan import STREAMS
+from channels_demux_layer.fleet import FleetReport
+from channels_demux_layer.report import NodeReport
+
+CHANNELS = {f"demux.{stream}": stream for stream in STREAMS}
+
+
+def draw(fleet: FleetReport) -> dict[str, Any]:
+    """Draw all nodes and all streams of the workers.
+
+    Args:
+        fleet: What the nodes have said.
+
+    Returns:
+        What JSON can carry. Frames are counted over both directions, since a process has begun.
+    """
+    streams = {stream: _nothing() for stream in STREAMS}
+    for each in fleet.streams:
+        if each.channel in CHANNELS:
+            streams[CHANNELS[each.channel]] = {
+                "workers": each.workers,
+                "sessions": each.sessions,
+                "pending": each.pending,
+                "in_flight": each.in_flight,
+                "reopened": each.reopened,
+                "frames": each.frames_in + each.frames_out,
+            }
+    return {"nodes": [_draw_node(node) for node in fleet.nodes], "streams": streams}
+
+
+def _nothing() -> dict[str, int]:
+    return dict.fromkeys(("workers", "sessions", "pending", "in_flight", "reopened", "frames"), 0)
+
+
+def _draw_node(node: NodeReport) -> dict[str, Any]:
+    side = "edge" if node.kind == "server" else "worker"
+    seen = [report for report in node.streams if report.side == side]
+    return {
+        "node": node.node,
+        "kind": node.kind,
+        "host": node.host,
+        "pid": node.pid,
+        "uptime": round(node.uptime),
+        "draining": node.is_draining,
+        "hosts": [CHANNELS[channel] for channel in node.channels if channel in CHANNELS],
+        "sessions": sum(report.sessions for report in seen),
+        "frames": sum(report.frames_in + report.frames_out for report in seen),
+    }

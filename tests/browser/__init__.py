@@ -1,0 +1,1 @@
+"""The demo's page, and a ported one, in a real browser."""
