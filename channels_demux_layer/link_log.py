@@ -5,7 +5,7 @@
 >    a batch is published
 <    a batch has arrived
 %    the timer rings
-=    a session is granted or accepted, moves, closes, is lost, or has room again
+=    a session is granted or accepted, moves, closes, is lost, has room again, or is traced
 !    a fault: of the peer, or of ours
 x    the link is over
 ==== =============================================================================
