@@ -90,6 +90,10 @@ REPEATS = Metric(
     *("demux_repeats_dropped_total", "counter", "batches", ()),
     "Batches dropped because they had arrived before",
 )
+IGNORED = Metric(
+    *("demux_ignored_messages_total", "counter", "messages", ("reason",)),
+    "Messages of the channel layer that were ignored: malformed, foreign or unreadable ones",
+)
 LOAD = Metric(
     *("demux_load", "gauge", "sessions", ()), "Sessions that workers host and have claimed"
 )
@@ -112,7 +116,7 @@ INFO = Metric(
 #: All of them, in the order of the documentation.
 METRICS: tuple[Metric, ...] = (
     *(PENDING, SESSIONS, FRAMES, IN_FLIGHT, FULL, STALLS, REOPENED, CLOSED),
-    *(LINKS, ROUND_TRIP, BATCHES, BATCHES_IN_FLIGHT, RETRANSMITS, REPEATS),
+    *(LINKS, ROUND_TRIP, BATCHES, BATCHES_IN_FLIGHT, RETRANSMITS, REPEATS, IGNORED),
     *(LOAD, MAX_SESSIONS, DRAINING, CUT_OFF, INFO),
 )
 
@@ -159,6 +163,9 @@ def _of_nodes(nodes: list[NodeReport]) -> Iterator[Sample]:
     yield Sample(BATCHES_IN_FLIGHT, (), sum(link.in_flight for link in links))
     yield Sample(RETRANSMITS, (), sum(node.retransmits for node in nodes))
     yield Sample(REPEATS, (), sum(node.repeats for node in nodes))
+    for reason in dict.fromkeys(reason for node in nodes for reason in node.ignored):
+        count = sum(node.ignored.get(reason, 0) for node in nodes)
+        yield Sample(IGNORED, (reason,), count)
     yield Sample(LOAD, (), sum(node.load for node in nodes))
     yield Sample(MAX_SESSIONS, (), sum(node.max_sessions for node in nodes))
     yield Sample(DRAINING, (), any(node.is_draining for node in nodes))

@@ -130,6 +130,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
         batches_received: The same.
         retransmits: The same.
         repeats: The same.
+        ignored: Messages of the channel layer that it has ignored, by reason.
         streams: What it knows of streams.
         links: Its links.
     """
@@ -150,6 +151,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     batches_received: int = 0
     retransmits: int = 0
     repeats: int = 0
+    ignored: dict[str, int] = msgspec.field(default_factory=dict)
     streams: list[StreamReport] = msgspec.field(default_factory=list)
     links: list[LinkReport] = msgspec.field(default_factory=list)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Literal, Protocol
 
@@ -12,6 +13,7 @@ import msgspec
 
 from . import __version__
 from .groups import Memberships
+from .ignored import REASONS
 from .link.figures import LinkFigures, add_up
 from .link.frames import VERSION
 from .link.machine import Link
@@ -33,6 +35,7 @@ class Reported(Protocol):
 
     channel: str
     groups: Memberships
+    ignored: Counter[str]
     loop: asyncio.AbstractEventLoop
     is_draining: bool
     max_sessions: int
@@ -102,6 +105,7 @@ class Reporter:
             batches_received=total.batches_received,
             retransmits=total.retransmits,
             repeats=total.repeats,
+            ignored={reason: node.ignored[reason] for reason in REASONS},
             streams=streams,
             links=[_link(*pair) for pair in zip(wires, figures, strict=True)],
         )

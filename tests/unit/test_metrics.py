@@ -44,6 +44,7 @@ NODE = NodeReport(
     batches_received=4,
     retransmits=5,
     repeats=6,
+    ignored={"foreign": 7, "malformed": 0},
     links=LINKS,
     is_cut_off=True,
 )
@@ -109,6 +110,7 @@ def test_what_nodes_give() -> None:
         "repeats": 0,
     }
     given: dict[str, Any] = {"load": 10, "max_sessions": 0, "links": [], "is_cut_off": False}
+    given["ignored"] = {"foreign": 1, "version": 2}
     other = msgspec.structs.replace(NODE, is_draining=True, **quiet, **given)
     assert values([], [NODE, other]) == {
         ("demux_links",): 3,
@@ -118,6 +120,9 @@ def test_what_nodes_give() -> None:
         ("demux_batches_in_flight",): 7,
         ("demux_retransmits_total",): 5,
         ("demux_repeats_dropped_total",): 6,
+        ("demux_ignored_messages_total", "foreign"): 8,
+        ("demux_ignored_messages_total", "malformed"): 0,
+        ("demux_ignored_messages_total", "version"): 2,
         ("demux_load",): 11,
         ("demux_max_sessions",): 2,
         ("demux_draining",): 1,
