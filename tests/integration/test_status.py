@@ -15,6 +15,7 @@ from channels_demux_layer import reporter as reporter_module
 from channels_demux_layer import status as status_module
 from channels_demux_layer.exceptions import ConfigurationError, LayerFailed
 from channels_demux_layer.fleet import FleetReport
+from channels_demux_layer.ignored import REASONS
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.measuring import measure_process
 from channels_demux_layer.node import find_node, get_node, stop_nodes
@@ -63,6 +64,17 @@ async def test_a_conversation_is_seen_from_both_sides(layered: Place) -> None:
     assert sorted(link.is_edge for link in node.links) == [False, True]
     assert all(link.sessions == 1 and link.batches_sent >= 3 for link in node.links)
     assert all(link.round_trip and link.round_trip < LIMIT for link in node.links)
+
+
+async def test_ignored_messages_are_told_of(memory: Place) -> None:
+    """A message that is not for a node is in its report, by the reason why it was ignored."""
+    async with memory.client({"echo": consumers.Json}):
+        node = await get_node("default")
+        await node.layer.send(node.channel, {"type": "foreign.word"})
+        await until(lambda: node.ignored["foreign"])
+        (report,) = (await fleet_with()).nodes
+    assert {reason: count for reason, count in report.ignored.items() if count} == {"foreign": 1}
+    assert set(report.ignored) == set(REASONS)
 
 
 async def test_metrics_are_those_of_the_process(memory: Place) -> None:
