@@ -124,11 +124,13 @@ class Node:
 
     async def stop(self) -> None:
         """End everything that the node has under way, and leave its groups."""
-        while self._tasks:  # what is cancelled may start something more: a last word, a leave
+        ends_at = self.loop.time() + LEAVE_LIMIT
+        # What is cancelled may start something more: a last word, a leave.
+        while self._tasks and self.loop.time() < ends_at:
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
-            # A layer that hangs may hold them: they are cancelled again then, and let go.
+            # A layer that hangs may hold them: they are cancelled again then, and let go at last.
             ends = asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.wait([ends], timeout=LEAVE_LIMIT / 2)
         for wire in self._wires.values():

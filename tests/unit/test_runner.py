@@ -285,6 +285,7 @@ async def test_a_layer_that_hangs_does_not_hold_up_the_end(
                 await release.wait()
             except asyncio.CancelledError:
                 continue
+        raise asyncio.CancelledError
 
     layer.receive = hang
     worker = DrainingWorker(Application(), ["a"], layer, 0.0)
