@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Any
+
+from .calls import persist
 
 __all__ = ["Memberships"]
 
@@ -73,7 +76,9 @@ class Memberships:
             timeout: How long that may take, in seconds.
         """
         self._wanted.clear()
-        leaves = [asyncio.ensure_future(self.settle(group)) for group in self._touched]
+        action = "leave a group on the channel layer"
+        calls = [partial(self.settle, group) for group in self._touched]
+        leaves = [asyncio.ensure_future(persist(action, call)) for call in calls]
         if leaves:
             _, late = await asyncio.wait(leaves, timeout=timeout)
             for leave in late:
