@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from .calls import persist
+from .steadfast import LEAVE
 
 __all__ = ["Memberships"]
 
@@ -76,9 +77,8 @@ class Memberships:
             timeout: How long that may take, in seconds.
         """
         self._wanted.clear()
-        action = "leave a group on the channel layer"
         calls = [partial(self.settle, group) for group in self._touched]
-        leaves = [asyncio.ensure_future(persist(action, call)) for call in calls]
+        leaves = [asyncio.ensure_future(persist(LEAVE, call)) for call in calls]
         if leaves:
             _, late = await asyncio.wait(leaves, timeout=timeout)
             for leave in late:

@@ -20,7 +20,10 @@ CORE = "channels_redis.core"
 #: How the core layer receives; who has changed that wants it so.
 METHODS = ("receive", "receive_single", "_brpop_with_clean")
 #: What CoreInbox needs of the core layer.
-PARTS = ("brpop_timeout", "connection", "consistent_hash", "deserialize", "non_local_name")
+PARTS = (
+    *("brpop_timeout", "connection", "consistent_hash", "deserialize", "non_local_name"),
+    "prefix",
+)
 
 
 class Inbox(Protocol):
