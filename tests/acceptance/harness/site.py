@@ -231,7 +231,9 @@ class Site:
             The entries in the order in which they were written.
         """
         wanted = fields if event is None else {"event": event, **fields}
-        entries = map(json.loads, self._journal.read_text().splitlines())
+        # A process may be in the middle of its line, which other processes can see half of.
+        whole, _, _ = self._journal.read_bytes().rpartition(b"\n")
+        entries = map(json.loads, whole.splitlines())
         return [entry for entry in entries if wanted.items() <= entry.items()]
 
     def wait_for_journal(self, event: str, **fields: Any) -> dict[str, Any]:
