@@ -4,8 +4,6 @@ import ast
 import builtins
 import importlib
 import inspect
-import json
-import logging
 import sys
 import types
 from typing import Any
@@ -17,10 +15,9 @@ from django.test.utils import isolate_apps
 
 from channels_demux_layer import WebsocketDemultiplexer, conf
 from channels_demux_layer.contrib import prometheus
-from channels_demux_layer.logs import about
 from channels_demux_layer.streams import Stream
 
-from .pages import all_snippets, snippets
+from .pages import snippets
 
 #: Packages of the reader's own project: all others have to be installed.
 READERS_OWN = {"mysite", "market", "chat", "audit", "shell"}
@@ -152,18 +149,6 @@ def test_python_runs(code: str, readers_modules: None, monkeypatch: pytest.Monke
         assert conf.find_problems(*conf.read_django_settings()) == []
         for alias in settings.get("CHANNEL_LAYERS", {}):
             assert get_channel_layer(alias) is not None
-
-
-def test_records_become_json(readers_modules: None) -> None:
-    """The formatter of the page on logs writes a record as JSON, with whom it is about."""
-    page = "docs/reference/logs.md"
-    found = [snippet.code for snippet in all_snippets() if snippet.place.startswith(page)]
-    formatter, configured = (run(code) for code in found[:2])
-    record = logging.makeLogRecord({"msg": "Lost.", **about(stream="echo")})
-    said = json.loads(formatter["JsonFormatter"]().format(record))
-    assert (said["message"], said["demux_stream"]) == ("Lost.", "echo")
-    assert "demux_node" not in said
-    assert configured["LOGGING"]["formatters"]["json"]["()"] == "mysite.logs.JsonFormatter"
 
 
 def run(code: str) -> dict[str, Any]:
