@@ -26,7 +26,7 @@ from tests.acceptance.harness.redis_server import RedisServer
 from . import consumers
 from .harness import LIMIT, demultiplexer, lone_worker, until
 
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "security.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "redis-layers.md"
 #: A text that no other message has.
 SECRET = "a secret that must not be read on the way"
 
@@ -149,7 +149,7 @@ async def forge(server: RedisServer, kind: Kind, prefix: str, channel: str, cont
 def guarded_redis(
     redis_installed: None, tmp_path: Path, kind: Kind
 ) -> Iterator[tuple[RedisServer, str]]:
-    """A Redis where a user may do what the page on security says, and nobody else anything.
+    """A Redis where a user may do what the page on Redis says, and nobody else anything.
 
     Yields:
         The server, and the address with the user.
