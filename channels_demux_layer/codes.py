@@ -31,9 +31,9 @@ class CloseCode(IntEnum):
     TOO_BIG = 1009
     #: The consumer raised an exception.
     INTERNAL_ERROR = 1011
-    #: The server restarts: connect again.
+    #: The server restarts; the client may connect again at once.
     SERVICE_RESTART = 1012
-    #: No room now: try again later.
+    #: There is no room now; later there may be.
     TRY_AGAIN_LATER = 1013
     #: The stream's permission is not the client's. Private range; the last digits are HTTP's, here
     #: and below.

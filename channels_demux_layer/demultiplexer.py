@@ -18,6 +18,7 @@ from .connection import Connection
 from .envelope import EnvelopeCodec
 from .exceptions import BadFrame
 from .limits import Limits
+from .node import find_node
 from .scope import pack_scope
 from .streams import StreamTable
 from .trimming import trim_scope
@@ -149,11 +150,22 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         self._codec = codec
         try:
             if self.listens:
+                self._prepare_layer()
                 await super().__call__(scope, receive, send)
             else:
                 await self._serve(receive, send)
         finally:
             self._connection.abandon()
+
+    def _prepare_layer(self) -> None:
+        """Have this process's node made, which puts the layer behind one that outlasts failures.
+
+        Before the base class takes the layer: a process's first connection would else end with it.
+        """
+        alias = get_settings().CHANNEL_LAYER
+        is_there = get_channel_layer(alias) is not None
+        if is_there and any(self.hosting_of(name) == "workers" for name in self.stream_table()):
+            find_node(alias)
 
     async def _serve(self, receive: Any, send: Any) -> None:
         # What AsyncConsumer does, without a receiver on the channel layer for each connection.

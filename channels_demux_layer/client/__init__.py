@@ -73,7 +73,7 @@ def connect(
             ``subprotocols``, ``origin``, ``ping_timeout``, or ``max_size`` in bytes.
 
     Returns:
-        The client: ``async with connect(...) as demux`` connects, or raises ConnectFailed.
+        The client; ``async with connect(...) as demux`` connects, or raises ConnectFailed.
     """
     options = Options(
         reconnect=reconnect,

@@ -9,6 +9,8 @@ from channels.exceptions import AcceptConnection
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
+from channels_demux_layer.node import stop_nodes
+from channels_demux_layer.steadfast import SteadfastLayer
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
@@ -146,6 +148,26 @@ async def test_a_demultiplexers_own_groups_and_handlers_work(quick_place: Place)
         assert await client.receive_from("echo") == 1
         await get_channel_layer().group_send("news", {"type": "news.item", "text": "hello"})
         assert await client.receive_from("news") == "hello"
+
+
+async def test_a_demultiplexers_own_receiver_outlasts_the_layer(settings: Any) -> None:
+    """A process's first connection already has its channel on a layer that outlasts failures."""
+    inner = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    faulty = "channels_demux_layer.testing.faulty.FaultyLayer"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": faulty, "CONFIG": {"layer": inner}}}
+    layers: list[Any] = []
+
+    class News(WebsocketDemultiplexer):
+        consumer_classes = {"echo": Stream(consumers.Json, lazy=True, hosting="workers")}
+        groups = ("news",)
+
+        async def connect(self) -> None:
+            layers.append(self.channel_layer)
+            await self.accept()
+
+    async with DemuxCommunicator(News.as_asgi(), timeout=LIMIT):
+        assert isinstance(layers[0], SteadfastLayer)
+    await stop_nodes()
 
 
 def test_only_who_needs_a_channel_gets_one() -> None:

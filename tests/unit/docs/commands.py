@@ -23,19 +23,22 @@ from .pages import ROOT
 
 #: What ends one command of a line and begins another, or leads its output elsewhere.
 SEPARATORS = {"&&", "||", ";", "|", "&"}
-ASSIGNMENT = re.compile(r"[A-Z_][A-Z0-9_]*=")
+ASSIGNMENT = re.compile(r"\w+=")
 #: Programs that are not the project's, and no dependency of its tests: nothing here knows their
 #: options. Their arguments are looked through for what is the project's.
 STRANGERS = {
-    "kubectl",
-    "systemctl",
-    "redis-cli",
-    "redis-server",
-    "curl",
-    "journalctl",
-    "sudo",
+    "apt-get",
     "cd",
+    "curl",
+    "cut",
+    "journalctl",
+    "kubectl",
+    "redis-cli",
+    "sleep",
+    "systemctl",
 }
+#: Words of the shell that a command may follow, and those that begin or end something else.
+LEADING, ELSE = {"do", "then", "exec"}, {"for", "done", "if", "fi", ".", "export"}
 #: The commands of this package; with the stock `runworker` it is a matter of INSTALLED_APPS.
 OWN = {"demuxstatus": demuxstatus.Command, "runworker": runworker.Command}
 #: The modules of `python -m` that parse what follows, with the function that does it.
@@ -74,11 +77,9 @@ def split(text: str) -> Iterator[list[str]]:
             if word not in SEPARATORS:
                 words.append(word)
                 continue
-            if words and words[0] == "export":
-                words = []
-            while words and ASSIGNMENT.match(words[0]):
+            while words and (words[0] in LEADING or ASSIGNMENT.match(words[0])):
                 words.pop(0)
-            if words:
+            if words and words[0] not in ELSE:
                 yield words
             words = []
 
@@ -251,7 +252,9 @@ def tox_command(environment: str) -> str:
 
 
 def check_docker(arguments: list[str]) -> None:
-    """Check a command of Compose: services that there are."""
+    """Check a command of Compose: services that there are. Images are those of others."""
+    if arguments[0] == "run":
+        return
     services = set(yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"])
     parser = argparse.ArgumentParser(exit_on_error=False)
     commands = (
@@ -290,6 +293,14 @@ def check_daphne(arguments: list[str]) -> None:
     CommandLineInterface().parser.parse_args(arguments)
 
 
+def check_shell(arguments: list[str]) -> None:
+    """Check the commands that a shell is given, as a unit of systemd writes them."""
+    option, script = arguments
+    assert option == "-c"
+    for words in split(script.replace("%%", "%").replace("$$", "$")):
+        check(words)
+
+
 def check_node(arguments: list[str]) -> None:
     """Check a command of Node: the tests that it runs."""
     option, *patterns = arguments
@@ -309,4 +320,5 @@ PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     "uvicorn": check_uvicorn,
     "daphne": check_daphne,
     "node": check_node,
+    "sh": check_shell,
 }

@@ -96,6 +96,8 @@ def is_complete(code: str) -> bool:
     made = set(dir(builtins)) | {"__name__"}
     used = set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and _names(node.value) & _names(node.targets[0]):
+            return False  # It adds to what the file has.
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else made).add(node.id)
         elif isinstance(node, ast.arg):
@@ -107,6 +109,10 @@ def is_complete(code: str) -> bool:
                 return False
             made |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
     return used <= made and "asyncio.run(" not in code
+
+
+def _names(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def complete_snippets() -> list[Any]:
