@@ -105,7 +105,7 @@ class Connection:
     # -- what the client does -----------------------------------------------------------------
 
     def open_streams(self) -> None:
-        """Open the streams that are not lazy."""
+        """Open the streams that are not lazy (C1.2)."""
         if any(self._edge.hosting_of(name) != "inline" for name in self._streams):
             self._access.prepare()
         for name, stream in self._streams.items():
@@ -132,7 +132,7 @@ class Connection:
         return self._receive_payload(incoming.stream, incoming.data)
 
     def _receive_payload(self, name: str, data: str | bytes) -> Awaitable[None] | None:
-        size = excess_size(data, self._max_payload)
+        size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
         if size:
             raise BadFrame(
                 ErrorCode.TOO_LARGE,
@@ -155,6 +155,7 @@ class Connection:
         return session.deliver(data)
 
     def _receive_event(self, name: str, event: ClientEvent | None) -> None:
+        """End a stream (C5.4), or open one: once it has ended, where it is to end (C5.3)."""
         self._stream(name)
         if event is ClientEvent.CLOSE:
             self._reopening.discard(name)
@@ -178,7 +179,7 @@ class Connection:
         return stream
 
     def _let_open(self, name: str) -> bool:
-        """Tell whether the client may open one more stream; not where it is closed for asking."""
+        """Tell whether the client may open one more stream; close it where it asks on (C6.4)."""
         if self._opens is None:
             return True
         now = asyncio.get_running_loop().time()
@@ -237,14 +238,14 @@ class Connection:
     # -- what is said to the client -----------------------------------------------------------
 
     def send_event(self, event: ServerEvent, stream: str | None, **fields: str | int) -> None:
-        """Tell the client of an event, unless events are off."""
+        """Tell the client of an event, unless events are off (C5.10)."""
         if self._edge.send_events:
             text = self._codec.encode_event(event, stream, **fields)
             self.outbox.put_message({"type": "websocket.send", "text": text})
 
     async def refuse(self, error: BadFrame) -> None:
-        """Tell the client that one of its frames was bad; wait for it, if it does not read."""
-        stream = error.stream and error.stream[:MAX_STREAM_NAME]
+        """Tell the client that one of its frames was bad (C6.1); wait, if it reads none (C6.5)."""
+        stream = error.stream and error.stream[:MAX_STREAM_NAME]  # (C6.2)
         self.send_event(ServerEvent.ERROR, stream, code=error.code, message=error.message)
         await self.outbox.ease()
 
@@ -255,7 +256,7 @@ class Connection:
         return self._begin(name)
 
     def session_refused(self, name: str, payloads: int) -> None:
-        """Tell the client that a stream is not for it."""
+        """Tell the client that a stream is not for it (C5.11)."""
         text = "You may not use this stream."
         for _ in range(payloads):
             self.send_event(ServerEvent.ERROR, name, code=ErrorCode.NOT_PERMITTED, message=text)
@@ -266,15 +267,15 @@ class Connection:
         self.outbox.put_payload(name, data, source)
 
     def session_reopened(self, name: str) -> None:
-        """Tell the client that a stream goes on with another consumer."""
+        """Tell the client that a stream goes on with another consumer (C5.8)."""
         self.send_event(ServerEvent.REOPENED, name)
 
     def session_unavailable(self, name: str) -> None:
-        """Tell the client that nobody hosts a stream for now."""
+        """Tell the client that nobody hosts a stream for now (C5.7)."""
         self.send_event(ServerEvent.UNAVAILABLE, name)
 
     def session_closed(self, name: str, code: int, reason: str) -> None:
-        """Tell the client that a stream is over, and close the socket after the last one."""
+        """Tell the client that a stream is over (C5.6); after the last, close the socket (C1.3)."""
         del self._live[name]
         self._closing.discard(name)
         self._ended.add(name)

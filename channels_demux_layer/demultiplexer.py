@@ -195,7 +195,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             await super().dispatch(message)
 
     async def websocket_connect(self, message: dict[str, Any]) -> None:
-        """Accept the client, and open its streams."""
+        """Accept the client (C1.1), and open its streams (C1.2)."""
         await super().websocket_connect(message)
         if self._accepted:
             self._connection.open_streams()
@@ -219,7 +219,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         await super().close(code, reason)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
-        """End all streams; the client has left."""
+        """End all streams; the client has left (C1.4)."""
         self._connection.outbox.stop()
         await self._connection.end(message["code"], message.get("reason") or "")
         await super().websocket_disconnect(message)
@@ -264,7 +264,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
                 incoming = self._codec.decode_text(text_data)
             return self._connection.receive(incoming)
         except BadFrame as error:
-            return self._connection.refuse(error)
+            return self._connection.refuse(error)  # and nothing else happens (C6.1)
 
     async def _receive_decoded(self, text_data: str, kwargs: dict[str, Any]) -> None:
         try:

@@ -1,17 +1,19 @@
 """What clients send and get: envelopes taken apart and put together, payloads left as they are.
 
-Text, both ways::
+Text, both ways (C2.1)::
 
     {"stream": "echo", "payload": <any JSON>}
 
-Binary, both ways: one byte with the length of the stream's name, the name in UTF-8, the payload.
+Binary, both ways: one byte with the length of the stream's name, the name in UTF-8, the payload
+(C3.1).
 
-Events, told from payloads by their key: ``{"stream": "echo", "event": "close"}`` from a client,
-``{"stream": "echo", "event": "closed", "code": 1000, "reason": ""}`` from the server.
+Events, told from payloads by their key (C5.1): ``{"stream": "echo", "event": "close"}`` from a
+client, ``{"stream": "echo", "event": "closed", "code": 1000, "reason": ""}`` from the server.
 
-An envelope with a payload is a payload, whatever else it has. Other keys are ignored, but no key
-may stand twice: two readers could take it for two different frames. A payload is validated and
-never decoded. Whatever a client sends, it is either understood or refused with `BadFrame`.
+An envelope with a payload is a payload, whatever else it has (C2.4). Other keys are ignored, but no
+key may stand twice: two readers could take it for two different frames (C2.3). A payload is
+validated and never decoded (C2.2). Whatever a client sends, it is either understood or refused with
+`BadFrame`.
 """
 
 from collections.abc import Callable
@@ -38,9 +40,9 @@ from channels_demux_layer.json_text import (
 
 __all__ = ["MAX_DEPTH", "EnvelopeCodec", "Incoming"]
 
-#: Nested arrays and objects that an envelope may have. Consumers decode with json.loads, which
-#: gives up near 1,000 levels, less the call stack, on Python 3.10: this leaves room for both, and
-#: is the same on every Python, where msgspec's own limit is anything from 900 to 10,000.
+#: Nested arrays and objects that an envelope may have (C2.5). Consumers decode with json.loads,
+#: which gives up near 1,000 levels, less the call stack, on Python 3.10: this leaves room for both,
+#: and is the same on every Python, where msgspec's own limit is anything from 900 to 10,000.
 MAX_DEPTH = 500
 
 #: How much of a wrong value is shown, in characters.
@@ -76,7 +78,7 @@ class EnvelopeCodec:
         payload_key: Key of the payload.
         event_key: Key of an event.
         manage_envelope: Whether consumers are spared the envelope. If not, they get whole
-            envelopes, which are checked all the same, and what they send passes unchanged.
+            envelopes, which are checked all the same, and what they send passes unchanged (C7.1).
 
     Raises:
         ConfigurationError: The keys cannot be told apart from one another or from other keys
@@ -171,7 +173,7 @@ class EnvelopeCodec:
         return Incoming(stream, data if self._whole else data[end:], None)
 
     def decode_string(self, payload_json: str, stream: str) -> str:
-        """Decode the payload of a stream of plain text.
+        """Decode the payload of a stream of plain text (C2.8).
 
         Args:
             payload_json: The payload's JSON, as `decode_text` gives it.
@@ -219,7 +221,7 @@ class EnvelopeCodec:
         return data if self._whole else self._binary_head(stream) + data
 
     def encode_event(self, event: str, stream: str | None, **fields: str | int) -> str:
-        """Write an event for the client.
+        """Write an event for the client (C5.5).
 
         Args:
             event: A `ServerEvent`.
@@ -240,7 +242,7 @@ class EnvelopeCodec:
         ).decode()
 
     def _decode_event(self, text: str) -> Incoming:
-        """Read what is no envelope with a payload: an event, or the reason why it is neither."""
+        """Read what is no envelope with a payload: an event, or why it is neither (C6.3)."""
         members = self._members(text)
         stream = self._string(members, self._stream_key, None)
         if stream is None:

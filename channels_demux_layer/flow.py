@@ -1,4 +1,4 @@
-"""Waiting for room in a window: how a slow end holds up the fast one."""
+"""Waiting for room in a window: how a slow end holds up the fast one (C4.1)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def excess_size(data: str | bytes, limit: int) -> int:
 
 
 class Stalled(Exception):  # noqa: N818 - it is caught close by, and reads as what happened
-    """The other end has taken nothing for too long."""
+    """The other end has taken nothing for too long (C4.3)."""
 
 
 class Outflow:

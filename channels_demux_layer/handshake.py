@@ -21,7 +21,7 @@ CLAIM = "demux.claim"
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
-    """Edge to the stream's channel: who hosts this stream of this connection?"""
+    """Edge to the stream's channel (L2.1): who hosts this stream of this connection?"""
 
     version: int
     #: New for each attempt, so that a late claim of an earlier one is nobody's.
@@ -46,7 +46,7 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Worker to the edge's node: these opens can be mine."""
+    """Worker to the edge's node: these opens can be mine (L2.3)."""
 
     version: int
     refs: list[str]
@@ -97,7 +97,7 @@ def parse_claim(message: dict[str, Any]) -> Claim:
 
 
 def check_names(*names: str) -> None:
-    """Refuse a message with a name that no channel or group can have.
+    """Refuse a message with a name that no channel or group can have (L0.3).
 
     A layer raises where something is sent there, which would look as if it failed.
 

@@ -74,7 +74,7 @@ class Outlet(Protocol):
         """The consumer sends a payload; returns when there was room for it."""
 
     def consumed(self, size: int) -> None:
-        """The consumer has taken a payload of this size: it asks for the next one."""
+        """The consumer has taken a payload of this size: it asks for the next one (L5.2)."""
 
     def close(self, code: int, reason: str) -> None:
         """End the stream, as the consumer wants, or fails; only the first end counts."""
@@ -222,7 +222,7 @@ class Host:
             raise RuntimeError(f"The consumer of {self._name} sent before it accepted.")
         text = message.get("text")
         data = message["bytes"] if text is None else self._write_text(text)
-        size = excess_size(data, self._max_payload)
+        size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
         if size:
             raise PayloadTooLarge(size, self._max_payload)
         await self._outlet.send(data)
@@ -257,7 +257,7 @@ class Host:
             self._outlet.close(CloseCode.TOO_BIG, "")
         except Exception:
             logger.exception("The consumer of %s raised.", self._name, extra=self._about())
-            self._outlet.close(CloseCode.INTERNAL_ERROR, "")
+            self._outlet.close(CloseCode.INTERNAL_ERROR, "")  # (C5.6)
         else:
             self._returned()
         finally:

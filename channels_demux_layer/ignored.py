@@ -1,4 +1,4 @@
-"""Messages of the channel layer that make no sense: ignored, counted, warned of now and then."""
+"""Messages of the layer that make no sense: ignored, counted, warned of now and then (L0.3)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class IgnoredMessages(Counter[str]):
         self.note("malformed", "A malformed %s was ignored: %s.", kind, error)
 
     def speaks(self, version: int, what: str) -> bool:
-        """Tell whether this release understands a version of the layer wire; note it if not.
+        """Tell whether this release understands a version of the layer wire; note it if not (L0.2).
 
         Args:
             version: The version that something came in.

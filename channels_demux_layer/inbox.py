@@ -47,7 +47,7 @@ class CoreInbox:
         self._layer = layer
 
     async def new_channel(self) -> str:
-        """Return a new channel, whose messages Redis keeps apart from those of all others.
+        """Return a new channel, whose messages Redis keeps apart from those of others (L1.2).
 
         Those of the layer's other channels in this process share a key, and whoever receives
         takes them for all.

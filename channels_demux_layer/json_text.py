@@ -47,7 +47,7 @@ _DEPTH_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def is_json(text: str) -> bool:
-    """Tell whether a text is JSON as RFC 8259 has it.
+    """Tell whether a text is JSON as RFC 8259 has it (C2.5).
 
     Args:
         text: Any string.
@@ -112,7 +112,7 @@ def sendable(text: str) -> str:
 
 
 def as_json(text: str) -> str:
-    """Find the JSON that stands for a text.
+    """Find the JSON that stands for a text (C2.7).
 
     Args:
         text: Any string.

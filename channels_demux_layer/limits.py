@@ -27,7 +27,7 @@ BURST = 3.0
 #: The longest time that the edge does not read a client's socket for what it has sent, in
 #: seconds: meanwhile it would not notice either that the client has left.
 LONGEST_PAUSE = 10.0
-#: So many refused opens in a minute close the connection.
+#: So many refused opens in a minute close the connection (C6.4).
 MOST_REFUSALS = 60
 MINUTE = 60.0
 
@@ -158,7 +158,7 @@ class SharedWindow(SendWindow):
     """A session's window that has room only while all of its connection's have.
 
     A stream with nothing on its way may always send one payload: so none waits for another
-    stream's consumer, and who waits for too long waits for its own.
+    stream's consumer, and who waits for too long waits for its own (C4.4).
 
     Args:
         frames: The most frames that may be untaken.

@@ -1,7 +1,7 @@
 """From stream names to the names that a channel layer allows.
 
 A channel layer takes 1 to 99 of ``a-zA-Z0-9-_.``; a stream may have any name. What is mapped is
-one *label* per stream name, by the first of these rules that fits:
+one *label* per stream name, by the first of these rules that fits (L1.4):
 
 1. A name of allowed characters that does not start with ``-`` and fits the room is its own label.
    (In a group ``edge`` is taken, and follows rule 2.)
@@ -47,7 +47,7 @@ _UNSAFE_BYTE = re.compile(rb"[^a-zA-Z0-9.]")
 
 
 def stream_channel(prefix: str, stream: str) -> str:
-    """Name the channel on which workers of a stream wait for its opens.
+    """Name the channel on which workers of a stream wait for its opens (L1.1).
 
     Args:
         prefix: The demultiplexer's ``channel_prefix``.
@@ -64,7 +64,7 @@ def stream_channel(prefix: str, stream: str) -> str:
 
 
 def edge_group(prefix: str, connection: str) -> str:
-    """Name the group on which a connection's edge hears from its sessions.
+    """Name the group on which a connection's edge hears from its sessions (L1.3).
 
     Args:
         prefix: The demultiplexer's ``channel_prefix``.
@@ -80,7 +80,7 @@ def edge_group(prefix: str, connection: str) -> str:
 
 
 def stream_group(prefix: str, connection: str, stream: str) -> str:
-    """Name the group on which a session hears from its connection's edge.
+    """Name the group on which a session hears from its connection's edge (L1.3).
 
     Args:
         prefix: The demultiplexer's ``channel_prefix``.

@@ -154,7 +154,7 @@ class Node:
         return await self._calls.publish(group, channel, message)
 
     def expel(self, group: str, channel: str) -> None:
-        """Have a dead node leave a group in the background: it cannot do so itself any more."""
+        """Have a dead node leave a group in the background: it cannot do so itself (L1.3)."""
         self._persist("clear a group", lambda: self._calls.expel(group, channel))
 
     def leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
@@ -225,7 +225,7 @@ class Node:
         if batch.again and not (wire and wire.link.has_received(batch.seq)):
             # It did not arrive by the group: the layer may have forgotten that we are in it.
             self._refresh_wanted.set()
-        if wire is None:
+        if wire is None:  # (L3.2)
             if batch.to_edge or batch.base != 1 or not batch.seq:
                 self.ignored["unknown_link"] += 1
                 facts = about(node=self.channel, link=batch.link, peer=batch.channel)
@@ -281,7 +281,7 @@ class Node:
         return len(wire.link.sessions) if wire else 0
 
     def granted(self, ref: str, port: SessionPort) -> None:
-        """Worker: hand a granted session to the claim that it answers."""
+        """Worker: hand a granted session to the claim that it answers (L2.5)."""
         waiting = self.grantable.pop(ref, None)
         if waiting is None:
             port.reset()

@@ -28,17 +28,17 @@ faults = FaultLog(logger)
 Result = TypeVar("Result")
 
 #: The longest pause between two opens of a stream that nobody claims, in seconds, and by how
-#: much each is longer than the one before.
+#: much each is longer than the one before (L2.7).
 LONGEST_PAUSE = 30.0
 PAUSE_GROWTH = 1.5
 #: The pause after a call that the layer refused, in seconds: at least, and at most. Random, so
 #: that a crowd of clients does not come back as one.
 REFUSED_PAUSE = (0.05, 0.5)
-#: How long to wait for more claims after the first, in seconds. A layer that gives an open to
-#: all workers would otherwise have the quickest host everything.
+#: How long to wait for more claims after the first, in seconds (L2.4). A layer that gives an open
+#: to all workers would otherwise have the quickest host everything.
 CLAIM_WINDOW = 0.005
-#: How old an open may be when it is claimed, in times of the pause before the next one: in a long
-#: queue, each would be too old otherwise.
+#: How old an open may be when it is claimed, in times of the pause before the next one (L2.1): in a
+#: long queue, each would be too old otherwise.
 LATEST = 3
 
 

@@ -1,4 +1,4 @@
-"""Writes to one client's socket, one message at a time, in order."""
+"""Writes to one client's socket, one message at a time, in order (C3.3, C4.2)."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Outbox:
             source.take(len(data))
 
     async def ease(self) -> None:
-        """Wait while much waits: a client that sends and does not read gets no further."""
+        """Wait while much waits: a client that sends and does not read gets no further (C6.5)."""
         if len(self._waiting) > MUCH and self._writer is not None:
             await asyncio.wait([self._writer])
 

@@ -1,4 +1,4 @@
-"""Who may open a stream: asked at the edge, before each open that a client asks for."""
+"""Who may open a stream: asked at the edge, before each open that a client asks for (C5.11)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Python values to bytes and back, types included, for what a scope may hold.
 
 The form is MessagePack. What it has no type for (and what the encoder would quietly turn into
-something else, a tuple into a list for one) travels as one of the extension types below.
+something else, a tuple into a list for one) travels as one of the extension types below (L6.2).
 
 Scalars of a subclass travel as their base type, to which they compare equal: a ``SafeString`` as
 a str, a member of an ``IntEnum`` as an int. Containers must be of the exact type, as a subclass
@@ -23,7 +23,7 @@ from channels_demux_layer.exceptions import NotPortable
 
 __all__ = ["MAX_DEPTH", "pack", "unpack"]
 
-#: Deepest nesting of containers; a value that holds itself passes every depth.
+#: Deepest nesting of containers (L6.3); a value that holds itself passes every depth.
 MAX_DEPTH = 64
 
 # The codes of the extension types; they are on the wire, so a code is never used again.

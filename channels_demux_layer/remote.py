@@ -81,7 +81,7 @@ class RemoteSession:
     def _doubt(self, node: Node, port: SessionPort, granted_at: float) -> None:
         # A worker answers a grant at once, long before its consumer accepts. One that died as soon
         # as it had claimed would otherwise be waited for until it is certainly dead; and another
-        # costs nothing, since this one has been given nothing.
+        # costs nothing, since this one has been given nothing (L2.8).
         has_answered = self._is_accepted or self._is_leaving or port.heard_at > granted_at
         if port is self._port and self._code is None and not (has_answered or node.is_cut_off):
             port.reset()
@@ -232,14 +232,14 @@ class RemoteSession:
             self._finish(code, reason)
 
     def moved(self) -> None:
-        """Send this worker nothing more: when its consumer is done, another goes on."""
+        """Send this worker nothing more: when its consumer is done, another goes on (L4.4)."""
         assert self._port is not None
         self._is_accepted = False
         self._is_moving = self._is_leaving = True
         self._port.close(CloseCode.SERVICE_RESTART, "")
 
     def lost(self, *, peer_is_dead: bool) -> None:
-        """Find another worker; it gets what this one had not taken."""
+        """Find another worker; it gets what this one had not taken (L4.8)."""
         if peer_is_dead and self._port is not None:
             self._access.expel(self._group, self._port.peer)
         self._is_moving = False

@@ -1,7 +1,7 @@
-"""What nodes say about themselves when they are asked (layer wire, section 7).
+"""What nodes say about themselves when they are asked (L7.5).
 
 Reports grow: a reader takes a field that is missing for its default, and passes over one that it
-does not know. So a fleet of several releases can be asked by any of them.
+does not know (L7.4). So a fleet of several releases can be asked by any of them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = [
     "parse_question",
 ]
 
-#: The group that every running node is a member of.
+#: The group that every running node is a member of (L7.1).
 NODES = "demux-nodes"
-#: The channel-layer message types of the question and of the answer.
+#: The channel-layer message types of the question (L7.2) and of the answer (L7.3).
 STATUS = "demux.status"
 REPORT = "demux.report"
-#: The type of a message that a node sends itself, to see whether the layer takes it.
+#: The type of a message that a node sends itself, to see whether the layer takes it (L7.8).
 PROBE = "demux.probe"
 #: The version of questions and answers. It is raised only where a reader of the one before would
 #: take a report for something else: never for a new field.
@@ -46,7 +46,7 @@ Side = Literal["edge", "inline", "worker"]
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream as one side of it in one process has seen it.
+    """One stream as one side of it in one process has seen it (L7.6).
 
     All counts begin with the process. "In" is towards the consumer, "out" towards the client.
 
@@ -85,7 +85,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One link, as one end of it sees it.
+    """One link, as one end of it sees it (L7.7).
 
     Attributes:
         peer: The channel of the peer's node.
@@ -171,7 +171,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A node to whoever asked."""
+    """A node to whoever asked (L7.3)."""
 
     version: int
     ref: str

@@ -23,7 +23,7 @@ from .wire import LinkWire
 
 __all__ = ["Reported", "Reporter"]
 
-#: How many questions are answered at a time; whoever asks more gets no answer.
+#: How many questions are answered at a time; whoever asks more gets no answer (L7.4).
 MAX_ANSWERS = 16
 #: The pauses before an answer that the layer did not take is sent again, in seconds: when a large
 #: fleet answers, the asker's channel is full for a moment.

@@ -1,4 +1,4 @@
-"""A websocket scope as the edge saw it, packed for a worker and unpacked there.
+"""A websocket scope as the edge saw it, packed for a worker and unpacked there (L6.1).
 
 Plain values travel as :mod:`channels_demux_layer.portable` packs them. The user and the session
 do not travel themselves: their keys do, and the worker fetches both anew. What cannot travel is
@@ -52,7 +52,7 @@ class _Session(msgspec.Struct):
 
 
 class _Parcel(msgspec.Struct):
-    """What travels. Fields may be added, so that neighbouring releases read each other's."""
+    """What travels. Fields may be added: neighbouring releases read each other's (L0.4)."""
 
     values: dict[str, msgspec.Raw]
     user: _Anonymous | _Model | None = None

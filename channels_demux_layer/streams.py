@@ -28,7 +28,7 @@ Target = type[Any] | ASGIApplication | str
 #: Who may open a stream: the name of a Django permission, or what tells it from the scope.
 Permission = str | Callable[[dict[str, Any]], bool | Awaitable[bool]]
 
-#: Length of the longest stream name, in bytes of UTF-8: a binary frame has one byte for it.
+#: Length of the longest stream name, in bytes of UTF-8: a binary frame has one byte for it (C1.5).
 MAX_STREAM_NAME = 255
 
 

@@ -1,4 +1,4 @@
-"""Holds up a client that is over its rates: the edge does not read its socket for a while."""
+"""Holds up a client that is over its rates: the edge does not read for a while (C4.4)."""
 
 from __future__ import annotations
 

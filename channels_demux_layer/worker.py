@@ -143,7 +143,7 @@ class ClaimDesk:
         node.serves.add(channel)
 
     def consider(self, opening: Open) -> None:
-        """Claim an open, if it is of our version, young enough, and there is room."""
+        """Claim an open, if it is of our version, young enough, and there is room (L2.2)."""
         if not self._node.speaks(opening.version, "opens"):
             return
         late = time.time() - opening.expires_at
@@ -162,6 +162,7 @@ class ClaimDesk:
             text = "No room for a session of stream %r."
             logger.debug(text, opening.stream, extra=_about(opening, self._node))
             return
+        # Lapses where it is not granted (L2.5).
         self._node.grantable[opening.ref] = lambda port: self._start(opening, port)
         self._node.loop.call_later(
             2 * get_settings().OPEN_RETRY, self._node.grantable.pop, opening.ref, None
@@ -232,7 +233,7 @@ class WorkerSession:
         port.attach(self, opening.edge_group)
 
     async def run(self, application: ASGIApplication, stream: Stream, *, own_thread: bool) -> None:
-        """Host the consumer from its connect to its end."""
+        """Host the consumer from its connect to its end (L2.6)."""
         node, group = self._node, self._opening.stream_group
         try:
             if await self._join(group):
@@ -327,7 +328,7 @@ class WorkerSession:
         """Does not come: it is the worker that asks."""
 
     def lost(self, *, peer_is_dead: bool) -> None:
-        """Tell the consumer that its edge is gone."""
+        """Tell the consumer that its edge is gone (L4.8)."""
         if peer_is_dead:
             self._node.expel(self._opening.edge_group, self._port.peer)
         self._is_lost = True

@@ -1,6 +1,8 @@
 """How Sphinx builds this documentation."""
 
+import re
 from importlib.metadata import version as installed_version
+from typing import Any
 
 import django
 from django.conf import settings
@@ -28,6 +30,10 @@ napoleon_use_ivar = True
 # What docstrings have between single backticks is code.
 default_role = "code"
 
+# The reader's own server; and anchors of pages that scripts make.
+linkcheck_ignore = [r"http://(127\.0\.0\.1|localhost)[:/]"]
+linkcheck_anchors = False
+
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"channels_demux_layer {release}"
@@ -38,3 +44,17 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!channels_demux_layer\.).*"),
     ("py:.*", rf"channels_demux_layer\.({_NOT_PUBLIC})\..*"),
 ]
+
+
+def link_clauses(app: Any, page: str, source: list[str]) -> None:
+    """Give each clause of the specification an anchor, such as c1-2, and link what names it."""
+    if page.startswith("specification/"):
+        text = re.sub(
+            r"^\*\*([CL]\d+)\.(\d+)\*\*", r"(\1-\2)=\n\g<0>", source[0], flags=re.MULTILINE
+        )
+        source[0] = re.sub(r"(?<!\*)\b([CL]\d+)\.(\d+)\b", r"[\g<0>](#\1-\2)", text)
+
+
+def setup(app: Any) -> None:
+    """Have Sphinx call what is above."""
+    app.connect("source-read", link_clauses)

@@ -1,7 +1,7 @@
 """When a client connects again, and after how long: full-jitter exponential back-off.
 
 Many clients lose their sockets at the same moment, when a server restarts. Each waits for a
-random part of a bound that doubles, so that they come back spread out.
+random part of a bound that doubles, so that they come back spread out (C1.6).
 """
 
 from dataclasses import dataclass

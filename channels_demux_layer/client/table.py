@@ -144,8 +144,8 @@ class StreamTable:
     def regain_socket(self) -> list[str]:
         """Tell the streams of a lost socket that there is another one.
 
-        An `open` does nothing for a stream that is open (client wire, 5.3), nor a `close` for one
-        that is not (5.4). A stream that was asked for meanwhile has its `open` among what waits.
+        An `open` does nothing for a stream that is open (C5.3), nor a `close` for one that is not
+        (C5.4). A stream that was asked for meanwhile has its `open` among what waits.
 
         Returns:
             Frames to send before all that waits: which streams are open, and which the server
@@ -165,7 +165,7 @@ class StreamTable:
         """Tell whether a close of the socket ends everything.
 
         The server closes it with the code of the last stream, right after that one's `closed`
-        event (client wire, 1.3). Such a close is not about streams that were asked for since.
+        event (C1.3). Such a close is not about streams that were asked for since.
 
         Args:
             code: The socket's close code.

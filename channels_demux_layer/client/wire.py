@@ -1,8 +1,7 @@
 """What a client writes and reads: envelopes put together, and those of the server taken apart.
 
-The other end of `channels_demux_layer.envelope`, and of the clauses of the client wire. A client
-ignores what it does not know (5.9): a frame is a payload, an event, or nothing. Payloads are
-taken out of their envelopes and not decoded.
+The other end of `channels_demux_layer.envelope`. A client ignores what it does not know (C5.9): a
+frame is a payload, an event, or nothing. Payloads are taken out of their envelopes and not decoded.
 """
 
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from channels_demux_layer.json_text import (
 
 __all__ = ["MAX_STREAM_NAME", "NO_STATUS", "ClientCodec", "Event", "Payload", "check_name"]
 
-#: Length of the longest stream name, in bytes of UTF-8: a binary frame has one byte for it.
+#: Length of the longest stream name, in bytes of UTF-8: a binary frame has one byte for it (C1.5).
 MAX_STREAM_NAME = 255
 #: The code of a close that gave none (RFC 6455, section 7.1.5).
 NO_STATUS = 1005
@@ -103,7 +102,7 @@ class ClientCodec:
             stream: The stream's name.
             payload: Bytes for a binary frame; else whatever msgspec can write as JSON, with
                 `msgspec.Raw` for what is JSON already. In a string, and in such JSON as an
-                escape, half a surrogate pair becomes U+FFFD, as on the server.
+                escape, half a surrogate pair becomes U+FFFD (C2.9).
 
         Returns:
             The frame, text or binary.
@@ -122,7 +121,7 @@ class ClientCodec:
         return f"{self._text_head(stream)}{msgspec.json.encode(payload).decode()}}}"
 
     def encode_event(self, stream: str, event: ClientEvent) -> str:
-        """Write an event for the server.
+        """Write an event for the server (C5.2).
 
         Args:
             stream: The stream that it is about.
@@ -146,7 +145,7 @@ class ClientCodec:
         if isinstance(frame, bytes):
             return _decode_binary(frame)
         incoming = self._decode_text(frame)
-        if incoming is None and "\\u" in frame:  # escaped halves of surrogate pairs are sent, too
+        if incoming is None and "\\u" in frame:  # escaped halves of surrogate pairs are sent (C2.7)
             return self._decode_text(mend_escapes(frame))
         return incoming
 

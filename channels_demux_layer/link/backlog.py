@@ -47,7 +47,7 @@ class Backlog:
         self._size += size
 
     def gather(self, max_frames: int, max_size: int) -> tuple[list[Frame], str | None]:
-        """Take out what goes into one batch.
+        """Take out what goes into one batch (L3.9).
 
         Args:
             max_frames: The most frames of a batch.

@@ -70,10 +70,10 @@ class FrameDispatch:
                 self._receive_grant(frame, now)
             elif not isinstance(frame, (Credit, Reset)):
                 unknown.add(frame.session)
-        for session_id in unknown:
+        for session_id in unknown:  # (L4.5)
             self._queue.put(Reset(session_id))
 
-    def _refuse(self, what: str) -> None:
+    def _refuse(self, what: str) -> None:  # (L4.6)
         self._events.append(ev.Refused(what))
 
     def _receive_grant(self, frame: Grant, now: float) -> None:

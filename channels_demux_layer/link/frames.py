@@ -1,9 +1,10 @@
 """What nodes say to each other: batches, and the frames in them (layer wire, version 1).
 
-A batch is one channel-layer message, a plain dict that every serializer with bytes can carry.
-Its frames travel as one MessagePack array, so that the layer's own serializer meets a handful
-of scalars and one byte string, however many frames there are. A frame is an array of its tag,
-the number of its session, which the edge gives and which is unique within the link, and the rest.
+A batch is one channel-layer message, a plain dict that every serializer with bytes can carry
+(L0.1). Its frames travel as one MessagePack array, so that the layer's own serializer meets a
+handful of scalars and one byte string, however many frames there are. A frame is an array of its
+tag, the number of its session, which the edge gives and which is unique within the link, and the
+rest (L4.1).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = [
     "parse_batch",
 ]
 
-#: The version of the layer wire. It stands in each batch, open and claim.
+#: The version of the layer wire. It stands in each batch, open and claim (L0.2).
 VERSION = 1
 #: The channel-layer message type of a batch.
 BATCH = "demux.batch"
@@ -155,7 +156,7 @@ def decode_frames(data: bytes) -> list[Frame]:
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of one batch, as they stand in the channel-layer message."""
+    """The fields of one batch, as they stand in the channel-layer message (L3.1)."""
 
     version: int
     #: The link's id, and which end of it the batch is for (one node may be both).
@@ -166,12 +167,12 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     #: The batch's sequence number, from 1; 0 for one without frames, which is not acknowledged.
     seq: int
     #: The lowest sequence number that the sender still keeps. A receiver that does not know the
-    #: link may take it up only where this is 1: all else was for a predecessor.
+    #: link may take it up only where this is 1: all else was for a predecessor (L3.2).
     base: int
     #: All batches up to this one have arrived, and these later ones.
     ack: int
     early: list[int]
-    #: This is a retransmission: acknowledge it at once.
+    #: This is a retransmission: acknowledge it at once (L3.4).
     again: bool
     frames: bytes
 

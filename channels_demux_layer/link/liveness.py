@@ -1,4 +1,4 @@
-"""Whether the peer is alive, and whether it must be told that we are.
+"""Whether the peer is alive, and whether it must be told that we are (L3.7).
 
 Only links that carry sessions are watched: a link without any is silent, and is forgotten
 after a while.

@@ -118,7 +118,7 @@ class Link:
             self._queue.put(frame, session.group)
 
     def trace(self, session: Session, carrier: Carrier | None) -> None:
-        """Edge: say what the trace context of the next payloads is, unless the worker knows.
+        """Edge: say what the trace context of the next payloads is (L4.7), unless the worker knows.
 
         Args:
             session: Their session.
@@ -129,7 +129,7 @@ class Link:
             self._queue.put(Context(session.id, carrier or {}), session.group)
 
     def move_session(self, session: Session) -> None:
-        """Worker: ask the edge to close a session and to open another elsewhere."""
+        """Worker: ask the edge to close a session and to open another elsewhere (L4.4)."""
         if session.may(SessionInput.SEND_CLOSE):
             self._queue.put(Move(session.id), group=session.group)
 
@@ -140,7 +140,7 @@ class Link:
         session.apply(SessionInput.SEND_CLOSE)
         if session in self._table.indebted:
             # Before the last word, after which nobody counts any more: what was taken is not to
-            # be sent to another consumer.
+            # be sent to another consumer (L5.3).
             self._table.indebted.discard(session)
             self._queue.put(Credit(session.id, session.incoming.tell()), group=session.group)
         self._queue.put(Close(session.id, code, reason), group=session.group)
@@ -240,7 +240,7 @@ class Link:
 
     def _resend(self, now: float) -> Outgoing:
         sent = self._recovery.resend(now)
-        # Straight to the peer: the group may be what has been lost.
+        # Straight to the peer: the group may be what has been lost (L3.1).
         return self._outgoing(None, sent.seq, sent.frames, now, again=True)
 
     def _next_batch(self, now: float) -> Outgoing:
@@ -290,5 +290,5 @@ class Link:
     @property
     def _patience(self) -> float:
         # The edge forgets a link without sessions first: only it opens sessions, so it never
-        # sends on a link that the worker has forgotten.
+        # sends on a link that the worker has forgotten (L3.8).
         return self._config.peer_timeout * (1 if self.is_edge else 3)

@@ -1,4 +1,4 @@
-"""The receiving half of reliability: once, in order, and acknowledged."""
+"""The receiving half of reliability: once, in order (L3.3), and acknowledged (L3.4)."""
 
 from __future__ import annotations
 

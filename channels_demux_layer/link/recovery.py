@@ -1,9 +1,9 @@
-"""The sending half of reliability: what is not acknowledged is kept, and sent again.
+"""The sending half of reliability: what is not acknowledged is kept, and sent again (L3.6).
 
 Timeouts follow RFC 6298 (smoothed round trip, variance, doubling), samples Karn's rule (a batch
 sent twice measures nothing). A batch is also taken for lost when three later ones have arrived
 without it (RFC 9002, section 6.1.1). The number of batches in flight halves with each congestion
-and grows by one a round trip: a full layer drops in silence, and this is how a link notices.
+and grows by one a round trip (L3.5): a full layer drops in silence, and this is how a link notices.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Recovery:
         """
         highest = max(early, default=ack)
         if max(ack, highest) >= self._next_seq:
-            return  # Of a batch never sent: not from the peer of this link.
+            return  # Of a batch never sent: not from the peer of this link (L3.4).
         acknowledged = set(early)
         arrived = [seq for seq in self._in_flight if seq <= ack or seq in acknowledged]
         for seq in arrived:

@@ -3,11 +3,11 @@
 The rules, the same at both ends:
 
 * A session begins granted: the edge has sent its grant, or the worker has received it.
-* It opens when the worker's accept passes. Payloads travel in an open session only.
+* It opens when the worker's accept passes. Payloads travel in an open session only (L4.2).
 * Each end says close exactly once. A consumer that ends, rejects or raises makes the worker say
   it; a client that leaves makes the edge say it; the other end answers with its own. What a
   peer sends before its close still counts, so replies on their way are not lost.
-* When both have been said, the session has ended, and its number is never used again.
+* When both have been said, the session has ended (L4.3), and its number is never used again.
 
 An absent key of TRANSITIONS is a fault of whoever caused the input.
 """

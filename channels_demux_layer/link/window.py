@@ -1,9 +1,9 @@
-"""Credit: how much of a session may be under way, at the sending and the receiving end.
+"""Credit: how much of a session may be under way (L5.1), and the peer is told (L5.3).
 
 Both ends count frames and bytes. A frame leaves the sender's window when the receiver has
 taken it, which is later than its arrival: a consumer has taken a frame when it asks for the
-next one, a client when its socket has. So a slow end holds up its own stream and nothing else,
-and nothing grows without bound.
+next one, a client when its socket has (L5.2). So a slow end holds up its own stream and nothing
+else, and nothing grows without bound.
 """
 
 from __future__ import annotations

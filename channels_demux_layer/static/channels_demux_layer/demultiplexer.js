@@ -1,11 +1,11 @@
-// Many streams over one WebSocket. The reference is demultiplexer.d.ts; a number such as 5.3 is a
-// clause of docs/specification/client-wire.md.
+// Many streams over one WebSocket. The reference is demultiplexer.d.ts; a number such as (C5.3) is
+// that of a clause of docs/specification/client-wire.md.
 
 const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 const { CONNECTING, OPEN, CLOSING, CLOSED } = STATES;
 const STABLE = 5000; // ms that a socket must live for the back-off to start anew
 const FAILED = { code: 1006 };
-// Closes that another attempt would not mend, as those from 3000 on.
+// Closes that another attempt would not mend, as those from 3000 on (C1.6).
 const FINAL = [1000, 1002, 1003, 1007, 1008, 1009, 1010];
 
 // What only a Demultiplexer does to its streams.
@@ -53,7 +53,7 @@ const dress = (target, types) => {
   }
 };
 
-// Halves of surrogate pairs become U+FFFD (2.7).
+// Halves of surrogate pairs become U+FFFD (C2.9).
 const wellFormed = (text) => text.replace(/\p{Surrogate}/gu, "\ufffd");
 const quote = (text) => JSON.stringify(wellFormed(text));
 
@@ -71,6 +71,7 @@ const asJson = (text) => {
 
 const headOf = (wire, name, key) => `{${quote(wire.streamKey)}:${quote(name)},${quote(key)}:`;
 
+// One byte with the length of the name, the name, the payload (C3.1).
 const encodeBinary = (name, data) => {
   name = encoder.encode(name);
   if (data instanceof Blob) return new Blob([Uint8Array.of(name.length), name, data]);
@@ -91,8 +92,8 @@ const decode = (wire, frame) => {
   }
   const fields = JSON.parse(frame);
   const { [wire.streamKey]: name, [wire.payloadKey]: payload, [wire.eventKey]: event } = fields;
-  if (payload === undefined) return { name, event, fields };
-  // Byte for byte (2.2), unless it was not the server that wrote it (7.1).
+  if (payload === undefined) return { name, event, fields }; // (C2.4)
+  // Byte for byte (C2.2), unless it was not the server that wrote it (C7.1).
   const head = headOf(wire, name, wire.payloadKey);
   const fits = frame.startsWith(head) && Object.keys(fields).length === 2;
   const data = fits ? frame.slice(head.length, frame.lastIndexOf("}")) : JSON.stringify(payload);
@@ -169,9 +170,9 @@ export class Stream extends EventTarget {
 
   [BEGIN]() {
     const { socket, closing, ended } = this.#wire;
-    // Until its predecessor has ended, the server would refuse its payloads.
+    // Until its predecessor has ended, the server would refuse its payloads (C6.3).
     if (this.#isBegun || !isOpen(socket) || closing.has(this.#name)) return;
-    // If neither, the server has opened it with the connection.
+    // If neither, the server has opened it with the connection (C1.2).
     const isAbsent = this.#options.lazy || ended.has(this.#name);
     if (!isLive(this)) {
       if (!isAbsent) this.#ask("close"); // the page has done with it
@@ -398,7 +399,7 @@ export class Demultiplexer extends EventTarget {
     const { closing } = this.#wire;
     const ending = [...closing.values()];
     closing.clear();
-    // With its last stream's code (1.3), the server says nothing about newer ones.
+    // With its last stream's code (C1.3), the server says nothing about newer ones.
     const isOver = isFinal(event.code) && event.code !== this.#lastCode;
     if (this.#isClosed || isOver) this.#finish(event);
     else this.#retry(event);

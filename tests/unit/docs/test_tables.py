@@ -1,18 +1,15 @@
-"""What is written about the package is true of it."""
+"""The tables of the pages say what the code says, no more and no less."""
 
 import dataclasses
 import inspect
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
-from django.core.management import BaseCommand, call_command
+from django.core.management import BaseCommand
 
 from channels_demux_layer import (
     checks,
@@ -29,75 +26,7 @@ from channels_demux_layer.link import frames
 from channels_demux_layer.management.commands import demuxstatus, runworker
 from channels_demux_layer.streams import Stream
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "CONTRIBUTING.md",
-    *sorted(DOCS.rglob("*.md")),
-]
-FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#[^)]*)?\)")
-
-
-def snippets(language: str) -> list[Any]:
-    """Find the code of one language.
-
-    Args:
-        language: The word behind the opening fence.
-
-    Returns:
-        The code of each fence, as a parameter named after its page and line.
-    """
-    found = []
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for match in FENCE.finditer(text):
-            if match[2] == language:
-                line = text.count("\n", 0, match.start()) + 2
-                code = re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
-                found.append(pytest.param(code, id=f"{page.name}:{line}"))
-    return found
-
-
-def rows(page: str, heading: str) -> list[list[str]]:
-    """Read the first table under a heading.
-
-    Args:
-        page: The file, below docs.
-        heading: The text of the heading.
-
-    Returns:
-        The cells of each row below the table's own head.
-    """
-    text = (DOCS / page).read_text(encoding="utf-8")
-    section = re.split(rf"^#+ {re.escape(heading)}$", text, flags=re.MULTILINE)[1]
-    lines = [line for line in section.partition("\n#")[0].splitlines() if line.startswith("|")]
-    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [cells for cells in table if set(cells[0]) != {"-"}][1:]
-
-
-def words(page: str, heading: str) -> list[str]:
-    """Read the first column of a table, without its backticks."""
-    return [cells[0].strip("`") for cells in rows(page, heading)]
-
-
-@pytest.mark.parametrize("code", snippets("python"))
-def test_python_compiles(code: str) -> None:
-    """Every Python snippet can be pasted: it is valid Python."""
-    compile(code, "snippet", "exec")
-
-
-def test_links_lead_somewhere() -> None:
-    """Every link from a page to a file of the repository leads to one that is there."""
-    broken = [
-        f"{page.name}: {target}"
-        for page in PAGES
-        for target in LINK.findall(page.read_text(encoding="utf-8"))
-        if target and not (page.parent / target).exists()
-    ]
-    assert broken == []
+from .pages import DOCS, ROOT, rows, words
 
 
 def test_settings_table() -> None:
@@ -154,7 +83,7 @@ def test_close_codes_table() -> None:
 
 def test_every_error_code_has_its_clause() -> None:
     """The client wire says for every error code which WebSocket frame gets it."""
-    clauses = {cells[1].strip("`") for cells in rows("specification/client-wire.md", "6. Errors")}
+    clauses = {cells[1].strip("`") for cells in rows("specification/client-wire.md", "C6. Errors")}
     assert clauses == {str(code) for code in codes.ErrorCode}
 
 
@@ -176,17 +105,17 @@ def test_checks_table() -> None:
 def test_frames_table() -> None:
     """The table of frames has the tags and the names of those on the layer wire."""
     assert {
-        int(cells[0]): cells[1] for cells in rows("specification/layer-wire.md", "4. Frames")
+        int(cells[0]): cells[1] for cells in rows("specification/layer-wire.md", "L4. Frames")
     } == {kind.__struct_config__.tag: kind.__name__.lower() for kind in get_args(frames.Frame)}
 
 
 def test_tables_of_layer_messages() -> None:
     """The tables of the fields of opens, claims and batches have those of the code, in order."""
-    opens_and_claims = words("specification/layer-wire.md", "2. Opening a session")
+    opens_and_claims = words("specification/layer-wire.md", "L2. Opening a session")
     head = opens_and_claims.index("field")  # the second table's own
     assert opens_and_claims[:head] == list(handshake.Open.__struct_fields__)
     assert opens_and_claims[head + 1 :] == list(handshake.Claim.__struct_fields__)
-    assert words("specification/layer-wire.md", "3. Batches") == list(
+    assert words("specification/layer-wire.md", "L3. Batches") == list(
         frames.Batch.__struct_fields__
     )
 
@@ -197,7 +126,7 @@ def test_tables_of_reports() -> None:
     kinds += [report.StreamReport, report.LinkReport]
     fields = [list(kind.__struct_fields__) for kind in kinds]
     expected = fields[0] + [name for each in fields[1:] for name in ("field", *each)]
-    assert words("specification/layer-wire.md", "7. Asking nodes") == expected
+    assert words("specification/layer-wire.md", "L7. Asking nodes") == expected
 
 
 def test_metrics_table() -> None:
@@ -290,70 +219,3 @@ def test_commands_for_a_fresh_machine() -> None:
     assert [line for line in lines if "'.[demo]'" in line] == [
         f"{start}'.[demo]' && .venv/bin/python -m channels_demux_layer.demo"
     ]
-
-
-@pytest.fixture
-def quickstart(tmp_path: Path) -> Path:
-    """The project of the README's quickstart: a new one, each file as the README has it.
-
-    Returns:
-        The folder that holds the project's package.
-    """
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Quickstart")[2]
-    call_command("startproject", "mysite", str(tmp_path))
-    for name, code in re.findall(
-        r"^`mysite/(\w+\.py)`.*?```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL
-    ):
-        file = tmp_path / "mysite" / name
-        before = file.read_text(encoding="utf-8") if name == "settings.py" else ""
-        file.write_text(before + code, encoding="utf-8")
-    return tmp_path
-
-
-def run_project(folder: Path, code: str, *settings: str) -> str:
-    """Run code in a process of its own, with the quickstart's project set up.
-
-    Args:
-        folder: The folder that holds the project's package.
-        code: The code.
-        *settings: Lines to add to the project's settings.
-
-    Returns:
-        What it printed.
-    """
-    with (folder / "mysite" / "settings.py").open("a", encoding="utf-8") as file:
-        file.write("\n".join([*settings, ""]))
-    path = os.pathsep.join([str(folder), *filter(None, sys.path)])
-    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "mysite.settings", "PYTHONPATH": path}
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(
-        command, cwd=folder, env=environ, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout + result.stderr
-
-
-def test_quickstart_has_no_wiring_faults(quickstart: Path) -> None:
-    """The system checks have nothing to say about the README's quickstart."""
-    code = "from django.core.management import execute_from_command_line as run\n"
-    code += "run(['manage.py', 'check', '--tag', 'channels_demux_layer'])"
-    assert "no issues" in run_project(quickstart, code)
-
-
-def test_quickstart_runs_in_one_process(quickstart: Path) -> None:
-    """The README's quickstart answers, without a worker where there is no channel layer."""
-    code = """
-import asyncio
-from mysite.asgi import application
-from channels_demux_layer.testing import DemuxCommunicator
-
-async def main():
-    origin = [(b"origin", b"http://localhost")]
-    async with DemuxCommunicator(application, "/ws/", headers=origin) as client:
-        await client.send_to("echo", {"text": "hello"})
-        print(await client.receive_from("echo"), await client.receive_from("clock"))
-
-asyncio.run(main())
-"""
-    printed = run_project(quickstart, code, "CHANNEL_LAYERS = {}")
-    assert "{'text': 'hello'} {'now': " in printed

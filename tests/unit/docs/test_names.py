@@ -1,0 +1,182 @@
+"""Each name of the code that a page has is there, and each public name of the code has a page."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import global_settings
+
+from channels_demux_layer import WebsocketDemultiplexer, checks, codes, conf, logs, metrics
+from channels_demux_layer.link_log import LOGGER
+
+from .pages import DOCS, PACKAGE, PAGES, ROOT, code_in_prose, name_of, text_of, words
+
+#: A dotted name of the package; not a path, a file or a part of an address.
+DOTTED = re.compile(
+    r"(?<![\w/.\"-])channels_demux_layer(?:\.[A-Za-z_]\w*)+(?![\w/-]|\.(?:js|json|md))"
+)
+#: What is public: the module, and what of its `__all__` is for the package alone.
+PUBLIC: dict[str, set[str]] = {
+    "channels_demux_layer": set(),
+    "channels_demux_layer.client": {"ClientError"},
+    "channels_demux_layer.codes": {"EVENT_FIELDS"},
+    "channels_demux_layer.contrib.opentelemetry": set(),
+    "channels_demux_layer.contrib.prometheus": {"DemuxCollector", "render", "worker_pages"},
+    "channels_demux_layer.health": set(),
+    "channels_demux_layer.routing": set(),
+    "channels_demux_layer.status": {"LIMIT", "QUIET"},
+    "channels_demux_layer.testing": set(),
+    "channels_demux_layer.testing.faulty": set(),
+}
+#: Modules of whose names the page has them all by one directive.
+WHOLE = {"channels_demux_layer.exceptions"}
+#: Words in capitals that are of others: settings of projects and of Channels, variables of tools.
+OF_OTHERS = {
+    "ASGI_APPLICATION",
+    "CHANNELS_DEMUX_LAYER",
+    "CHANNEL_LAYERS",
+    "DEMUX_ARTIFACTS",
+    "DJANGO_SETTINGS_MODULE",
+    "OTEL_PROPAGATORS",
+    "PROMETHEUS_MULTIPROC_DIR",
+    "REDIS_URL",
+}
+
+
+def resolve(name: str) -> Any:
+    """Find what a dotted name leads to.
+
+    Raises:
+        ImportError: It has no such module.
+        AttributeError: What is there has no such attribute.
+    """
+    words = name.split(".")
+    for length in range(len(words), 0, -1):
+        module = ".".join(words[:length])
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError:
+            continue
+        for word in words[length:]:
+            found = getattr(found, word)
+        return found
+    raise ImportError(name)
+
+
+def test_dotted_names_lead_somewhere() -> None:
+    """Each dotted name of the package is that of a module, of what is in it, or of a check."""
+    listed = set(re.findall(r"^([EW]\d{3}) ", str(checks.__doc__), re.MULTILINE))
+    wrong = []
+    for page in PAGES:
+        for name in set(DOTTED.findall(text_of(page))):
+            number = name.removeprefix(f"{checks.TAG}.")
+            if number in listed or name == LOGGER:
+                continue
+            try:
+                resolve(name)
+            except (ImportError, AttributeError):
+                wrong.append(f"{name_of(page)}: {name}")
+    assert wrong == []
+
+
+def test_words_in_capitals_are_known() -> None:
+    """Each word such as MAX_PAYLOAD is a setting, a close code, or known to be of others."""
+    known = set(conf.Settings.__dataclass_fields__) | set(conf.OLD_NAMES.values())
+    known |= {code.name for code in codes.CloseCode} | OF_OTHERS | set(dir(global_settings))
+    used = {
+        (page, word)
+        for page, code in code_in_prose()
+        for word in re.findall(r"(?<![\w.$])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", code)
+    }
+    assert {(page, word) for page, word in used if word not in known} == set()
+
+
+def test_words_of_metrics_and_logs_are_known() -> None:
+    """Each word that begins with demux_ is a metric, a key of log records, or the template tag."""
+    known = {metric.name for metric in metrics.METRICS} | set(logs.KEYS) | {"demux_script"}
+    known.add("demux_event")  # what a page has for a key of its reader's own
+    folders = {path.name for path in PACKAGE.rglob("demux_*")}
+    used = {
+        (name_of(page), word)
+        for page in PAGES
+        for word in re.findall(r"(?<![\w/.])demux_[a-z_]+", text_of(page))
+    }
+    assert {(page, word) for page, word in used if word not in known | folders} == set()
+
+
+@pytest.mark.parametrize("module", sorted({*PUBLIC, *WHOLE}))
+def test_public_names_have_their_docstring_in_the_api(module: str) -> None:
+    """The page of the Python API has every public name of a module, and none that is not."""
+    page = text_of(DOCS / "reference" / "python-api.md")
+    if module in WHOLE:
+        assert f".. automodule:: {module}\n   :members:" in page
+        return
+    named = re.findall(
+        rf"^\.\. auto(?:class|function):: {re.escape(module)}\.(\w+)(?:\(\))?$", page, re.MULTILINE
+    )
+    public = set(importlib.import_module(module).__all__) - PUBLIC[module] - exceptions()
+    assert set(named) == public
+    assert len(named) == len(public)
+
+
+def exceptions() -> set[str]:
+    """Return the names of the package's exceptions, which stand together in the page."""
+    return set(importlib.import_module("channels_demux_layer.exceptions").__all__)
+
+
+def test_what_the_api_names_is_there() -> None:
+    """Each directive of the page leads to something, and each member that it lists is there."""
+    page = text_of(DOCS / "reference" / "python-api.md")
+    directive = re.compile(r"^\.\. auto\w+:: ([\w.]+)(?:\(\))?\n((?:   :.*\n)*)", re.MULTILINE)
+    found = directive.findall(page)
+    assert found
+    for name, options in found:
+        thing = resolve(name)
+        assert inspect.getdoc(thing)
+        for members in re.findall(r":members: (.+)", options):
+            assert all(hasattr(thing, member) for member in members.split(", "))
+
+
+def test_every_attribute_of_a_demultiplexer_is_documented() -> None:
+    """Each attribute that a subclass may set is in its docstring, and no other."""
+    text = str(inspect.getdoc(WebsocketDemultiplexer))
+    listed = set(re.findall(r"^ {4}(\w+): ", text, re.MULTILINE))
+    declared = set(inspect.get_annotations(WebsocketDemultiplexer))
+    assert listed == {name for name in declared if not name.startswith("_")}
+
+
+def test_environments_are_documented() -> None:
+    """The table of what is checked has the environments of tox, beside those of the versions."""
+    named = words("../CONTRIBUTING.md", "What is checked")
+    named = named[: named.index("scenario")]  # the second table's own
+    config = (ROOT / "tox.ini").read_text(encoding="utf-8")
+    sections = re.findall(r"^\[testenv:(\w+)\]$", config, re.MULTILINE)
+    assert {name for name in named if name.isalpha()} == set(sections)
+
+
+def test_options_and_events_of_the_browsers_client() -> None:
+    """The tables of the page on the browser have the options and events of its types."""
+    types = (PACKAGE / "static" / "channels_demux_layer" / "demultiplexer.d.ts").read_text("utf-8")
+    page = text_of(DOCS / "reference" / "javascript.md")
+    for interface, intro in (
+        ("DemultiplexerOptions", "`new Demultiplexer(url, options)`"),
+        ("StreamOptions", "The options are those of the server's"),
+        ("StreamEventMap", "Events of a `Stream`"),
+        ("DemultiplexerEventMap", "Events of a `Demultiplexer`"),
+    ):
+        body = types.partition(f"interface {interface} {{\n")[2].partition("\n}")[0]
+        members = re.findall(r"^  (\w+)\??: ", body, re.MULTILINE)
+        table = page[page.index(intro) :].partition("\n| ")[2].partition("\n\n")[0]
+        assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == members
+
+
+def test_pages_have_one_title() -> None:
+    """Each page begins with its only title of the first order."""
+    for page in PAGES:
+        titles = re.findall(
+            r"^# .+$", re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL), re.M
+        )
+        assert len(titles) == 1 or Path(page).stem in ("changelog", "contributing", "quickstart")
