@@ -42,6 +42,12 @@ def test_settings_table() -> None:
     assert read == {field.name: field.default for field in fields}
 
 
+def test_the_largest_payload_that_settings_allow() -> None:
+    """The page on settings has the number beyond which a check complains."""
+    largest = f"{checks.MAX_LAYER_MESSAGE - checks.BATCH_OVERHEAD:,}"
+    assert f"may be more than {largest}." in (DOCS / "reference" / "settings.md").read_text("utf-8")
+
+
 def test_old_names_table() -> None:
     """The table of channels-demultiplexer's settings has those that are honoured."""
     table = rows("reference/settings.md", "The names of channels-demultiplexer")
