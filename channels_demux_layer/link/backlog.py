@@ -17,15 +17,17 @@ UTF8_BYTES = 4
 class Backlog:
     """Frames in the order in which they go out, each with its session's group.
 
-    Two rows and no pairs: thousands of frames may wait, and Python's garbage collector would
-    look at each pair.
+    Rows and no tuples: thousands of frames may wait, and Python's garbage collector would look
+    at each tuple. Sizes are kept since by the time a frame goes out, to look at its text again
+    would be a miss of the processor's cache.
     """
 
-    __slots__ = ("_frames", "_groups", "_size")
+    __slots__ = ("_frames", "_groups", "_size", "_sizes")
 
     def __init__(self) -> None:
         self._frames: deque[Frame] = deque()
         self._groups: deque[str | None] = deque()
+        self._sizes: deque[int] = deque()
         self._size = 0
 
     def __len__(self) -> int:
@@ -38,9 +40,11 @@ class Backlog:
             frame: The frame.
             group: The group of its session, if it may go there.
         """
+        size = _size(frame)
         self._frames.append(frame)
         self._groups.append(group)
-        self._size += _size(frame)
+        self._sizes.append(size)
+        self._size += size
 
     def gather(self, max_frames: int, max_size: int) -> tuple[list[Frame], str | None]:
         """Take out what goes into one batch.
@@ -56,18 +60,19 @@ class Backlog:
             frames, groups = list(self._frames), list(self._groups)
             self._frames.clear()
             self._groups.clear()
+            self._sizes.clear()
             self._size = 0
         else:
             count = self._fitting(max_frames, max_size)
             frames = [self._frames.popleft() for _ in range(count)]
             groups = [self._groups.popleft() for _ in range(count)]
-            self._size -= sum(map(_size, frames))
+            self._size -= sum(self._sizes.popleft() for _ in range(count))
         return frames, next(filter(None, groups), None)
 
     def _fitting(self, max_frames: int, max_size: int) -> int:
         size = 0
-        for count, frame in enumerate(self._frames):
-            size += _size(frame)
+        for count, more in enumerate(self._sizes):
+            size += more
             if count and (size > max_size or count == max_frames):
                 return count
         return len(self._frames)  # one alone that is larger

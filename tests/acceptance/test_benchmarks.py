@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.benchmarks.docs import CHARTS, PAGE
 from tests.benchmarks.suite import BENCHMARKS
 
 from .harness.layers import KINDS, Kind
@@ -59,13 +60,14 @@ def test_each_benchmark(name: str, layer_kind: Kind, tmp_path: Path) -> None:
 
 def test_pages_from_figures(redis_installed: None, tmp_path: Path) -> None:
     """The page and its chart are written from a file of figures, and nothing else of the page."""
-    results, page = tmp_path / "results.json", tmp_path / "performance.md"
-    shutil.copy(ROOT / "docs" / page.name, page)
+    results, page = tmp_path / "results.json", tmp_path / PAGE
+    page.parent.mkdir()
+    shutil.copy(ROOT / "docs" / PAGE, page)
     run_benchmarks("inline", *TINY, "--json", str(results))
     log = run_benchmarks("--from", str(results), "--docs", str(tmp_path))
     assert "plain JSON consumer" in log
     written = page.read_text(encoding="utf-8")
     assert "of 160 frames for each case" in written
     assert all(f"<!-- begin {name} -->" in written for name in ("targets", *BENCHMARKS))
-    chart = (tmp_path / "performance" / "inline.svg").read_text(encoding="utf-8")
+    chart = (page.parent / CHARTS / "inline.svg").read_text(encoding="utf-8")
     assert "plain JSON consumer" in chart

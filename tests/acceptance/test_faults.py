@@ -1,4 +1,4 @@
-"""Each row of the table of faults in docs/guarantees.md, shown by breaking the real thing."""
+"""Each row of the table of faults in docs/topics/guarantees.md, shown by breaking the thing."""
 
 import asyncio
 import contextlib

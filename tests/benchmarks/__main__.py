@@ -50,7 +50,7 @@ def read_arguments() -> argparse.Namespace:
         metavar="FOLDER",
         nargs="?",
         const=ROOT / "docs",
-        help="write the figures to performance.md there, and its charts (docs)",
+        help="write the figures to topics/performance.md there, and its charts (docs)",
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.benchmarks) - set(BENCHMARKS):

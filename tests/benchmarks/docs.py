@@ -1,4 +1,4 @@
-"""From the figures to docs/performance.md and its charts."""
+"""From the figures to docs/topics/performance.md and its charts."""
 
 import re
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from .document import read_document
 from .report import LAYER_NAMES, Rows, detail_rows, target_rows, warnings
 from .suite import BENCHMARKS
 
-PAGE = "performance.md"
-CHARTS = "performance"
+PAGE = "topics/performance.md"
+CHARTS = "performance"  # beside the page
 
 #: Units as a terminal gets them, and as the page does.
 UNITS = {"us/frame": "µs/frame", "us each": "µs each"}
@@ -34,10 +34,12 @@ def write_docs(document: Mapping[str, Any], folder: Path) -> None:
     text = replace(text, "run", describe(document))
     if set(measured) == set(BENCHMARKS):
         text = replace(text, "targets", markdown_table(mark(target_rows(measured))))
-    (folder / CHARTS).mkdir(exist_ok=True)
+    (page.parent / CHARTS).mkdir(exist_ok=True)
     for name, results in measured.items():
         benchmark = BENCHMARKS[name]
-        (folder / CHARTS / f"{name}.svg").write_text(chart(benchmark, results), encoding="utf-8")
+        (page.parent / CHARTS / f"{name}.svg").write_text(
+            chart(benchmark, results), encoding="utf-8"
+        )
         text = replace(text, name, section(benchmark, results))
     page.write_text(text, encoding="utf-8")
 

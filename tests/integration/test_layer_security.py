@@ -26,7 +26,7 @@ from tests.acceptance.harness.redis_server import RedisServer
 from . import consumers
 from .harness import LIMIT, demultiplexer, lone_worker, until
 
-PAGE = Path(__file__).parents[2] / "docs" / "security.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "security.md"
 #: A text that no other message has.
 SECRET = "a secret that must not be read on the way"
 

@@ -1,4 +1,4 @@
-// The page of Channels' tutorial, as docs/javascript.md has it.
+// The page of Channels' tutorial, as docs/reference/javascript.md has it.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 import { Demultiplexer, FakeSocket, settle } from "./harness.mjs";
 
-const docs = await readFile(new URL("../../docs/javascript.md", import.meta.url), "utf-8");
+const docs = await readFile(new URL("../../docs/reference/javascript.md", import.meta.url), "utf-8");
 const section = docs.split("\n## ").find((text) => text.startsWith("Coming from"));
 const script = section.match(/<script type="module">\n.*?import [^\n]*\n(.*?)<\/script>/s)[1];
 

@@ -34,7 +34,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted(DOCS.glob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
 ]
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#[^)]*)?\)")
@@ -64,7 +64,7 @@ def rows(page: str, heading: str) -> list[list[str]]:
     """Read the first table under a heading.
 
     Args:
-        page: The file's name.
+        page: The file, below docs.
         heading: The text of the heading.
 
     Returns:
@@ -102,7 +102,8 @@ def test_links_lead_somewhere() -> None:
 def test_settings_table() -> None:
     """The table of settings has the settings of the code, in their order, with their defaults."""
     written = [
-        (cells[0].strip("`"), cells[1].strip("`")) for cells in rows("settings.md", "Settings")
+        (cells[0].strip("`"), cells[1].strip("`"))
+        for cells in rows("reference/settings.md", "Settings")
     ]
     fields = dataclasses.fields(conf.Settings)
     assert [name for name, _ in written] == [field.name for field in fields]
@@ -113,9 +114,9 @@ def test_settings_table() -> None:
 
 def test_old_names_table() -> None:
     """The table of channels-demultiplexer's settings has those that are honoured."""
-    table = rows("settings.md", "The names of channels-demultiplexer")
+    table = rows("reference/settings.md", "The names of channels-demultiplexer")
     assert {key.strip("`"): name.strip("`") for name, key in table} == dict(conf.OLD_NAMES)
-    migrated = words("coming-from-channels-demultiplexer.md", "Its four settings")
+    migrated = words("howto/coming-from-channels-demultiplexer.md", "Its four settings")
     assert migrated == list(conf.OLD_NAMES.values())
 
 
@@ -140,19 +141,19 @@ def test_stream_options_table() -> None:
 )
 def test_words_tables(heading: str, words_of_code: Any) -> None:
     """The tables of events and error codes have those of the code, in their order."""
-    assert words("events-and-codes.md", heading) == [str(word) for word in words_of_code]
+    assert words("reference/events-and-codes.md", heading) == [str(word) for word in words_of_code]
 
 
 def test_close_codes_table() -> None:
     """The table of close codes has those of the code, with their names."""
-    table = rows("events-and-codes.md", "Close codes")
+    table = rows("reference/events-and-codes.md", "Close codes")
     written = {cells[1].strip("`"): int(cells[0]) for cells in table}
     assert written == {code.name: code.value for code in codes.CloseCode}
 
 
 def test_every_error_code_has_its_clause() -> None:
     """The client wire says for every error code which WebSocket frame gets it."""
-    clauses = {cells[1].strip("`") for cells in rows("client-wire.md", "6. Errors")}
+    clauses = {cells[1].strip("`") for cells in rows("specification/client-wire.md", "6. Errors")}
     assert clauses == {str(code) for code in codes.ErrorCode}
 
 
@@ -166,23 +167,27 @@ def test_checks_table() -> None:
     reported = {f"E{int(number):03}" for number in re.findall(r"\bfault\((\d+),", source)}
     reported |= set(re.findall(r"\.(W\d{3})", source))
     assert reported == listed
-    assert words("checks.md", "Checks") == [f"{checks.TAG}.{number}" for number in sorted(listed)]
+    assert words("reference/checks.md", "Checks") == [
+        f"{checks.TAG}.{number}" for number in sorted(listed)
+    ]
 
 
 def test_frames_table() -> None:
     """The table of frames has the tags and the names of those on the layer wire."""
-    assert {int(cells[0]): cells[1] for cells in rows("layer-wire.md", "4. Frames")} == {
-        kind.__struct_config__.tag: kind.__name__.lower() for kind in get_args(frames.Frame)
-    }
+    assert {
+        int(cells[0]): cells[1] for cells in rows("specification/layer-wire.md", "4. Frames")
+    } == {kind.__struct_config__.tag: kind.__name__.lower() for kind in get_args(frames.Frame)}
 
 
 def test_tables_of_layer_messages() -> None:
     """The tables of the fields of opens, claims and batches have those of the code, in order."""
-    opens_and_claims = words("layer-wire.md", "2. Opening a session")
+    opens_and_claims = words("specification/layer-wire.md", "2. Opening a session")
     head = opens_and_claims.index("field")  # the second table's own
     assert opens_and_claims[:head] == list(handshake.Open.__struct_fields__)
     assert opens_and_claims[head + 1 :] == list(handshake.Claim.__struct_fields__)
-    assert words("layer-wire.md", "3. Batches") == list(frames.Batch.__struct_fields__)
+    assert words("specification/layer-wire.md", "3. Batches") == list(
+        frames.Batch.__struct_fields__
+    )
 
 
 def test_tables_of_reports() -> None:
@@ -191,7 +196,7 @@ def test_tables_of_reports() -> None:
     kinds += [report.StreamReport, report.LinkReport]
     fields = [list(kind.__struct_fields__) for kind in kinds]
     expected = fields[0] + [name for each in fields[1:] for name in ("field", *each)]
-    assert words("layer-wire.md", "7. Asking nodes") == expected
+    assert words("specification/layer-wire.md", "7. Asking nodes") == expected
 
 
 def test_metrics_table() -> None:
@@ -200,18 +205,18 @@ def test_metrics_table() -> None:
         [f"`{name}`", kind, unit, ", ".join(f"`{label}`" for label in labels), text]
         for name, kind, unit, labels, text, _ in metrics.METRICS
     ]
-    assert rows("metrics.md", "Names") == expected
+    assert rows("reference/metrics.md", "Names") == expected
 
 
 def test_labels_table() -> None:
     """Every label of a metric is explained, and no other."""
-    explained = re.findall(r"\w+", " ".join(words("metrics.md", "Labels")))
+    explained = re.findall(r"\w+", " ".join(words("reference/metrics.md", "Labels")))
     assert set(explained) == {label for metric in metrics.METRICS for label in metric.labels}
 
 
 def queries() -> list[str]:
     """Return all queries of the dashboard."""
-    path = DOCS / "grafana" / "channels_demux_layer.json"
+    path = DOCS / "reference" / "grafana" / "channels_demux_layer.json"
     dashboard = json.loads(path.read_text(encoding="utf-8"))
     return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
 
@@ -240,7 +245,7 @@ def test_options_table() -> None:
         ("Health", runworker.Command(), {"--health-port", "--metrics-port", "--http-host"}),
     ):
         taken = command.create_parser("manage.py", "x")._option_string_actions
-        written = [word.split()[0] for word in words("watching.md", heading)]
+        written = [word.split()[0] for word in words("howto/watching.md", heading)]
         assert {word for word in written if word.startswith("--")} == own
         assert own <= taken.keys()
 
@@ -254,14 +259,14 @@ def test_client_options_table() -> None:
     }
     written = {
         cells[0].strip("`"): eval(cells[1].strip("`"), {}) if cells[1] else ""
-        for cells in rows("python-client.md", "Options of `connect()`")
+        for cells in rows("reference/python-client.md", "Options of `connect()`")
     }
     assert list(written.items()) == list(options.items())
 
 
 def test_client_exceptions_table() -> None:
     """The table of the client's exceptions has those of the code, with attributes they have."""
-    table = rows("python-client.md", "Exceptions")
+    table = rows("reference/python-client.md", "Exceptions")
     found = {error.__name__: error for error in ClientError.__subclasses__()}
     assert {cells[0].strip("`") for cells in table} == set(found)
     for name, attributes, _ in table:
@@ -272,7 +277,7 @@ def test_client_exceptions_table() -> None:
 def test_services_table() -> None:
     """The table of services has those of the Compose file, in their order."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    table = rows("deploying.md", "Docker Compose")
+    table = rows("howto/deploying.md", "Docker Compose")
     assert re.findall(r"`([\w-]+)`", " ".join(c[0] for c in table)) == list(compose["services"])
 
 

@@ -95,7 +95,7 @@ def test_the_legend_is_that_of_the_code() -> None:
     """The module's table, the page's and the marks in use are the same."""
     legend = re.findall(r"^(\S)  +\S", str(link_log.__doc__), re.MULTILINE)
     assert "".join(legend) == link_log.MARKS
-    page = (DOCS / "logs.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference" / "logs.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\S)` \|", page, re.MULTILINE) == legend
     used = set(re.findall(r'_log\.(?:say|batch)\(\s*"(.)"', (ROOT / "wire.py").read_text()))
     used |= set(re.findall(r'self\.say\(\s*"(.)"', (ROOT / "link_log.py").read_text()))
@@ -104,7 +104,7 @@ def test_the_legend_is_that_of_the_code() -> None:
 
 def test_the_page_has_the_keys_and_the_loggers() -> None:
     """What the page on logs names is there, and it names all of it."""
-    page = (DOCS / "logs.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference" / "logs.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(demux_\w+)` \|", page, re.MULTILINE) == list(logs.KEYS)
     modules = {
         f"channels_demux_layer.{path.relative_to(ROOT).with_suffix('').as_posix()}"
@@ -117,7 +117,7 @@ def test_the_page_has_the_keys_and_the_loggers() -> None:
 
 def test_the_example_of_a_configuration_writes_json(tmp_path: Path) -> None:
     """The page's LOGGING and its formatter give a JSON object with the keys."""
-    page = (DOCS / "logs.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference" / "logs.md").read_text(encoding="utf-8")
     formatter = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     names: dict[str, Any] = {}
     exec(compile(formatter, "logs.md", "exec"), names)

@@ -86,7 +86,7 @@ export interface StreamOptions {
 
 /** The server has refused something; nothing else has happened. */
 export interface DemultiplexerErrorEvent extends Event {
-  /** One of the codes in docs/events-and-codes.md; undefined for an error in the page itself. */
+  /** One of the codes in docs/reference/events-and-codes.md; undefined for an error in the page itself. */
   readonly code?: string;
   /** For the developer. */
   readonly message: string;

@@ -1,5 +1,5 @@
 // Many streams over one WebSocket. The reference is demultiplexer.d.ts; a number such as 5.3 is a
-// clause of docs/client-wire.md.
+// clause of docs/specification/client-wire.md.
 
 const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 const { CONNECTING, OPEN, CLOSING, CLOSED } = STATES;
