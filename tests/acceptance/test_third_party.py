@@ -16,6 +16,7 @@ from pycrdt import (
     create_update_message,
     handle_sync_message,
 )
+from websockets.exceptions import ConnectionClosed
 
 from .harness.client import Client, connect, within_limit
 from .harness.layers import KINDS
@@ -335,7 +336,7 @@ class Peer:
         self.document.observe(self._observe)
 
     async def run(self) -> None:
-        """Asks for what the others have, then takes and answers what they say."""
+        """Asks for what the others have, then takes and answers what they say, to the end."""
         await self._client.send_bytes("document", create_sync_message(self.document))
         while True:
             message = await self._client.receive_bytes_from("document")
@@ -377,8 +378,9 @@ async def editing(fleet: Fleet, room: str) -> AsyncIterator[Peer]:
         try:
             yield peer
         finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            # Not by a cancellation: up to Python 3.11, wait_for() may swallow it.
+            await client.close()
+            with contextlib.suppress(ConnectionClosed):
                 await running
 
 
