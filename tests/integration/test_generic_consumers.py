@@ -28,9 +28,8 @@ from channels_demux_layer import Stream
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
-from .harness import LIMIT, Place, demultiplexer, until, within
+from .harness import HOSTING_LOG, LIMIT, Place, closed, demultiplexer, until, within
 
-HOSTING_LOG = "channels_demux_layer.hosting"
 #: A layer beside the default one, for consumers' own groups.
 OWN_LAYER = {"own": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
@@ -166,11 +165,6 @@ class Choosing(AsyncJsonWebsocketConsumer):
         offered = self.scope["subprotocols"]
         await self.accept(subprotocol=offered[0], headers=[(b"x-theme", b"dark")])
         await self.send_json(offered)
-
-
-def closed(stream: str, code: int, reason: str = "") -> dict[str, Any]:
-    """The event that tells of a stream's end."""
-    return {"stream": stream, "event": "closed", "code": code, "reason": reason}
 
 
 async def test_the_basic_consumers_handle_messages_by_their_type(
