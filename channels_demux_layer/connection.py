@@ -12,6 +12,7 @@ from .conf import get_settings
 from .envelope import EnvelopeCodec, Incoming
 from .exceptions import BadFrame
 from .flow import excess_size
+from .hosting import stream_scope
 from .inline import InlineSession
 from .limits import BufferedBytes, Limits, OpenCount, SharedWindow
 from .link.window import SendWindow
@@ -218,13 +219,14 @@ class Connection:
             tally = get_tally("inline", stream_channel(self._edge.channel_prefix, name), name)
             session = InlineSession(name, self._streams[name], self._scope_of(name), self, tally)
         else:
-            session = RemoteSession(name, self._access, self)
+            stateful = self._streams[name].stateful
+            session = RemoteSession(name, self._access, self, stateful=stateful)
         self._live[name] = session
         return session
 
     def _scope_of(self, name: str) -> dict[str, Any]:
-        demux = {"connection": self.id, "stream": name, "attempt": 1}
-        return {**self._edge.scope, "demux": demux}
+        stream = self._streams[name]
+        return stream_scope(self._edge.scope, stream, connection=self.id, name=name, attempt=1)
 
     def new_window(self, name: str) -> SendWindow:
         """Return an empty window for what the consumer of a stream is sent."""

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from asgiref.sync import AsyncToSync, ThreadSensitiveContext
@@ -25,7 +25,7 @@ from .json_text import as_json, as_string, sendable
 from .logs import about
 from .streams import Stream
 
-__all__ = ["Host", "Outlet", "has_sync_consumer", "text_writer"]
+__all__ = ["Host", "Outlet", "has_sync_consumer", "stream_scope", "text_writer"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,27 @@ def has_sync_consumer(application: Any) -> bool:
     """
     classes = (attribute(inner, "consumer_class") for inner in walk(application))
     return any(attribute(cls, "_sync") is True for cls in classes)
+
+
+def stream_scope(
+    scope: Mapping[str, Any], stream: Stream, *, connection: str, name: str, attempt: int
+) -> dict[str, Any]:
+    """Return the scope of a stream's consumer.
+
+    Args:
+        scope: The connection's scope; it is not changed.
+        stream: The consumer's stream.
+        connection: The connection's id.
+        name: The stream's name.
+        attempt: How often the stream has been opened on the connection, this time included.
+
+    Returns:
+        The same with what is the stream's own.
+    """
+    own: dict[str, Any] = {"demux": {"connection": connection, "stream": name, "attempt": attempt}}
+    if stream.subprotocol is not None:
+        own["subprotocols"] = [stream.subprotocol]
+    return {**scope, **own}
 
 
 def text_writer(stream: Stream, *, manage_envelope: bool) -> Callable[[str], str]:

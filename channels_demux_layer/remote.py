@@ -21,6 +21,7 @@ from .wire import SessionPort
 __all__ = ["RemoteSession"]
 
 STALLED = (CloseCode.STALLED, "the consumer takes nothing")
+RESTART = (CloseCode.SERVICE_RESTART, "its worker is gone")
 
 
 class RemoteSession:
@@ -30,16 +31,25 @@ class RemoteSession:
         name: The stream's name.
         access: What the connection's remote sessions share.
         listener: The connection.
+        stateful: Whether no consumer goes on where another one has begun.
 
     Attributes:
         ended: Set when the consumer has ended, or there was none.
     """
 
-    def __init__(self, name: str, access: RemoteAccess, listener: SessionListener) -> None:
+    def __init__(
+        self,
+        name: str,
+        access: RemoteAccess,
+        listener: SessionListener,
+        *,
+        stateful: bool = False,
+    ) -> None:
         self.ended = asyncio.Event()
         self._name = name
         self._access = access
         self._listener = listener
+        self._is_stateful = stateful
         settings = get_settings()
         self._group = stream_group(access.prefix, access.connection, name)
         self._tally = get_tally("edge", stream_channel(access.prefix, name), name)
@@ -250,5 +260,7 @@ class RemoteSession:
         self._is_accepted = self._is_leaving = False
         if self._code is not None and self._closing is None:
             self._finish(*self._code)
+        elif self._is_stateful and self._was_accepted:
+            self._finish(*RESTART)
         else:
             self._start()

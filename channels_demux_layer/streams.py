@@ -1,5 +1,6 @@
 """What a demultiplexer's ``consumer_classes`` may hold, checked when it is first looked at."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
@@ -31,6 +32,9 @@ Permission = str | Callable[[dict[str, Any]], bool | Awaitable[bool]]
 #: Length of the longest stream name, in bytes of UTF-8: a binary frame has one byte for it (C1.5).
 MAX_STREAM_NAME = 255
 
+#: What RFC 6455 (4.1) takes for the name of a subprotocol: a token of HTTP.
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -47,6 +51,11 @@ class Stream:
         permission: Who may open the stream; None for everybody. A callable is given the scope and
             says whether its client may, at once or to be awaited. A string is the name of a Django
             permission, such as ``"market.view_price"``, which the scope's user must have.
+        subprotocol: The one subprotocol that the stream's consumer finds offered, for consumers
+            that speak no other; None for those that the client has offered for its socket.
+        stateful: Whether the stream's consumer keeps what its client has told it and would have
+            to tell another one. The stream then ends with 1012 where its worker goes or is lost,
+            for the client to open it anew; else it goes on with another consumer.
     """
 
     target: Target
@@ -56,6 +65,8 @@ class Stream:
     hosting: Hosting | None = None
     own_thread: bool | None = None
     permission: Permission | None = None
+    subprotocol: str | None = None
+    stateful: bool = False
 
     def __post_init__(self) -> None:
         _check_target(self.target)
@@ -70,6 +81,11 @@ class Stream:
             raise ConfigurationError(
                 f"Stream(permission={self.permission!r}) is neither the name of a permission, "
                 "nor a callable, nor None."
+            )
+        if self.subprotocol is not None and not _is_token(self.subprotocol):
+            raise ConfigurationError(
+                f"Stream(subprotocol={self.subprotocol!r}) is neither the name of a subprotocol, "
+                "such as 'graphql-transport-ws', nor None."
             )
 
     def application(self) -> ASGIApplication:
@@ -175,6 +191,10 @@ def _check_target(target: object) -> None:
             f"{target!r} is neither a consumer class, nor an ASGI application, nor a dotted path "
             "to either."
         )
+
+
+def _is_token(name: object) -> bool:
+    return isinstance(name, str) and _TOKEN.fullmatch(name) is not None
 
 
 def _is_application(target: object) -> bool:

@@ -16,7 +16,7 @@ from .exceptions import ConfigurationError
 from .faults import FaultLog
 from .flow import Outflow, Stalled
 from .handshake import OPEN, Claim, Open, parse_open
-from .hosting import Host, has_sync_consumer, text_writer
+from .hosting import Host, has_sync_consumer, stream_scope, text_writer
 from .link.frames import VERSION, Carrier
 from .logs import about
 from .node import Node, get_node
@@ -268,12 +268,14 @@ class WorkerSession:
         self, application: ASGIApplication, stream: Stream, own_thread: bool
     ) -> None:
         settings = get_settings()
-        scope = await unpack_scope(self._opening.scope)
-        scope["demux"] = {
-            "connection": self._opening.connection,
-            "stream": self._opening.stream,
-            "attempt": self._opening.attempt,
-        }
+        opening = self._opening
+        scope = stream_scope(
+            await unpack_scope(opening.scope),
+            stream,
+            connection=opening.connection,
+            name=opening.stream,
+            attempt=opening.attempt,
+        )
         self._host = Host(
             application,
             scope,

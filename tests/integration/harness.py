@@ -20,6 +20,8 @@ from channels_demux_layer.testing import DemuxCommunicator, run_workers
 LIMIT = 60.0
 #: Seconds between two looks at what cannot be waited for.
 PAUSE = 0.005
+#: The log that tells of consumers that fail.
+HOSTING_LOG = "channels_demux_layer.hosting"
 
 Result = TypeVar("Result")
 
@@ -36,6 +38,11 @@ async def until(look: Callable[[], Result]) -> Result:
         assert asyncio.get_running_loop().time() < deadline, "It never comes."
         await asyncio.sleep(PAUSE)
     return seen
+
+
+def closed(stream: str, code: int, reason: str = "") -> dict[str, Any]:
+    """The event that tells of a stream's end."""
+    return {"stream": stream, "event": "closed", "code": code, "reason": reason}
 
 
 async def deliver(session: InlineSession | RemoteSession, data: str | bytes) -> None:

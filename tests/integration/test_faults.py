@@ -282,6 +282,30 @@ async def test_a_session_that_is_lost_goes_on_with_another_consumer(quick_layer:
         assert consumer.attempts == [1, 2]
 
 
+async def test_a_stateful_session_that_is_lost_is_for_the_client_to_open(
+    quick_layer: Place,
+) -> None:
+    """The client gets 1012, nothing is sent again, and its open gives it a new consumer."""
+    consumer = holding()
+    streams = {"hold": Stream(consumer, stateful=True), "echo": consumers.Json}
+    async with quick_layer.client(streams) as client:
+        await client.send_to("hold", 1)
+        await until(lambda: consumer.attempts)
+        node = find_node("default")
+        (wire,) = [wire for (_, is_edge), wire in node._wires.items() if not is_edge]
+        sessions = wire.link.sessions.values()
+        owned = [session for session in sessions if session.owner._opening.stream == "hold"]
+        await until(lambda: owned[0].owner._host._in_hand)
+        owned[0].owner.lost(peer_is_dead=False)
+        SessionPort(wire, owned[0]).reset()
+        event = {"event": "closed", "code": 1012, "reason": "its worker is gone"}
+        assert await client.receive_event("hold") == {"stream": "hold", **event}
+        await client.open("hold")
+        await client.send_to("hold", 2)
+        assert await client.receive_from("hold") == 2
+        assert consumer.attempts == [1, 1]
+
+
 async def test_a_worker_that_dies_is_replaced(
     memory: Place, worker_nodes: list[Node], settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,14 +14,7 @@ from channels_demux_layer import Stream
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
-from .harness import LIMIT, Place, demultiplexer, until, within
-
-HOSTING_LOG = "channels_demux_layer.hosting"
-
-
-def closed(stream: str, code: int, reason: str = "") -> dict[str, Any]:
-    """The event that tells of a stream's end."""
-    return {"stream": stream, "event": "closed", "code": code, "reason": reason}
+from .harness import HOSTING_LOG, LIMIT, Place, closed, demultiplexer, until, within
 
 
 class Denying(AsyncJsonWebsocketConsumer):

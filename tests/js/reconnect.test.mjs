@@ -62,6 +62,25 @@ test("a lost socket is replaced, and the streams go on with a new consumer", asy
   assert.equal(FakeSocket.made.length, 2);
 });
 
+test("a stateful stream ends with the socket, and is another one on the next", async () => {
+  const options = { stateful: true };
+  const [chat, ...others] = [demux.stream("chat", options), ...await opened("stays")];
+  const audit = demux.stream("audit", { ...options, lazy: true });
+  const logs = [chat, ...others, audit].map((stream) => record(stream, ...STREAM_EVENTS));
+  let again;
+  chat.addEventListener("close", () => { again = demux.stream("chat", options); });
+  await settle();
+  await drop(1012, "restart");
+  assert.equal(again.readyState, Stream.CONNECTING);
+  again.send("1");
+  await back();
+  const close = ["close", { code: 1012, reason: "restart", wasClean: false }];
+  assert.deepEqual(logs, [[close], ["reopened"], ["open", close]]);
+  assert.equal(FakeSocket.made.length, 2);
+  assert.equal(again.readyState, Stream.OPEN);
+  assert.deepEqual(FakeSocket.last.heard, [{ stream: "chat", payload: 1 }]);
+});
+
 test("lazy streams are opened again by an event", async () => {
   demux.stream("audit", { lazy: true });
   await opened("chat");

@@ -48,6 +48,7 @@ test("it has a WebSocket's face: attributes and constants", async () => {
   assert.equal(chat.url, "ws://test/ws/");
   assert.equal(chat.binaryType, "blob");
   assert.deepEqual([chat.protocol, chat.extensions, chat.bufferedAmount], ["p", "e", 7]);
+  assert.equal(demux.stream("own", { subprotocol: "s" }).protocol, "s");
   for (const target of [Stream, chat, Demultiplexer, demux]) {
     const { CONNECTING, OPEN, CLOSING, CLOSED } = target;
     assert.deepEqual([CONNECTING, OPEN, CLOSING, CLOSED], [0, 1, 2, 3]);

@@ -31,6 +31,8 @@ async function iterate(): Promise<void> {
 }
 void iterate();
 
+demux.stream("graphql", { stateful: true, subprotocol: "graphql-transport-ws" });
+
 // What takes a WebSocket's face takes a stream.
 const socket: Pick<WebSocket, "send" | "close" | "readyState" | "bufferedAmount" | "url"> = chat;
 socket.send("hello");

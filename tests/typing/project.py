@@ -50,6 +50,7 @@ class Demultiplexer(WebsocketDemultiplexer):
         "named": Stream(EchoConsumer, permission="market.view_price"),
         "asked": Stream(EchoConsumer, permission=is_member),
         "told": Stream(EchoConsumer, permission=lambda scope: bool(scope["user"])),
+        "spoken": Stream(EchoConsumer, subprotocol="v1.chat"),
     }
     channel_prefix = "site"
     send_events = False

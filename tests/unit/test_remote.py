@@ -142,6 +142,29 @@ async def test_a_session_outlives_its_worker(finder: Finder, listener: Listener)
     session.closed(1000, "")
 
 
+async def test_a_stateful_session_ends_with_its_worker(finder: Finder, listener: Listener) -> None:
+    """No other consumer goes on where one has begun, whether its worker dies or leaves."""
+    end = ("session_closed", 1012, "its worker is gone")
+    lost = RemoteSession("s", ACCESS, listener, stateful=True)
+    await finder.let()
+    lost.lost(peer_is_dead=False)  # Nobody has begun: it is opened elsewhere.
+    await finder.let()
+    lost.accepted()
+    assert listener.told == []
+    lost.lost(peer_is_dead=False)
+    assert lost.ended.is_set()
+    assert listener.told == [end]
+    left = RemoteSession("s", ACCESS, listener, stateful=True)
+    port = await finder.let()
+    left.accepted()
+    left.moved()
+    assert port.said == [(1012, "")]
+    assert not left.ended.is_set()  # Its consumer is not done yet.
+    left.closed(1012, "")
+    assert left.ended.is_set()
+    assert listener.told == [end, end]
+
+
 class Numbering:
     """A tracer for whom every payload has a context of its own, with a number."""
 

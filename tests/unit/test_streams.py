@@ -216,3 +216,11 @@ def test_permissions_are_names_or_callables(permission: Any) -> None:
         ConfigurationError, match="neither the name of a permission, nor a callable"
     ):
         Stream(application, permission=permission)
+
+
+@pytest.mark.parametrize("subprotocol", [5, "", "v1 chat", "v1,v2", ["v1"], "grüße", "v1\n"])
+def test_a_subprotocol_is_one_that_could_be_offered(subprotocol: Any) -> None:
+    """What no handshake of a WebSocket could have is refused where it is written."""
+    assert Stream(application, subprotocol="v1.chat+json").subprotocol == "v1.chat+json"
+    with pytest.raises(ConfigurationError, match="neither the name of a subprotocol"):
+        Stream(application, subprotocol=subprotocol)

@@ -75,6 +75,13 @@ export interface StreamOptions {
   lazy?: boolean;
   /** Payloads are bare strings, both ways: `Stream(..., text=True)`. */
   text?: boolean;
+  /**
+   * Its consumer keeps what it was told: `Stream(..., stateful=True)`. It ends with a lost socket,
+   * as a WebSocket does, and does not go on with a consumer that knows nothing.
+   */
+  stateful?: boolean;
+  /** What `protocol` says, for code that looks: `Stream(..., subprotocol=...)`. */
+  subprotocol?: string;
 }
 
 /** The server has refused something; nothing else has happened. */
@@ -153,6 +160,7 @@ export interface Stream extends EventTarget, ReadyStates {
   readonly bufferedAmount: number;
   /** The socket's URL; empty before the first attempt. */
   readonly url: string;
+  /** The option `subprotocol`, without it the socket's own. */
   readonly protocol: string;
   readonly extensions: string;
   onopen: Handler<Stream, Event>;

@@ -11,6 +11,7 @@ const FINAL = [1000, 1002, 1003, 1007, 1008, 1009, 1010];
 // What only a Demultiplexer does to its streams.
 const BEGIN = Symbol("begin");
 const TAKE = Symbol("take");
+const LOSE = Symbol("lose");
 const END = Symbol("end");
 
 const encoder = new TextEncoder();
@@ -120,7 +121,7 @@ export class Stream extends EventTarget {
   get name() { return this.#name; }
   get readyState() { return this.#state; }
   get url() { return this.#wire.url; }
-  get protocol() { return this.#wire.socket?.protocol ?? ""; }
+  get protocol() { return this.#options.subprotocol ?? this.#wire.socket?.protocol ?? ""; }
   get extensions() { return this.#wire.socket?.extensions ?? ""; }
   get bufferedAmount() { return this.#size + (this.#wire.socket?.bufferedAmount ?? 0); }
   get #isBegun() { return this.#socket === this.#wire.socket && isOpen(this.#socket); }
@@ -192,6 +193,11 @@ export class Stream extends EventTarget {
     if (!isString(data)) data = this.binaryType === "blob" ? new Blob([data]) : data;
     else if (this.#options.text && isString(payload)) data = payload;
     this.dispatchEvent(new MessageEvent("message", { data, origin }));
+  }
+
+  // Where it is stateful, its state was the lost consumer's.
+  [LOSE](fields) {
+    if (this.#options.stateful && this.#state === OPEN) this[END](fields);
   }
 
   [END](fields) {
@@ -404,6 +410,7 @@ export class Demultiplexer extends EventTarget {
     if (this.#isClosed || isOver) this.#finish(event);
     else this.#retry(event);
     for (const stream of ending) stream[END]({ code: 1000 });
+    for (const stream of [...this.#streams.values()]) stream[LOSE](event);
   }
 
   #retry(event) {
