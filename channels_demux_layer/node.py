@@ -186,7 +186,8 @@ class Node:
 
     async def _refresh_forever(self, layer: RememberingLayer) -> None:
         # A quarter of the time after which channels_redis forgets members.
-        interval = getattr(layer, "group_expiry", GROUP_EXPIRY) / 4
+        # 0 says, on some layers, that it never does.
+        interval = (getattr(layer, "group_expiry", 0) or GROUP_EXPIRY) / 4
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._refresh_wanted.wait(), interval)

@@ -23,7 +23,7 @@ SEND = "send on the channel layer"
 JOIN = "join a group on the channel layer"
 LEAVE = "leave a group on the channel layer"
 #: What is raised when there is no server: a message that no layer takes is its sender's matter.
-OUTAGES = {"ConnectionError", "TimeoutError"}
+OUTAGES = {"ConnectionError", "TimeoutError", "OperationalError"}
 #: What a wrong call raises, and a failing server does not.
 # A TypeError is not among them: asyncio raises it for a write to a connection that has just died.
 WRONG_CALLS = (AssertionError, ValueError, RuntimeError, NotImplementedError)
@@ -215,7 +215,7 @@ def _may_be_outage(error: Exception) -> bool:
 
 
 def _is_outage(error: Exception) -> bool:
-    # By name: redis-py's exceptions are not Python's own, and this package does not need redis-py.
+    # By name: those of redis-py and psycopg are not Python's own, and this package needs neither.
     return any(cls.__name__ in OUTAGES for cls in type(error).__mro__)
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: a private Redis, and both channel layers over it."""
+"""What all tests share: a private Redis with both channel layers over it, and a PostgreSQL."""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ import pytest
 
 from channels_demux_layer.logs import KEYS
 from tests.acceptance.harness.layers import KINDS, Layer
+from tests.acceptance.harness.postgres_server import PostgresServer, find_postgres
 from tests.acceptance.harness.redis_server import RedisServer, find_redis_server
 
 
@@ -30,6 +31,23 @@ def redis_server(
         The running server; it has `url`, `port`, `client()`, `commandstats()`, `monitor()`.
     """
     server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of this run's own; skips where there is none, which on CI is a failure.
+
+    Yields:
+        The running server.
+    """
+    if find_postgres() is None:
+        reason = "There is no PostgreSQL here: install Debian's package postgresql."
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    server = PostgresServer()
     yield server
     server.stop()
 
@@ -66,7 +84,10 @@ def records_are_complete(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs a real Redis."""
+    """Marks what needs a real Redis, or PostgreSQL."""
     for item in items:
-        if "redis_installed" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "redis_installed" in fixtures:
             item.add_marker("redis")
+        if "postgres_server" in fixtures:
+            item.add_marker("postgres")

@@ -25,19 +25,21 @@ INLINE = "inline"
 MEMORY = "memory"
 FAKE = ("fakeredis-core", "fakeredis-pubsub")
 REDIS = ("redis-core", "redis-pubsub")
+POSTGRES = "postgres"
+MARKS = {POSTGRES: pytest.mark.postgres, **dict.fromkeys(REDIS, pytest.mark.redis)}
 
 #: Every way to host a stream. The inline one has an in-memory layer for consumers' own groups.
-PLACES = (INLINE, MEMORY, *FAKE, *REDIS)
+PLACES = (INLINE, MEMORY, *FAKE, *REDIS, POSTGRES)
 #: Those with a layer between the edge and its workers.
 LAYERS = PLACES[1:]
 #: The same without fakeredis, which is slow: for what does not depend on the layer in detail.
-QUICK_PLACES = (INLINE, MEMORY, *REDIS)
+QUICK_PLACES = (INLINE, MEMORY, *REDIS, POSTGRES)
 QUICK_LAYERS = QUICK_PLACES[1:]
 
 
 def params(names: tuple[str, ...]) -> list[Any]:
-    """Mark those places that need a Redis."""
-    return [pytest.param(name, marks=pytest.mark.redis if name in REDIS else ()) for name in names]
+    """Mark those places that need a server."""
+    return [pytest.param(name, marks=MARKS.get(name, ())) for name in names]
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +57,9 @@ def fakeredis_url() -> Iterator[str]:
 def _layers(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     if name in (INLINE, MEMORY):
         return {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    if name == POSTGRES:
+        layers: dict[str, Any] = request.getfixturevalue("postgres_server").channel_layers()
+        return layers
     is_fake = name in FAKE
     url = request.getfixturevalue("fakeredis_url" if is_fake else "redis_server")
     kind = "core" if name.endswith("core") else "pubsub"
@@ -72,7 +77,8 @@ async def _open_place(
         yield Place(name, is_inline=name == INLINE)
     layer = get_channel_layer()
     await layer.flush()
-    left: set[asyncio.Task[Any]] = asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+    known = {asyncio.current_task(), getattr(layer, "_listener", None)}
+    left: set[asyncio.Task[Any]] = asyncio.all_tasks() - known  # type: ignore[arg-type]
     if left:  # a consumer that was cut off has a moment to end
         _, left = await asyncio.wait(left, timeout=GRACE)
     await layer.flush()  # again, for what that moment may have opened

@@ -1,0 +1,338 @@
+"""The channel layer of channels_postgres, made fit for many workers (extra ``postgres``).
+
+It keeps that layer's configuration, tables and encryption, and replaces how messages travel. There,
+one process alone hears what is sent to a normal channel such as ``demux.echo``, even after its end;
+a process that starts takes what waits for others; and none hears anything more once its connection
+was lost. Here:
+
+- What is sent to one process's own channel, or to a group of such, goes with NOTIFY and leaves no
+  row, if it is short enough. What is longer waits in the table until it is fetched.
+- What is sent to a normal channel waits in the table. NOTIFY wakes all who listen, and one gets it.
+- A connection that is lost makes :meth:`PostgresChannelLayer.receive` raise. The next call listens
+  anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import psycopg
+from channels_postgres import core
+
+__all__ = ["PostgresChannelLayer"]
+
+#: The channel of LISTEN and NOTIFY that the triggers of channels_postgres use.
+TOPIC = "channels_postgres_messages"
+#: NOTIFY takes less than 8000 bytes: what that leaves of them, beside the longest name and the
+#: time, as bytes before base64.
+SHORT = (7999 - 150) // 4 * 3
+#: The length of the columns for names in the tables of channels_postgres.
+MAX_KEY = 100
+#: What may be left out. A KeyError is what Channels takes for a layer that is not configured.
+DEFAULTS = {**dict.fromkeys(("USER", "PASSWORD", "HOST", "PORT"), ""), "TIME_ZONE": None}
+#: Connections that are open at once, beside the one that listens.
+CONNECTIONS = 4
+#: The seconds for which a group remembers its members where ``group_expiry`` is 0: a century.
+FOR_EVER = 100 * 365 * 86_400
+#: How often what has expired is deleted, in seconds.
+SWEEP_INTERVAL = 60.0
+#: A server that is gone without a word is noticed after a minute, as far as TCP is asked.
+KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
+NOTIFY = "SELECT pg_notify(%s, '0:' || %s || ':' || %s || ':' || %s)"
+NOTIFY_GROUP = (
+    "SELECT pg_notify(%s, '0:' || channel || ':' || %s || ':' || %s) FROM"
+    " (SELECT DISTINCT channel FROM channels_postgres_groupchannel"
+    " WHERE group_key = %s AND expire > now()) AS members"
+)
+STORE = (
+    "INSERT INTO channels_postgres_message (channel, message, expire)"
+    " VALUES (%s, %s, now() + %s * interval '1 second')"
+)
+STORE_GROUP = (
+    "INSERT INTO channels_postgres_message (channel, message, expire)"
+    " SELECT DISTINCT channel, %s::bytea, now() + %s * interval '1 second'"
+    " FROM channels_postgres_groupchannel WHERE group_key = %s AND expire > now()"
+)
+FETCH = "DELETE FROM channels_postgres_message WHERE id = %s RETURNING message"
+FETCH_NEXT = (
+    "DELETE FROM channels_postgres_message WHERE id = ("
+    "SELECT id FROM channels_postgres_message WHERE channel = %s AND expire > now()"
+    " ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1) RETURNING message"
+)
+# A channel that joins again stays one member.
+JOIN = (
+    "WITH before AS (DELETE FROM channels_postgres_groupchannel"
+    " WHERE group_key = %s AND channel = %s)"
+    " INSERT INTO channels_postgres_groupchannel (group_key, channel, expire)"
+    " VALUES (%s, %s, now() + %s * interval '1 second')"
+)
+LEAVE = "DELETE FROM channels_postgres_groupchannel WHERE group_key = %s AND channel = %s"
+SWEEP = (
+    "WITH members AS (DELETE FROM channels_postgres_groupchannel WHERE expire < now())"
+    " DELETE FROM channels_postgres_message WHERE expire < now()"
+)
+
+
+class PostgresChannelLayer(core.PostgresChannelLayer):
+    """A channel layer in PostgreSQL that many workers can wait on.
+
+    Args:
+        group_expiry: How long a channel stays in a group that it does not join again, in seconds;
+            0 for ever.
+        **config: What channels_postgres' layer takes. Of ``PSYCOPG_OPTIONS`` only ``max_size``
+            counts: how many connections a process has, beside the one that listens.
+    """
+
+    def __init__(self, group_expiry: int = 86_400, **config: Any) -> None:
+        super().__init__(group_expiry=group_expiry, **{**DEFAULTS, **config})
+        size = config.get("PSYCOPG_OPTIONS", {}).get("max_size", CONNECTIONS)
+        self._slots = asyncio.Semaphore(size)
+        self._idle: list[psycopg.AsyncConnection[Any]] = []
+        # Of this process's own channels their messages; of normal ones a mark that there may be
+        # any. An exception tells that the connection was lost.
+        self._queues: dict[str, asyncio.Queue[str | Exception]] = {}
+        self._listener: asyncio.Task[None] | None = None
+        self._listens: asyncio.Future[None]
+        self._sweep_at = 0.0
+
+    # -- messages -----------------------------------------------------------------------------
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send a message to a channel.
+
+        Args:
+            channel: The channel, a process's own or a normal one.
+            message: The message.
+
+        Raises:
+            TypeError: The channel's name is none.
+            psycopg.Error: It cannot be sent.
+        """
+        self.require_valid_channel_name(channel)
+        data = self.serialize(message)
+        if "!" in channel and len(data) <= SHORT:
+            await self._run(NOTIFY, (TOPIC, channel, *self._inline(data)))
+        else:
+            await self._run(STORE, (channel, data, self.expiry))
+            await self._sweep()
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send a message to all members of a group.
+
+        Args:
+            group: The group.
+            message: The message.
+
+        Raises:
+            TypeError: The group's name is none.
+            psycopg.Error: It cannot be sent.
+        """
+        self.require_valid_group_name(group)
+        data = self.serialize(message)
+        key = self._group_key(group)
+        if len(data) <= SHORT:
+            await self._run(NOTIFY_GROUP, (TOPIC, *self._inline(data), key))
+        else:
+            await self._run(STORE_GROUP, (data, self.expiry, key))
+            await self._sweep()
+
+    def _inline(self, data: bytes) -> tuple[str, str]:
+        return base64.b64encode(data).decode("ascii"), str(time.time() + self.expiry)
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        """Return a new channel of this process, whose messages are kept from now on.
+
+        Args:
+            prefix: What its name begins with.
+
+        Raises:
+            psycopg.Error: The server cannot be reached.
+        """
+        channel = f"{prefix}.{self.client_prefix}!{uuid.uuid4().hex}"
+        self._queues[channel] = asyncio.Queue()
+        try:
+            await self._listen()
+        except BaseException:
+            del self._queues[channel]
+            raise
+        return channel
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Return the next message of a channel.
+
+        A process's own channel is forgotten when this is cancelled: nobody listens any more.
+
+        Args:
+            channel: The channel.
+
+        Returns:
+            The message.
+
+        Raises:
+            TypeError: The channel's name is none.
+            psycopg.Error: The server cannot be reached, or no longer.
+        """
+        self.require_valid_channel_name(channel)
+        queue = self._queues.setdefault(channel, asyncio.Queue())
+        is_own = "!" in channel
+        try:
+            await self._listen()
+            data = await (self._next_own(queue) if is_own else self._next(channel, queue))
+        except asyncio.CancelledError:
+            if is_own:
+                self._queues.pop(channel, None)
+            raise
+        message: dict[str, Any] = self.deserialize(data)
+        return message
+
+    async def _next_own(self, queue: asyncio.Queue[str | Exception]) -> bytes:
+        while True:
+            key, _, *inline = (await _take(queue)).split(":")
+            if not inline:
+                rows = await self._run(FETCH, (int(key),))
+                if rows:  # else it has expired
+                    return bytes(rows[0][0])
+            elif float(inline[1]) >= time.time():
+                return base64.b64decode(inline[0])
+
+    async def _next(self, channel: str, queue: asyncio.Queue[str | Exception]) -> bytes:
+        while True:
+            if not queue.empty():
+                await _take(queue)
+            rows = await self._run(FETCH_NEXT, (channel,))
+            if rows:
+                # There may be more, for who else of this process waits.
+                self._deliver(channel, "")
+                return bytes(rows[0][0])
+            await _take(queue)
+            self._deliver(channel, "")
+
+    # -- groups -------------------------------------------------------------------------------
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Add a channel to a group, or renew its membership.
+
+        Args:
+            group: The group.
+            channel: The channel.
+
+        Raises:
+            TypeError: The name of the group or of the channel is none.
+            psycopg.Error: It cannot be added.
+        """
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        member = (self._group_key(group), channel)
+        await self._run(JOIN, (*member, *member, self.group_expiry or FOR_EVER))
+        await self._sweep()
+
+    async def group_discard(self, group: str, channel: str, expire: int | None = None) -> None:
+        """Remove a channel from a group, if it is in it.
+
+        Args:
+            group: The group.
+            channel: The channel.
+            expire: Not used.
+
+        Raises:
+            TypeError: The name of the group or of the channel is none.
+            psycopg.Error: It cannot be removed.
+        """
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        await self._run(LEAVE, (self._group_key(group), channel))
+
+    def _group_key(self, group: str) -> str:
+        key = f"{self.prefix}:group:{group}"
+        if len(key) <= MAX_KEY:
+            return key
+        digest = blake2b(key.encode(), digest_size=16).hexdigest()
+        return f"{key[: MAX_KEY - len(digest) - 1]}:{digest}"
+
+    # -- the listener -------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        listener = self._listener
+        if listener is None or listener.done() or listener.get_loop().is_closed():
+            self._listens = asyncio.get_running_loop().create_future()
+            self._listener = asyncio.ensure_future(self._listen_on(self._listens))
+        await asyncio.shield(self._listens)
+
+    async def _listen_on(self, listens: asyncio.Future[None]) -> None:
+        try:
+            async with await self._connect() as connection:
+                await connection.execute(f"LISTEN {TOPIC}")
+                listens.set_result(None)
+                async for event in connection.notifies():
+                    self._deliver(event.payload.split(":", 2)[1], event.payload)
+        except Exception as error:
+            if not listens.done():
+                listens.set_exception(error)
+                listens.exception()  # Who waited may be gone.
+                return
+            for queue in self._queues.values():
+                queue.put_nowait(error)
+
+    def _deliver(self, channel: str, payload: str) -> None:
+        queue = self._queues.get(channel)
+        if queue is not None and ("!" in channel or queue.empty()):
+            queue.put_nowait(payload)
+
+    # -- the server ---------------------------------------------------------------------------
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        options = {**KEEPALIVE, **self.db_params}
+        return await psycopg.AsyncConnection.connect(autocommit=True, **options)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        async with self._slots:
+            connection = self._idle.pop() if self._idle else await self._connect()
+            try:
+                yield connection
+            except BaseException:
+                await connection.close()
+                raise
+            self._idle.append(connection)
+
+    async def _run(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        async with self._connection() as connection:
+            cursor = await connection.execute(statement, values)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def _sweep(self) -> None:
+        now = time.monotonic()
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_INTERVAL
+            await self._run(SWEEP, ())
+
+    async def flush(self) -> None:
+        """Forget all messages and groups.
+
+        Raises:
+            psycopg.Error: The server cannot be reached.
+        """
+        await self._run("TRUNCATE channels_postgres_message, channels_postgres_groupchannel", ())
+
+    async def close_pools(self) -> None:
+        """Close all connections; the next call opens new ones."""
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
+        while self._idle:
+            await self._idle.pop().close()
+
+
+async def _take(queue: asyncio.Queue[str | Exception]) -> str:
+    item = await queue.get()
+    if isinstance(item, Exception):
+        raise item
+    return item
