@@ -7,12 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from project import ROOT, read_project
 
-ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "channels_demux_layer" / "static" / "channels_demux_layer"
 FILES = [
     STATIC / "demultiplexer.js",
@@ -28,17 +24,18 @@ def manifest() -> dict[str, Any]:
     Returns:
         What it holds.
     """
-    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    project = pyproject["project"]
-    source = (ROOT / pyproject["tool"]["hatch"]["version"]["path"]).read_text(encoding="utf-8")
-    version = re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)
-    assert version
+    project, version = read_project()
+    # npm takes a signed statement of the build only where this is the repository that it names.
+    source = project.get("urls", {}).get("Source")
+    repository = {"repository": {"type": "git", "url": f"git+{source}.git"}} if source else {}
     return {
         "name": project["name"],
-        "version": semantic(version[1]),
+        "version": semantic(version),
         "description": f"The browser's client of {project['name']}, for Django Channels.",
         "keywords": project["keywords"],
-        "license": project["license"],
+        # The other licence is that of what the demo has of others.
+        "license": project["license"].partition(" AND ")[0],
+        **repository,
         "type": "module",
         "exports": {".": {"types": "./demultiplexer.d.ts", "default": "./demultiplexer.js"}},
         "types": "./demultiplexer.d.ts",

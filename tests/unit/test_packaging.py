@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
-from importlib.metadata import metadata, version
+from email import message_from_bytes
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "channels_demux_layer"
 #: The suite also runs beside the built wheel, in a copy of the repository without the package.
 needs_source = pytest.mark.skipif(not PACKAGE.exists(), reason="There is nothing to build here.")
+ROOT_FILES = {
+    *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md"),
+    *("pyproject.toml", "tox.ini", "Dockerfile", "docker-compose.yml", ".gitignore"),
+}
 LEFT_BY_TOOLS = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", "_build"}
 
 
@@ -72,51 +78,171 @@ def test_types_are_shipped() -> None:
     assert Path(channels_demux_layer.__file__).with_name("py.typed").is_file()
 
 
-@pytest.mark.parametrize(
-    "extra", ["redis", "client", "demo", "status", "prometheus", "otel", "test", "docs"]
-)
-def test_extras_exist(extra: str) -> None:
-    """Every extra that the documentation names can be installed."""
-    assert extra in (metadata("channels-demux-layer").get_all("Provides-Extra") or [])
+def test_documentation_has_the_version() -> None:
+    """The documentation is that of the version that is installed."""
+    names = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    assert names["release"] == names["version"] == channels_demux_layer.__version__
+
+
+def test_documented_extras_exist(pyproject: dict[str, Any]) -> None:
+    """Whatever the documentation tells to install exists."""
+    extras = set(pyproject["project"]["optional-dependencies"])
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    named = re.findall(r"(?:channels-demux-layer|'\.)\[([\w,]+)\]", text)
+    assert {"redis", "client", "demo", "test"} <= set(",".join(named).split(",")) <= extras
 
 
 def test_classifiers_match_the_environments(pyproject: dict[str, Any]) -> None:
-    """Every Python and Django that is promised is one that tox tests, and the other way round."""
+    """What is promised is what tox and CI test, what README says, and what tools are told."""
+    pythons, djangos = promised(pyproject, "Python"), promised(pyproject, "Django")
     tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
-    classifiers = pyproject["project"]["classifiers"]
-    pythons = {c.rpartition(" ")[2] for c in classifiers if re.search(r"Python :: 3\.\d+$", c)}
-    djangos = {c.rpartition(" ")[2] for c in classifiers if re.search(r"Django :: \d+\.\d+$", c)}
     env_list = tox.partition("env_list =")[2].partition("\n\n")[0]
-    assert pythons == {f"3.{minor}" for minor in re.findall(r"\b3(\d\d)\b", env_list)}
-    assert djangos == {
-        f"{major}.{minor}" for major, minor in re.findall(r"django(\d)(\d)", env_list)
-    }
+    pairs = re.findall(r"py(?:{([\d,]+)}|(\d+))-django(\d)(\d)", env_list)
+    tested = {f"3.{name[1:]}" for many, one, *_ in pairs for name in (many or one).split(",")}
+    assert tested == set(pythons)
+    assert [f"{major}.{minor}" for *_, major, minor in pairs] == djangos
+
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert f"\nversions=({' '.join(reversed(pythons))})\n" in ci
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"\n| Python | {', '.join(pythons)} |\n" in readme
+    (said,) = re.findall(r"\n\| Django \| ([^(|]*)", readme)
+    assert re.findall(r"\d+\.\d+", said) == djangos
 
 
-@needs_source
-@pytest.mark.filterwarnings("default")
-def test_wheel_holds_the_package(tmp_path: Path) -> None:
-    """The wheel has every file of the package, templates and static files too, and no other."""
-    from hatchling.builders.wheel import WheelBuilder
+def test_oldest_python_is_what_tools_are_told(pyproject: dict[str, Any]) -> None:
+    """pip, mypy and ruff are told of the oldest Python that is promised."""
+    oldest = promised(pyproject, "Python")[0]
+    assert pyproject["project"]["requires-python"] == f">={oldest}"
+    assert pyproject["tool"]["mypy"]["python_version"] == oldest
+    assert pyproject["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
 
-    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+
+def promised(pyproject: dict[str, Any], name: str) -> list[str]:
+    """Read which versions of Python or Django the classifiers name.
+
+    Args:
+        pyproject: The tables of pyproject.toml.
+        name: Python or Django.
+
+    Returns:
+        The versions, in order.
+    """
+    found = [
+        re.search(rf":: {name} :: (\d+\.\d+)$", line)
+        for line in pyproject["project"]["classifiers"]
+    ]
+    return [match[1] for match in found if match]
+
+
+# -- the distributions ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist and the wheel, both built from the repository.
+
+    Returns:
+        The folder that they are in.
+    """
+    folder = tmp_path_factory.mktemp("dist")
+    build("sdist", ROOT, folder)
+    build("wheel", ROOT, folder)
+    return folder
+
+
+def build(kind: str, root: Path, folder: Path) -> None:
+    """Build a distribution, in a process of its own, as front ends do.
+
+    Args:
+        kind: ``sdist`` or ``wheel``.
+        root: The root of the source.
+        folder: Where to put it.
+    """
+    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "-d", str(folder)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+
+
+def wheel_files(folder: Path) -> dict[str, bytes]:
+    """Read the wheel in a folder.
+
+    Args:
+        folder: Where it is.
+
+    Returns:
+        What it holds, by name.
+    """
+    (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert names == files_below(PACKAGE)
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 @needs_source
-@pytest.mark.filterwarnings("default")
-def test_sdist_holds_tests_and_documentation(tmp_path: Path) -> None:
-    """Whoever has the sdist can build the wheel, run the tests and read the documentation."""
-    from hatchling.builders.sdist import SdistBuilder
+def test_wheel_holds_the_package(dist: Path) -> None:
+    """The wheel has every file of the package, its licences and its metadata, and no other."""
+    info = f"channels_demux_layer-{channels_demux_layer.__version__}.dist-info"
+    package = files_below(PACKAGE)
+    licences = {"LICENSE", *(name for name in package if name.endswith(".LICENSE"))}
+    names = {"METADATA", "RECORD", "WHEEL", *(f"licenses/{name}" for name in licences)}
+    assert len(licences) == 2
+    assert set(wheel_files(dist)) == package | {f"{info}/{name}" for name in names}
+    kinds = {path.rpartition(".")[2] for path in package}
+    assert {"py", "typed", "js", "ts", "css", "html", "svg", "LICENSE"} == kinds
 
-    (sdist,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+
+@needs_source
+def test_what_is_vendored_has_its_licence() -> None:
+    """Beside each file of others is the licence that it came with, which the metadata name."""
+    vendored = [path for path in PACKAGE.rglob("vendor/*") if path.suffix != ".LICENSE"]
+    assert len(vendored) == 2
+    for path in vendored:
+        licence = path.with_name(f"{path.name.partition('.')[0]}.LICENSE")
+        assert "MIT License" in licence.read_text(encoding="utf-8")
+
+
+@needs_source
+def test_sdist_holds_tests_and_documentation(dist: Path) -> None:
+    """Whoever has the sdist can build, run the tests and read the documentation; that is all."""
+    (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    folders = [files_below(ROOT / name) for name in ("channels_demux_layer", "tests", "docs")]
-    alone = {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml", "tox.ini"}
-    assert set().union(alone, *folders) - names == set()
+    folders = ("channels_demux_layer", "tests", "docs", ".ci")
+    assert names == ROOT_FILES.union({"PKG-INFO"}, *(files_below(ROOT / name) for name in folders))
+
+
+@needs_source
+def test_sdist_builds_the_same_wheel(dist: Path, tmp_path: Path) -> None:
+    """The wheel that the sdist builds is that of the repository, byte by byte."""
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        for member in archive:
+            path = tmp_path / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.extractfile(member).read())  # type: ignore[union-attr]
+    (root,) = tmp_path.iterdir()
+    build("wheel", root, tmp_path)
+    assert wheel_files(tmp_path) == wheel_files(dist)
+
+
+@needs_source
+def test_metadata(pyproject: dict[str, Any], dist: Path) -> None:
+    """The metadata say what pyproject.toml does, and have the README for a description."""
+    project = pyproject["project"]
+    (text,) = (text for name, text in wheel_files(dist).items() if name.endswith("/METADATA"))
+    told = message_from_bytes(text)
+    assert told["Version"] == channels_demux_layer.__version__
+    assert told["Summary"] == project["description"]
+    assert told["Requires-Python"] == project["requires-python"]
+    assert told["License-Expression"] == project["license"]
+    assert told.get_all("Classifier") == project["classifiers"]
+    assert set(told.get_all("Provides-Extra", [])) == set(project["optional-dependencies"])
+    plain = [line for line in told.get_all("Requires-Dist", []) if ";" not in line]
+    assert sorted(plain) == sorted(project["dependencies"])
+    urls = [url.partition(", ") for url in told.get_all("Project-URL", [])]
+    assert {label: url for label, _, url in urls} == project.get("urls", {})
+    assert told["Description-Content-Type"] == "text/markdown"
+    assert told.get_payload(decode=True) == (ROOT / "README.md").read_bytes()
 
 
 def npm_package(target: Path) -> dict[str, Any]:
@@ -139,7 +265,8 @@ def test_npm_package(pyproject: dict[str, Any], tmp_path: Path) -> None:
     """The package for npm has the distribution's name, version and licence, and what it exports."""
     package = npm_package(tmp_path)
     project = pyproject["project"]
-    assert (package["name"], package["license"]) == (project["name"], project["license"])
+    assert package["name"] == project["name"]
+    assert project["license"] == f"{package['license']} AND MIT"
     assert re.sub(r"-(a|b|rc)\.", r"\1", package["version"]) == channels_demux_layer.__version__
     exported = {*package["exports"]["."].values(), package["types"]}
     assert {name.removeprefix("./") for name in exported} == set(package["files"])
