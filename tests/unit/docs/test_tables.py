@@ -215,6 +215,21 @@ def test_services_table() -> None:
     assert re.findall(r"`([\w-]+)`", " ".join(c[0] for c in table)) == list(compose["services"])
 
 
+def test_compatibility_table() -> None:
+    """The README's table has the versions of Python, Django and Channels that the package says."""
+    said = {cells[0]: cells[1] for cells in rows("../README.md", "Compatibility")}
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for name, classifier in (
+        ("Python", "Programming Language :: Python"),
+        ("Django", "Framework :: Django"),
+    ):
+        versions = re.findall(rf'"{classifier} :: (\d\.\d+)"', project)
+        assert re.findall(r"\d\.\d+", said[name].partition("(")[0]) == versions
+    minimum = re.search(r'"channels>=([\d.]+)"', project)
+    assert minimum
+    assert said["Channels"] == f"{minimum[1]} and later"
+
+
 def test_commands_for_a_fresh_machine() -> None:
     """The README has exactly one line that runs the tests and one that runs the demo."""
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
