@@ -23,9 +23,11 @@ E015 the ``channel`` route lacks the channel of a stream
 E016 the channel layer of a demultiplexer cannot be made
 E017 a stream's permission is no permission's name
 E018 a limit or a list of a demultiplexer is none that the setting could have
+E019 opens go through a layer that has no normal channels
 W001 group memberships of the core layer end soon
 W002 opens go through a core layer of several hosts
 W003 a limit holds up clients who do no wrong
+W004 opens go through channels_postgres' own layer, which gives them to one worker
 ==== =====================================================================================
 """
 

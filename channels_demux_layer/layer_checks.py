@@ -22,6 +22,15 @@ TAG = "channels_demux_layer"
 CORE_LAYER = "channels_redis.core.RedisChannelLayer"
 PUBSUB_LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
 MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
+POSTGRES_LAYER = "channels_demux_layer.contrib.postgres.PostgresChannelLayer"
+PLAIN_POSTGRES_LAYER = "channels_postgres.core.PostgresChannelLayer"
+RABBITMQ_LAYER = "channels_rabbitmq.core.RabbitmqChannelLayer"
+
+LAYERS = (
+    *(CORE_LAYER, PUBSUB_LAYER, MEMORY_LAYER),
+    *(POSTGRES_LAYER, PLAIN_POSTGRES_LAYER, RABBITMQ_LAYER),
+)
+"""Those whose class need not be looked at."""
 
 MIN_GROUP_EXPIRY = 3600
 """Seconds of a group membership below which renewing it costs more than it frees."""
@@ -49,7 +58,7 @@ def fault(number: int, message: str, hint: str) -> CheckMessage:
 
 
 def layer_faults(settings: conf.Settings, configured: Any, edges: list[Edge]) -> list[CheckMessage]:
-    """Report all that is wrong with the channel layers in use (E002 to E006, W001, W002)."""
+    """Report what is wrong with the layers in use (E002 to E006, E019, W001, W002, W004)."""
     layers = read_layers(configured)
     found = alias_faults(settings, layers) or hosting_faults(settings, layers, edges)
     used = [layers[alias] for alias in _aliases(settings) if alias in layers]
@@ -58,7 +67,8 @@ def layer_faults(settings: conf.Settings, configured: Any, edges: list[Edge]) ->
     if settings.HOSTING != "inline" or any(edge.remote for edge in edges):
         for layer in used:
             found += serializer_faults(layer) + expiry_faults(layer)
-            found += shard_faults(layer) if layer.alias == settings.dispatch_layer else []
+            if layer.alias == settings.dispatch_layer:
+                found += normal_channel_faults(layer) + shard_faults(layer)
     return found
 
 
@@ -76,7 +86,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _kinds(backend: Any) -> frozenset[str]:
-    if backend in (CORE_LAYER, PUBSUB_LAYER, MEMORY_LAYER):
+    if backend in LAYERS:
         return frozenset([backend])
     try:
         return frozenset(map(dotted_name, import_string(backend).__mro__))
@@ -183,6 +193,23 @@ def shard_faults(layer: Layer) -> list[CheckMessage]:
     )
     hint = f"Set {conf.SETTING}['DISPATCH_LAYER'] to a layer of one host or a pub/sub layer."
     return [django_checks.Warning(message, hint=hint, id=f"{TAG}.W002")]
+
+
+def normal_channel_faults(layer: Layer) -> list[CheckMessage]:
+    """Report a layer of opens without normal channels (E019), or with one listener each (W004)."""
+    if RABBITMQ_LAYER in layer.kinds:
+        message = f"Opens go through the channel layer {layer.alias!r}, which has no normal "
+        message += "channels, such as workers wait on: channels_rabbitmq leaves them out."
+        hint = f"Set {conf.SETTING}['DISPATCH_LAYER'] to a layer that has them."
+        return [fault(19, message, hint)]
+    if PLAIN_POSTGRES_LAYER in layer.kinds and POSTGRES_LAYER not in layer.kinds:
+        message = (
+            f"Of all workers of a stream, the channel layer {layer.alias!r} gives opens to the "
+        )
+        message += "first that was started, and to none after its end or a restart of PostgreSQL."
+        hint = f"Set its BACKEND to {POSTGRES_LAYER!r}, which takes the same CONFIG."
+        return [django_checks.Warning(message, hint=hint, id=f"{TAG}.W004")]
+    return []
 
 
 def _aliases(settings: conf.Settings) -> list[str]:

@@ -61,7 +61,7 @@ STORE_GROUP = (
     " SELECT DISTINCT channel, %s::bytea, now() + %s * interval '1 second'"
     " FROM channels_postgres_groupchannel WHERE group_key = %s AND expire > now()"
 )
-FETCH = "DELETE FROM channels_postgres_message WHERE id = %s RETURNING message"
+FETCH = "DELETE FROM channels_postgres_message WHERE id = %s AND expire > now() RETURNING message"
 FETCH_NEXT = (
     "DELETE FROM channels_postgres_message WHERE id = ("
     "SELECT id FROM channels_postgres_message WHERE channel = %s AND expire > now()"
@@ -278,6 +278,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
                 listens.set_exception(error)
                 listens.exception()  # Who waited may be gone.
                 return
+            await self._close_idle()
             for queue in self._queues.values():
                 queue.put_nowait(error)
 
@@ -298,10 +299,17 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             connection = self._idle.pop() if self._idle else await self._connect()
             try:
                 yield connection
-            except BaseException:
+            except BaseException as error:
                 await connection.close()
+                if isinstance(error, psycopg.OperationalError):
+                    await self._close_idle()
                 raise
             self._idle.append(connection)
+
+    async def _close_idle(self) -> None:
+        # What one connection has met, the others will meet.
+        while self._idle:
+            await self._idle.pop().close()
 
     async def _run(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         async with self._connection() as connection:
@@ -327,8 +335,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.wait([self._listener])
-        while self._idle:
-            await self._idle.pop().close()
+        await self._close_idle()
 
 
 async def _take(queue: asyncio.Queue[str | Exception]) -> str:

@@ -9,7 +9,15 @@ from channels_redis.core import RedisChannelLayer
 from channels_demux_layer import layer_checks
 from channels_demux_layer.conf import build_settings
 from channels_demux_layer.discovery import Edge
-from channels_demux_layer.layer_checks import CORE_LAYER, MEMORY_LAYER, PUBSUB_LAYER, layer_faults
+from channels_demux_layer.layer_checks import (
+    CORE_LAYER,
+    MEMORY_LAYER,
+    PLAIN_POSTGRES_LAYER,
+    POSTGRES_LAYER,
+    PUBSUB_LAYER,
+    RABBITMQ_LAYER,
+    layer_faults,
+)
 from channels_demux_layer.streams import Stream, StreamTable
 
 URL = "redis://example.org:6379/0"
@@ -58,6 +66,22 @@ MEMORY = {"default": {"BACKEND": MEMORY_LAYER}}
 def test_sound_layers_are_silent(layers: dict[str, Any]) -> None:
     """No layer, one in memory and Redis layers as documented are no faults."""
     assert ids(layers) == []
+
+
+def backend(name: str) -> dict[str, Any]:
+    """Configure a layer by its name alone as the default."""
+    return {"default": {"BACKEND": name}}
+
+
+def test_layers_that_opens_cannot_take() -> None:
+    """A layer of opens without normal channels is a fault, one with a lone listener a warning."""
+    plain, rabbitmq = backend(PLAIN_POSTGRES_LAYER), backend(RABBITMQ_LAYER)
+    assert ids(backend(POSTGRES_LAYER)) == []
+    assert ids(plain) == ["W004"]
+    assert ids(rabbitmq) == ["E019"]
+    assert ids(rabbitmq | {"opens": PUBSUB["default"]}, DISPATCH_LAYER="opens") == []
+    assert ids(PUBSUB | {"opens": plain["default"]}, DISPATCH_LAYER="opens") == ["W004"]
+    assert ids(rabbitmq, HOSTING="inline") == []
 
 
 def test_unknown_aliases() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -115,7 +116,10 @@ class PostgresServer:
         )
 
     def go_away(self) -> None:
-        """Ends the server; its files stay."""
+        """Ends the server, and with it all connections; its files stay."""
+        # When it is asked by SIGTERM, it waits until all clients have gone.
+        self.process.signal(signal.SIGINT)
+        self.process.wait()
         self.process.stop()
 
     def come_back(self) -> None:
@@ -125,5 +129,5 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Ends the server and deletes its files."""
-        self.process.stop()
+        self.go_away()
         shutil.rmtree(self._directory, ignore_errors=True)
