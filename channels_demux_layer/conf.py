@@ -95,7 +95,7 @@ class Settings:
     """Frames that may be on their way, per session and direction."""
 
     WINDOW_BYTES: int = 1_048_576
-    """Bytes of payload that may be on their way, per session and direction."""
+    """Bytes of payload, characters of text, that may be on their way, per session and direction."""
 
     OPEN_RETRY: float = 2.0
     """Seconds without a claim after which an open is tried again."""

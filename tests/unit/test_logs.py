@@ -107,11 +107,11 @@ def test_the_page_has_the_keys_and_the_loggers() -> None:
     page = (DOCS / "reference" / "logs.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(demux_\w+)` \|", page, re.MULTILINE) == list(logs.KEYS)
     modules = {
-        f"channels_demux_layer.{path.relative_to(ROOT).with_suffix('').as_posix()}"
-        for path in ROOT.glob("*.py")
+        ".".join(("channels_demux_layer", *path.relative_to(ROOT).with_suffix("").parts))
+        for path in ROOT.rglob("*.py")
         if "getLogger(__name__)" in path.read_text(encoding="utf-8")
     }
-    named = set(re.findall(r"^\| `(channels_demux_layer\.\w+)` \|", page, re.MULTILINE))
+    named = set(re.findall(r"^\| `(channels_demux_layer\.[\w.]+)` \|", page, re.MULTILINE))
     assert named == modules | {link_log.LOGGER}
 
 

@@ -326,7 +326,7 @@ async def test_a_frame_that_is_too_large_is_final(server: PeerServer) -> None:
 
 
 async def test_all_streams_closed_is_final(server: PeerServer) -> None:
-    """A socket closed with the last stream's code after its end is over (client wire, 1.3)."""
+    """A socket closed with the last stream's code after its end is over (C1.3)."""
     async with dial(server) as demux:
         peer = await server.accepted()
         chat = demux.stream("chat")

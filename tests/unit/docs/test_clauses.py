@@ -48,7 +48,7 @@ def sources() -> Iterator[tuple[str, str]]:
     """
     for folder in (PACKAGE, ROOT / "tests"):
         for path in sorted(folder.rglob("*")):
-            if path.suffix in (".py", ".js", ".mjs", ".ts") and "vendor" not in path.parts:
+            if path.suffix in (".py", ".js", ".mjs", ".ts", ".json") and "vendor" not in path.parts:
                 yield path.as_posix(), path.read_text(encoding="utf-8")
 
 

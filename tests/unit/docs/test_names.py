@@ -97,7 +97,7 @@ def test_words_in_capitals_are_known() -> None:
 def test_words_of_metrics_and_logs_are_known() -> None:
     """Each word that begins with demux_ is a metric, a key of log records, or the template tag."""
     known = {metric.name for metric in metrics.METRICS} | set(logs.KEYS) | {"demux_script"}
-    known.add("demux_event")  # what a page has for a key of its reader's own
+    known.add(conf._SPARE_EVENT_KEY)
     folders = {path.name for path in PACKAGE.rglob("demux_*")}
     used = {
         (name_of(page), word)
@@ -146,6 +146,20 @@ def test_every_attribute_of_a_demultiplexer_is_documented() -> None:
     listed = set(re.findall(r"^ {4}(\w+): ", text, re.MULTILINE))
     declared = set(inspect.get_annotations(WebsocketDemultiplexer))
     assert listed == {name for name in declared if not name.startswith("_")}
+
+
+def test_tests_that_prove_something_are_there() -> None:
+    """Each test that a page names is one of the suite's."""
+    written = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", path.read_text(encoding="utf-8"))
+    }
+    modules = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    readers_own = {"test_echo", "test_echo_from_a_worker"}
+    named = {word for _, code in code_in_prose() for word in re.findall(r"\btest_\w+", code)}
+    assert named
+    assert named - written - modules - readers_own == set()
 
 
 def test_environments_are_documented() -> None:

@@ -42,6 +42,12 @@ def test_settings_table() -> None:
     assert read == {field.name: field.default for field in fields}
 
 
+def test_the_largest_payload_that_settings_allow() -> None:
+    """The page on settings has the number beyond which a check complains."""
+    largest = f"{checks.MAX_LAYER_MESSAGE - checks.BATCH_OVERHEAD:,}"
+    assert f"may be more than {largest}." in (DOCS / "reference" / "settings.md").read_text("utf-8")
+
+
 def test_old_names_table() -> None:
     """The table of channels-demultiplexer's settings has those that are honoured."""
     table = rows("reference/settings.md", "The names of channels-demultiplexer")
@@ -207,6 +213,21 @@ def test_services_table() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     table = rows("howto/deploying.md", "Docker Compose")
     assert re.findall(r"`([\w-]+)`", " ".join(c[0] for c in table)) == list(compose["services"])
+
+
+def test_compatibility_table() -> None:
+    """The README's table has the versions of Python, Django and Channels that the package says."""
+    said = {cells[0]: cells[1] for cells in rows("../README.md", "Compatibility")}
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for name, classifier in (
+        ("Python", "Programming Language :: Python"),
+        ("Django", "Framework :: Django"),
+    ):
+        versions = re.findall(rf'"{classifier} :: (\d\.\d+)"', project)
+        assert re.findall(r"\d\.\d+", said[name].partition("(")[0]) == versions
+    minimum = re.search(r'"channels>=([\d.]+)"', project)
+    assert minimum
+    assert said["Channels"] == f"{minimum[1]} and later"
 
 
 def test_commands_for_a_fresh_machine() -> None:
