@@ -2,7 +2,7 @@
 
 The rings come from the table that the architecture test keeps, the states of a session from the
 table of its transitions, messages and frames from their types. So a picture changes where the
-code does, and a test (tests/unit/test_diagrams.py) fails until it is drawn anew::
+code does, and a test (tests/unit/docs/test_diagrams.py) fails until it is drawn anew::
 
     PYTHONPATH=. python docs/topics/diagrams/draw.py
 """

@@ -34,6 +34,7 @@ STRANGERS = {
     "journalctl",
     "kubectl",
     "redis-cli",
+    "redis-server",
     "sleep",
     "systemctl",
 }

@@ -1,11 +1,12 @@
 """The pictures in the documentation are those of the code."""
 
 import runpy
-from pathlib import Path
 
 import pytest
 
-DIAGRAMS = Path(__file__).parents[2] / "docs" / "topics" / "diagrams"
+from .pages import DOCS
+
+DIAGRAMS = DOCS / "topics" / "diagrams"
 DRAWINGS = runpy.run_path(str(DIAGRAMS / "draw.py"))["DRAWINGS"]
 
 
