@@ -27,6 +27,7 @@ from channels_demux_layer.client import ClientError, connect
 from channels_demux_layer.link import frames
 from channels_demux_layer.management.commands import demuxstatus, runworker
 from channels_demux_layer.streams import Stream
+from tests.integration import conftest as integration
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -110,6 +111,14 @@ def test_settings_table() -> None:
     # The package decides what the text means, not Python's way to write it: 1_000 is 1000.
     read = {name: eval(default, {}) for name, default in written}
     assert read == {field.name: field.default for field in fields}
+
+
+def test_layers_table() -> None:
+    """The table of layers has each that the integration tests run on, and each that checks know."""
+    table = rows("howto/layers.md", "Which channel layer")
+    tested = {name for cells in table for name in re.findall("`([a-z-]+)`", cells[2])}
+    assert tested == set(integration.LAYERS)
+    assert {cells[0].strip("`") for cells in table} == set(layer_checks.LAYERS)
 
 
 def test_old_names_table() -> None:
