@@ -200,7 +200,8 @@ class ClaimDesk:
         # Known at once: a drain that comes before its first step moves it, too.
         self._node.hosted.add(session)
         running = session.run(self._application, self._stream, own_thread=self._own_thread)
-        self._node.start_task(running)
+        # A task that is cancelled before its first step never gets to its own end.
+        self._node.start_task(running).add_done_callback(lambda task: session.forget())
 
 
 class WorkerSession:
@@ -248,9 +249,13 @@ class WorkerSession:
             logger.exception("Stream %r could not be hosted.", self._opening.stream, extra=facts)
             self.close(CloseCode.INTERNAL_ERROR, "")
         finally:
-            node.hosted.discard(self)
-            self._tally.sessions.discard(self)
-            self.over.set()
+            self.forget()
+
+    def forget(self) -> None:
+        """Leave nothing of the session here."""
+        self._node.hosted.discard(self)
+        self._tally.sessions.discard(self)
+        self.over.set()
 
     async def _join(self, group: str) -> bool:
         try:

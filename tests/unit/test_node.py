@@ -17,6 +17,7 @@ from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.frames import BATCH, VERSION
 from channels_demux_layer.node import Node, find_node, get_node, stop_nodes
+from channels_demux_layer.steadfast import RememberingLayer
 
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
@@ -98,6 +99,32 @@ async def test_a_node_starts_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_node_that_was_never_started_can_be_stopped() -> None:
     """A node that only publishes has no channel and no group to leave."""
     await Node(InMemoryChannelLayer(), LinkConfig()).stop()
+
+
+async def test_groups_are_joined_again_before_they_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that says 0 never forgets a member, and needs no reminder."""
+    monkeypatch.setattr(node_module, "REFRESH_PAUSE", 0.0)
+    rejoins = {0.004: 0, 0: 0}
+    reminded = asyncio.Event()
+
+    def make(expiry: float) -> Node:
+        layer = RememberingLayer(InMemoryChannelLayer(group_expiry=expiry))
+
+        async def rejoin() -> None:
+            rejoins[expiry] += 1
+            if rejoins[0.004] == 3:
+                reminded.set()
+
+        monkeypatch.setattr(layer, "rejoin", rejoin)
+        return Node(layer, LinkConfig())
+
+    nodes = [make(expiry) for expiry in rejoins]
+    for node in nodes:
+        await node.start()
+    await asyncio.wait_for(reminded.wait(), 60)
+    assert rejoins[0] == 0
+    for node in nodes:
+        await node.stop()
 
 
 async def test_a_full_channel_is_no_fault(node: Node, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers
@@ -185,6 +186,13 @@ async def test_sends_outlast_a_lost_connection(recorder: Recorder) -> None:
     await layer.send("channel", {"type": "x"})
     await layer.group_send("group", {"type": "x"})
     assert recorder.calls == [("send", "channel", "one"), ("group_send", "group", "all")]
+
+
+async def test_sends_outlast_a_database_that_restarts(recorder: Recorder) -> None:
+    """What psycopg raises then is as good a reason to wait as a lost connection."""
+    recorder.script = [psycopg.OperationalError(), "one"]
+    await SteadfastLayer(recorder).send("channel", {"type": "x"})
+    assert recorder.calls == [("send", "channel", "one")]
 
 
 async def test_a_message_that_no_layer_takes_is_not_sent_again(recorder: Recorder) -> None:

@@ -25,6 +25,7 @@ from channels_demux_layer.client import ClientError, connect
 from channels_demux_layer.link import frames
 from channels_demux_layer.management.commands import demuxstatus, runworker
 from channels_demux_layer.streams import Stream
+from tests.integration import conftest as integration
 
 from .pages import DOCS, ROOT, rows, words
 
@@ -46,6 +47,14 @@ def test_the_largest_payload_that_settings_allow() -> None:
     """The page on settings has the number beyond which a check complains."""
     largest = f"{checks.MAX_LAYER_MESSAGE - checks.BATCH_OVERHEAD:,}"
     assert f"may be more than {largest}." in (DOCS / "reference" / "settings.md").read_text("utf-8")
+
+
+def test_layers_table() -> None:
+    """The table of layers has each that the integration tests run on, and each that checks know."""
+    table = rows("howto/layers.md", "Which channel layer")
+    tested = {name for cells in table for name in re.findall("`([a-z-]+)`", cells[2])}
+    assert tested == set(integration.LAYERS)
+    assert {cells[0].strip("`") for cells in table} == set(layer_checks.LAYERS)
 
 
 def test_old_names_table() -> None:
