@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
 
 from channels_demux_layer import remote, tracing
-from channels_demux_layer.conf import get_settings
+from channels_demux_layer.conf import Settings, get_settings
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.remote import RemoteSession
 from tests.integration.harness import deliver, until
 
+#: How long an edge waits for the answer to a grant, by default.
+PATIENCE = Settings().OPEN_RETRY
 ACCESS: Any = type("Access", (), {"prefix": "demux", "connection": "0" * 32})
 
 
@@ -73,17 +77,42 @@ class Listener:
         return lambda *args: self.told.append((name, *args[1:]))
 
 
+class Clock:
+    """The time of a loop, which passes when it is told to."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        """Return the present time in seconds."""
+        return self._now
+
+    def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
+        """Call something when so many seconds have passed."""
+        self._timers.append((self._now + delay, partial(call, *args)))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += seconds
+        due = [call for at, call in self._timers if at <= self._now]
+        self._timers = [timer for timer in self._timers if timer[0] > self._now]
+        for call in due:
+            call()
+
+
 class Finder:
     """Finds workers when it is told to.
 
     Attributes:
         ports: The ends of the sessions that were granted.
+        loop: The time of who waits for a worker's answer.
         is_cut_off: Whether the layer fails.
     """
 
     def __init__(self) -> None:
         self.ports: list[Port] = []
-        self.loop = asyncio.get_running_loop()
+        self.loop = Clock()
         self.is_cut_off = False
         self._found = asyncio.Event()
 
@@ -330,18 +359,17 @@ async def test_a_consumer_that_stands_still_holds_nobody_up(
 
 
 async def test_a_worker_that_does_not_answer_its_grant_is_left(
-    finder: Finder, listener: Listener, settings: Any
+    finder: Finder, listener: Listener
 ) -> None:
     """It died as soon as it had claimed, and had been given nothing."""
-    settings.CHANNELS_DEMUX_LAYER = {"OPEN_RETRY": 0.01}
     session = RemoteSession("s", ACCESS, listener)
     await deliver(session, "1")
     first = await finder.let()
-    await until(lambda: first.said)
+    finder.loop.pass_time(PATIENCE)
     assert first.said == ["reset"]
     second = await finder.let()
     second.heard_at = math.inf
-    await asyncio.sleep(0.05)
+    finder.loop.pass_time(PATIENCE)
     assert second.said == []
     session.accepted()
     assert second.said == ["1"]
@@ -350,32 +378,28 @@ async def test_a_worker_that_does_not_answer_its_grant_is_left(
     session.closed(1000, "")
 
 
-async def test_who_cannot_hear_doubts_nobody(
-    finder: Finder, listener: Listener, settings: Any
-) -> None:
+async def test_who_cannot_hear_doubts_nobody(finder: Finder, listener: Listener) -> None:
     """While the layer fails, no worker can answer."""
-    settings.CHANNELS_DEMUX_LAYER = {"OPEN_RETRY": 0.01}
     session = RemoteSession("s", ACCESS, listener)
     finder.is_cut_off = True
     port = await finder.let()
-    await asyncio.sleep(0.05)
+    finder.loop.pass_time(PATIENCE)
     assert port.said == []
     session.end(1000, "")
     session.closed(1000, "")
 
 
+@pytest.mark.parametrize("is_leaving", [False, True])
 async def test_who_has_accepted_is_not_doubted(
-    finder: Finder, listener: Listener, settings: Any
+    finder: Finder, listener: Listener, is_leaving: bool
 ) -> None:
-    """However close together the grant and its answer are."""
-    settings.CHANNELS_DEMUX_LAYER = {"OPEN_RETRY": 0.01}
+    """However close together the grant and its answer are, and though it has to go at once."""
     session = RemoteSession("s", ACCESS, listener)
     port = await finder.let()
     session.accepted()
-    await asyncio.sleep(0.05)
-    assert port.said == []
-    session.moved()
-    await asyncio.sleep(0.05)
-    assert port.said == [(1012, "")]
+    if is_leaving:
+        session.moved()
+    finder.loop.pass_time(PATIENCE)
+    assert port.said == [(1012, "")] * is_leaving
     session.end(1000, "")
     session.closed(1000, "")

@@ -19,7 +19,7 @@ from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.node import Node, get_node, stop_nodes
 from channels_demux_layer.report import NODES
 from channels_demux_layer.scope import pack_scope
-from channels_demux_layer.tally import Tally
+from channels_demux_layer.tally import Tally, get_tally
 from channels_demux_layer.worker import ClaimDesk, StreamWorker, WorkerSession
 from tests.integration.harness import until
 
@@ -241,6 +241,20 @@ async def test_a_session_is_known_from_its_grant(node: Node) -> None:
     (session,) = node.hosted
     session.move()
     assert not session.over.is_set()
+
+
+async def test_a_session_that_never_began_leaves_nothing(node: Node) -> None:
+    """The node ends before its first step."""
+    desk = ClaimDesk(node, "demux.s", raw, Stream(raw))
+    desk.consider(await an_open())
+    tally = get_tally("worker", "demux.s", "s")
+    node.grantable["ref"](Port())  # type: ignore[arg-type]
+    (session,) = node.hosted
+    assert session in tally.sessions
+    await node.stop()
+    await until(session.over.is_set)
+    assert not node.hosted
+    assert not tally.sessions
 
 
 async def test_a_session_that_is_lost_before_it_begins_has_no_consumer(node: Node) -> None:
