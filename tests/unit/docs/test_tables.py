@@ -11,19 +11,15 @@ import pytest
 import yaml
 from django.core.management import BaseCommand
 
-from channels_demux_layer import (
-    checks,
-    codes,
-    conf,
-    handshake,
-    layer_checks,
-    limit_checks,
-    metrics,
-    report,
-)
+from channels_demux_layer import codes, conf, metrics
+from channels_demux_layer.checks import layers as layer_checks
+from channels_demux_layer.checks import limits as limit_checks
+from channels_demux_layer.checks import wiring as checks
 from channels_demux_layer.client import ClientError, connect
+from channels_demux_layer.layer import handshake
 from channels_demux_layer.link import frames
 from channels_demux_layer.management.commands import demuxstatus, runworker
+from channels_demux_layer.reports import report
 from channels_demux_layer.streams import Stream
 from tests.integration import conftest as integration
 
