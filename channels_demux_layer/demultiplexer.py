@@ -64,6 +64,8 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     scope_headers: ClassVar[Iterable[str] | None] = None
     scope_cookies: ClassVar[Iterable[str] | None] = None
 
+    channel_layer: Any
+
     _stream_table: ClassVar[StreamTable]
     _decodes_itself: ClassVar[bool] = False
     _encodes_itself: ClassVar[bool] = False
