@@ -64,8 +64,6 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     scope_headers: ClassVar[Iterable[str] | None] = None
     scope_cookies: ClassVar[Iterable[str] | None] = None
 
-    channel_layer: Any
-
     _stream_table: ClassVar[StreamTable]
     _decodes_itself: ClassVar[bool] = False
     _encodes_itself: ClassVar[bool] = False
@@ -171,7 +169,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
 
     async def _serve(self, receive: Any, send: Any) -> None:
         # What AsyncConsumer does, without a receiver on the channel layer for each connection.
-        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        self.channel_layer: Any = get_channel_layer(self.channel_layer_alias)
         self.base_send = send
         take = self._receive if self._connection.throttle is None else self._receive_throttled
         try:
