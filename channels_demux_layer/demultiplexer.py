@@ -14,14 +14,14 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from .codes import CloseCode, ErrorCode
 from .conf import Settings, get_settings
-from .connection import Connection
-from .envelope import EnvelopeCodec
+from .edge.connection import Connection
+from .edge.envelope import EnvelopeCodec
+from .edge.limits import Limits
+from .edge.trimming import trim_scope
 from .exceptions import BadFrame
-from .limits import Limits
-from .node import find_node
-from .scope import pack_scope
+from .hosting.scope import pack_scope
+from .layer.node import find_node
 from .streams import StreamTable
-from .trimming import trim_scope
 
 __all__ = ["WebsocketDemultiplexer"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .layer.node import all_nodes
 from .metrics import Sample, samples
-from .node import all_nodes
-from .tally import all_tallies
+from .reports.tally import all_tallies
 
 __all__ = ["measure_process"]
 

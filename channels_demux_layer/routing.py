@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .exceptions import ConfigurationError
 from .naming import stream_channel
 from .streams import Stream
-from .worker import StreamWorker
+from .workers.worker import StreamWorker
 
 if TYPE_CHECKING:
     from .demultiplexer import WebsocketDemultiplexer

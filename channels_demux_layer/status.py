@@ -18,11 +18,11 @@ from channels.layers import get_channel_layer
 
 from .conf import get_settings
 from .exceptions import ConfigurationError, LayerFailed
-from .fleet import FleetReport
-from .inbox import inbox_of
+from .layer.inbox import inbox_of
+from .layer.steadfast import unsteady
 from .logs import about
-from .report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
-from .steadfast import unsteady
+from .reports.fleet import FleetReport
+from .reports.report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
 
 __all__ = ["LIMIT", "QUIET", "ask_nodes"]
 

@@ -40,7 +40,7 @@ html_theme = "furo"
 html_title = f"channels_demux_layer {release}"
 nitpicky = True
 # What is not of this package, or not public, has nothing to link to.
-_NOT_PUBLIC = r"client\.(dialing|options|demultiplexer|stream)|limits|streams|worker"
+_NOT_PUBLIC = r"client\.(dialing|options|demultiplexer|stream)|edge\.limits|streams|workers\.worker"
 nitpick_ignore_regex = [
     ("py:.*", r"(?!channels_demux_layer\.).*"),
     ("py:.*", rf"channels_demux_layer\.({_NOT_PUBLIC})\..*"),

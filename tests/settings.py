@@ -13,5 +13,7 @@ INSTALLED_APPS = [
     "channels_demux_layer",
 ]
 
+# Its migrations are PostgreSQL's; where its tables are used, `manage.py migrate` makes them.
+MIGRATION_MODULES = {"channels_postgres": None}
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

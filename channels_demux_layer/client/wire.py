@@ -1,7 +1,8 @@
 """What a client writes and reads: envelopes put together, and those of the server taken apart.
 
-The other end of `channels_demux_layer.envelope`. A client ignores what it does not know (C5.9): a
-frame is a payload, an event, or nothing. Payloads are taken out of their envelopes and not decoded.
+The other end of `channels_demux_layer.edge.envelope`. A client ignores what it does not know
+(C5.9): a frame is a payload, an event, or nothing. Payloads are taken out of their envelopes and
+not decoded.
 """
 
 from collections.abc import Callable

@@ -17,8 +17,8 @@ from django.test.utils import override_settings
 
 from channels_demux_layer.conf import SETTING, get_settings, read_django_settings
 from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.layer.node import stop_nodes
 from channels_demux_layer.logs import about
-from channels_demux_layer.node import stop_nodes
 from channels_demux_layer.routing import stream_workers
 
 from .database import connections_kept

@@ -94,12 +94,19 @@ async def test_changed_code(make_site: MakeSite, layer_kind: Kind, tmp_path: Pat
         await wait_for(lambda: all(2 in t.account.pids for t in traffic.talkers))
         account = await traffic.finish()
     assert worker.running
-    assert len({entry["pid"] for entry in site.journal("looked")}) == 2
+    # The process with the new code answers before its reloader has looked for the first time.
+    await asyncio.to_thread(wait_until, lambda: len(lookers(site)) > 1, "a look of the second one")
+    assert len(lookers(site)) == 2
     assert (account.lost, account.disordered, account.closed.total()) == (0, 0, 0)
     assert account.unexcused == 0
     assert account.events.keys() == {"reopened"}
     assert set(account.pids) == {1, 2}
     assert "Traceback" not in site.logs()
+
+
+def lookers(site: Site) -> set[int]:
+    """Tells which processes have looked for changes."""
+    return {entry["pid"] for entry in site.journal("looked")}
 
 
 def wait_for_look(site: Site) -> None:

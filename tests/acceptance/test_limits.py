@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from channels_demux_layer.limits import BURST, MOST_REFUSALS
+from channels_demux_layer.edge.limits import BURST, MOST_REFUSALS
 
 from .conftest import Database
 from .harness.client import connect

@@ -38,5 +38,6 @@ async def test_no_frame_is_lost(make_site: MakeSite, postgres_server: PostgresSe
     assert second.wait() == 0
     assert (account.lost, account.disordered, account.closed.total()) == (0, 0, 0)
     assert account.unexcused == 0
-    assert account.events.keys() <= {"reopened"}
+    # The others may still be starting when the first worker is killed.
+    assert account.events.keys() <= {"reopened", "unavailable"}
     assert {first.pid, third.pid} <= set(account.pids)

@@ -58,9 +58,10 @@ class Fleet:
         *self.graphql, self.users, self.others = site.workers(commands)
 
     def replace(self, worker: Process) -> None:
-        """Starts another worker in the place of one of GraphQL that has gone."""
-        self.graphql.remove(worker)
+        """Starts another worker for the place of one of GraphQL that is to go."""
+        # Before it goes: its end would be seen in the count of who listens, however late.
         self.graphql.append(self.site.worker(*GRAPHQL))
+        self.graphql.remove(worker)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -242,6 +243,7 @@ async def test_graphql_begins_anew_when_its_worker_goes(fleet: Fleet) -> None:
         (worker,) = [worker for worker in fleet.graphql if worker.pid == pid]
         await graphql.subscribe("2", "subscription { ticks }")
         assert await graphql.next("2") == {"ticks": 0}
+        await asyncio.to_thread(fleet.replace, worker)
         worker.signal(signal.SIGTERM)
         closed = await client.receive_event("closed", stream="graphql")
         assert closed["code"] == 1012
@@ -252,7 +254,6 @@ async def test_graphql_begins_anew_when_its_worker_goes(fleet: Fleet) -> None:
         assert message == {"type": "connection_ack"}
         assert (await graphql.execute("1", "{ pid }"))["pid"] != pid
     assert await asyncio.to_thread(worker.wait) == 0
-    await asyncio.to_thread(fleet.replace, worker)
 
 
 # -- djangochannelsrestframework -------------------------------------------------------------------

@@ -14,11 +14,12 @@ from channels.layers import InMemoryChannelLayer
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.codes import ServerEvent
-from channels_demux_layer.ignored import REASONS
+from channels_demux_layer.layer.ignored import REASONS
+from channels_demux_layer.layer.node import Node
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.frames import VERSION
-from channels_demux_layer.node import Node
-from channels_demux_layer.worker import ClaimDesk, StreamWorker
+from channels_demux_layer.reports.tally import get_tally
+from channels_demux_layer.workers.worker import ClaimDesk, StreamWorker
 
 #: Seconds after which something that never comes counts as a finding.
 LIMIT = 30.0
@@ -204,4 +205,7 @@ async def feed(messages: Sequence[Any]) -> Node:
         assert not node.is_cut_off
     finally:
         await asyncio.wait_for(node.stop(), LIMIT)
+    await asyncio.sleep(0)
+    assert not node.hosted
+    assert not get_tally("worker", "demux.s", "s").sessions
     return node

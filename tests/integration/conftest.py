@@ -26,20 +26,14 @@ MEMORY = "memory"
 FAKE = ("fakeredis-core", "fakeredis-pubsub")
 REDIS = ("redis-core", "redis-pubsub")
 POSTGRES = "postgres"
-RABBITMQ = "rabbitmq"
-MARKS = {
-    POSTGRES: pytest.mark.postgres,
-    # channels_rabbitmq calls what Channels 4.3 has given other names.
-    RABBITMQ: pytest.mark.filterwarnings("ignore:valid_.*_name is deprecated:DeprecationWarning"),
-    **dict.fromkeys(REDIS, pytest.mark.redis),
-}
+MARKS = {POSTGRES: pytest.mark.postgres, **dict.fromkeys(REDIS, pytest.mark.redis)}
 
 #: Every way to host a stream. The inline one has an in-memory layer for consumers' own groups.
-PLACES = (INLINE, MEMORY, *FAKE, *REDIS, POSTGRES, RABBITMQ)
+PLACES = (INLINE, MEMORY, *FAKE, *REDIS, POSTGRES)
 #: Those with a layer between the edge and its workers.
 LAYERS = PLACES[1:]
 #: The same without fakeredis, which is slow: for what does not depend on the layer in detail.
-QUICK_PLACES = (INLINE, MEMORY, *REDIS, POSTGRES, RABBITMQ)
+QUICK_PLACES = (INLINE, MEMORY, *REDIS, POSTGRES)
 QUICK_LAYERS = QUICK_PLACES[1:]
 
 
@@ -66,10 +60,6 @@ def _layers(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     if name == POSTGRES:
         layers: dict[str, Any] = request.getfixturevalue("postgres_server").channel_layers()
         return layers
-    if name == RABBITMQ:
-        backend = "tests.integration.rabbitmq.RabbitmqWithDispatch"
-        url = "amqp://guest:guest@127.0.0.1:25999"
-        return {"default": {"BACKEND": backend, "CONFIG": {"host": url}}}
     is_fake = name in FAKE
     url = request.getfixturevalue("fakeredis_url" if is_fake else "redis_server")
     kind = "core" if name.endswith("core") else "pubsub"

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import WebsocketDemultiplexer
-from channels_demux_layer.inline import InlineSession
-from channels_demux_layer.remote import RemoteSession
+from channels_demux_layer.edge.inline import InlineSession
+from channels_demux_layer.edge.remote import RemoteSession
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
 
@@ -21,7 +21,7 @@ LIMIT = 60.0
 #: Seconds between two looks at what cannot be waited for.
 PAUSE = 0.005
 #: The log that tells of consumers that fail.
-HOSTING_LOG = "channels_demux_layer.hosting"
+HOSTING_LOG = "channels_demux_layer.hosting.consumer"
 
 Result = TypeVar("Result")
 

@@ -11,12 +11,12 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream
-from channels_demux_layer import calls as calls_module
-from channels_demux_layer import node as node_module
-from channels_demux_layer.node import Node, find_node, stop_nodes
-from channels_demux_layer.report import NODES
+from channels_demux_layer.layer import calls as calls_module
+from channels_demux_layer.layer import node as node_module
+from channels_demux_layer.layer.node import Node, find_node, stop_nodes
+from channels_demux_layer.layer.wire import SessionPort
+from channels_demux_layer.reports.report import NODES
 from channels_demux_layer.testing import DemuxCommunicator
-from channels_demux_layer.wire import SessionPort
 
 from . import consumers
 from .harness import LIMIT, Place, demultiplexer, lone_worker, until, within
@@ -94,7 +94,7 @@ def shaky(monkeypatch: pytest.MonkeyPatch) -> Shaky:
     monkeypatch.setattr(node_module, "get_channel_layer", get)
     monkeypatch.setattr(node_module, "make_steadfast", lambda alias, layer: layer)
     monkeypatch.setattr(calls_module, "BACK_OFF", (0.01, 0.02))
-    monkeypatch.setattr("channels_demux_layer.worker.JOIN_PAUSE", 0.01)
+    monkeypatch.setattr("channels_demux_layer.workers.worker.JOIN_PAUSE", 0.01)
     return get("default")
 
 
@@ -118,7 +118,7 @@ async def worker_nodes(
         await node.start()
         return node
 
-    monkeypatch.setattr("channels_demux_layer.worker.get_node", get_node)
+    monkeypatch.setattr("channels_demux_layer.workers.worker.get_node", get_node)
     yield nodes
     for node in nodes:
         await node.stop()
@@ -395,7 +395,7 @@ async def test_a_scope_that_cannot_be_unpacked_ends_its_stream(
     async def unpack(data: bytes) -> Any:
         raise ValueError("not a packed scope")
 
-    monkeypatch.setattr("channels_demux_layer.worker.unpack_scope", unpack)
+    monkeypatch.setattr("channels_demux_layer.workers.worker.unpack_scope", unpack)
     async with memory.client({"echo": consumers.Json}) as client:
         assert await client.receive_close() == (1011, "")
         assert (await client.receive_event("echo"))["code"] == 1011

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
-from channels_demux_layer.handshake import Open
+from channels_demux_layer.layer.handshake import Open
+from channels_demux_layer.layer.node import find_node
 from channels_demux_layer.link.frames import BATCH, VERSION
-from channels_demux_layer.node import find_node
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
 
 from . import consumers
@@ -125,8 +125,10 @@ async def test_an_open_that_comes_repeatedly_starts_one_consumer(
 ) -> None:
     """However often an open is delivered, its stream has one consumer."""
     cls = demultiplexer({"one": noting, "two": noting})
-    monkeypatch.setattr("channels_demux_layer.node.get_channel_layer", _wrapped(Repeating))
-    monkeypatch.setattr("channels_demux_layer.node.make_steadfast", lambda alias, layer: layer)
+    monkeypatch.setattr("channels_demux_layer.layer.node.get_channel_layer", _wrapped(Repeating))
+    monkeypatch.setattr(
+        "channels_demux_layer.layer.node.make_steadfast", lambda alias, layer: layer
+    )
     async with memory.run(cls):
         for _ in range(5):
             async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:

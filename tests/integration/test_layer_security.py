@@ -15,9 +15,10 @@ import pytest
 import redis
 from channels.layers import get_channel_layer
 
-from channels_demux_layer import Stream, WebsocketDemultiplexer, calls
+from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.faults import RepeatedLog
-from channels_demux_layer.node import find_node, stop_nodes
+from channels_demux_layer.layer import calls
+from channels_demux_layer.layer.node import find_node, stop_nodes
 from channels_demux_layer.testing import DemuxCommunicator
 from channels_demux_layer.testing.database import connections_kept
 from tests.acceptance.harness.layers import KINDS, Kind, channel_layers

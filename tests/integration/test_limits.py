@@ -9,7 +9,7 @@ import pytest
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from channels_demux_layer import Stream
-from channels_demux_layer.limits import MOST_REFUSALS
+from channels_demux_layer.edge.limits import MOST_REFUSALS
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers

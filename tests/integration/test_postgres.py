@@ -188,7 +188,7 @@ async def test_a_server_that_restarts(
     await within(asyncio.wait(receiving))
     for task in receiving:
         assert isinstance(task.exception(), psycopg.OperationalError)
-    await asyncio.to_thread(postgres_server.come_back)
+    postgres_server.come_back()  # a process ends with the thread that has started it
     receiving = [asyncio.ensure_future(layer.receive(name)) for name in names]
     await layer.new_channel()  # listens by then
     with pytest.raises(psycopg.OperationalError):

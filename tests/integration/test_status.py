@@ -11,17 +11,17 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream, __version__
-from channels_demux_layer import reporter as reporter_module
 from channels_demux_layer import status as status_module
 from channels_demux_layer.exceptions import ConfigurationError, LayerFailed
-from channels_demux_layer.fleet import FleetReport
-from channels_demux_layer.ignored import REASONS
+from channels_demux_layer.layer import reporter as reporter_module
+from channels_demux_layer.layer.ignored import REASONS
+from channels_demux_layer.layer.node import find_node, get_node, stop_nodes
+from channels_demux_layer.layer.steadfast import unsteady
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.measuring import measure_process
-from channels_demux_layer.node import find_node, get_node, stop_nodes
-from channels_demux_layer.report import NODES, REPORT_VERSION, Answer, NodeReport, Question
+from channels_demux_layer.reports.fleet import FleetReport
+from channels_demux_layer.reports.report import NODES, REPORT_VERSION, Answer, NodeReport, Question
 from channels_demux_layer.status import ask_nodes
-from channels_demux_layer.steadfast import unsteady
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers

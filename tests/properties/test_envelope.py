@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from channels_demux_layer import json_text
 from channels_demux_layer.codes import ClientEvent, ErrorCode
-from channels_demux_layer.envelope import MAX_DEPTH, EnvelopeCodec, Incoming
+from channels_demux_layer.edge.envelope import MAX_DEPTH, EnvelopeCodec, Incoming
 from channels_demux_layer.exceptions import BadFrame
 
 MANAGED = EnvelopeCodec()

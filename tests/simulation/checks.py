@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from channels_demux_layer.codes import CloseCode
-from channels_demux_layer.outbox import MUCH
-from channels_demux_layer.report import NODES
-from channels_demux_layer.steadfast import RememberingLayer
+from channels_demux_layer.edge.outbox import MUCH
+from channels_demux_layer.layer.steadfast import RememberingLayer
+from channels_demux_layer.reports.report import NODES
 
 from .client import Client, expected
 from .ledger import Attempt, Label

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from channels_demux_layer import drain, opening, worker
-from channels_demux_layer.groups import Memberships
-from channels_demux_layer.hosting import Host
+from channels_demux_layer.edge import opening
+from channels_demux_layer.edge.remote import RemoteSession
+from channels_demux_layer.hosting.consumer import Host
+from channels_demux_layer.layer.groups import Memberships
+from channels_demux_layer.layer.node import Node
+from channels_demux_layer.layer.steadfast import RememberingLayer
 from channels_demux_layer.link.frames import Batch
 from channels_demux_layer.link.liveness import Liveness
 from channels_demux_layer.link.machine import Link
 from channels_demux_layer.link.recovery import Recovery, SentBatch
 from channels_demux_layer.link.window import ReceiveWindow, SendWindow
-from channels_demux_layer.node import Node
-from channels_demux_layer.remote import RemoteSession
-from channels_demux_layer.steadfast import RememberingLayer
-from channels_demux_layer.worker import WorkerSession
+from channels_demux_layer.workers import drain, worker
+from channels_demux_layer.workers.worker import WorkerSession
 from tests.link_mutants import no_dedupe, no_order
 
 Mutant = Callable[[pytest.MonkeyPatch], None]

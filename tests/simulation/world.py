@@ -16,15 +16,17 @@ import channels.consumer
 import channels.generic.websocket
 from django.test.utils import override_settings
 
-from channels_demux_layer import Stream, WebsocketDemultiplexer, opening, worker
+from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer import demultiplexer as edge_module
-from channels_demux_layer import node as node_module
-from channels_demux_layer import steadfast as steadfast_module
-from channels_demux_layer.calls import messages
-from channels_demux_layer.drain import drain_workers
+from channels_demux_layer.edge import opening
+from channels_demux_layer.layer import node as node_module
+from channels_demux_layer.layer import steadfast as steadfast_module
+from channels_demux_layer.layer.calls import messages
+from channels_demux_layer.layer.node import find_node, stop_nodes
 from channels_demux_layer.link.session import Session
-from channels_demux_layer.node import find_node, stop_nodes
 from channels_demux_layer.routing import stream_workers
+from channels_demux_layer.workers import worker
+from channels_demux_layer.workers.drain import drain_workers
 
 from .client import Client
 from .layer import LossyLayer, SharedLayer

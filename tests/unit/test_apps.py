@@ -6,7 +6,7 @@ import sys
 from django.apps import apps
 from django.core.checks.registry import registry
 
-from channels_demux_layer import checks
+from channels_demux_layer.checks import wiring as checks
 
 
 def test_app_is_found_by_the_name_of_the_package() -> None:

@@ -30,76 +30,82 @@ ROOT = Path(channels_demux_layer.__file__).parent
 RINGS = {
     "root": {PACKAGE},
     "pure": {
+        "edge",
+        "hosting",
+        "layer",
+        "reports",
+        "workers",
         "client.options",
         "client.reconnect",
         "client.wire",
         "codes",
-        "envelope",
+        "edge.envelope",
         "exceptions",
-        "fleet",
-        "handshake",
+        "reports.fleet",
+        "layer.handshake",
         "json_text",
         "link",
         "link.*",
-        "limits",
+        "edge.limits",
         "metrics",
         "naming",
-        "portable",
-        "report",
-        "status_view",
+        "hosting.portable",
+        "reports.report",
+        "reports.view",
         "streams",
-        "trimming",
+        "edge.trimming",
     },
     "shell": {
         "applications",
-        "calls",
+        "layer.calls",
         "client",
         "client.buffer",
         "client.demultiplexer",
         "client.dialing",
         "client.stream",
         "client.table",
-        "connection",
+        "edge.connection",
         "demultiplexer",
-        "drain",
+        "workers.drain",
         "faults",
-        "flow",
-        "groups",
-        "hops",
-        "hosting",
+        "hosting.flow",
+        "layer.groups",
+        "hosting.hops",
+        "hosting.consumer",
         "http_pages",
-        "ignored",
-        "inbox",
-        "inline",
-        "link_log",
+        "layer.ignored",
+        "layer.inbox",
+        "edge.inline",
+        "layer.link_log",
         "logs",
         "measuring",
-        "node",
-        "opening",
-        "outbox",
-        "permissions",
+        "layer.node",
+        "edge.opening",
+        "edge.outbox",
+        "edge.permissions",
         "readiness",
-        "remote",
-        "reporter",
+        "edge.remote",
+        "layer.reporter",
         "routing",
-        "runner",
-        "scope",
+        "workers.runner",
+        "hosting.scope",
         "status",
-        "steadfast",
-        "tally",
-        "throttle",
+        "layer.steadfast",
+        "reports.tally",
+        "edge.throttle",
         "tracing",
-        "wire",
-        "worker",
+        "layer.wire",
+        "workers.worker",
     },
     "django": {
         "apps",
         "checks",
+        "checks.wiring",
         "conf",
         "discovery",
         "health",
-        "layer_checks",
-        "limit_checks",
+        "checks.layers",
+        "checks.limits",
         "management",
         "management.*",
         "templatetags",
@@ -114,20 +120,30 @@ MAY_IMPORT = {
     "django": {"pure", "shell", "django"},
     "outside": {"root", "pure", "shell", "django", "outside"},
 }
+#: The folders of the server and the workers, and whose modules each may use beside its own.
+ROOMS: dict[str, set[str]] = {
+    "link": set(),
+    "reports": set(),
+    "layer": {"link", "reports"},
+    "hosting": {"link", "reports"},
+    "edge": {"hosting", "layer", "link", "reports"},
+    "workers": {"hosting", "layer", "link", "reports"},
+    "checks": {"edge"},
+}
 #: The settings belong to the Django ring, and are the one part of it that the shell reads.
 SETTINGS = "conf"
 
 EDGE = {
-    "connection",
+    "edge.connection",
     "demultiplexer",
-    "inline",
-    "opening",
-    "outbox",
-    "permissions",
-    "remote",
-    "throttle",
+    "edge.inline",
+    "edge.opening",
+    "edge.outbox",
+    "edge.permissions",
+    "edge.remote",
+    "edge.throttle",
 }
-WORKER = {"drain", "routing", "runner", "worker"}
+WORKER = {"workers.drain", "routing", "workers.runner", "workers.worker"}
 #: The Python client, which runs where there is no Django: it loads the pure ring and itself.
 CLIENT = {
     "client",
@@ -310,6 +326,15 @@ def test_imports_point_inwards(module: str) -> None:
     assert wrong <= ({SETTINGS} if ring == "shell" else set())
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_use_each_other_one_way(room: str) -> None:
+    """A folder's modules use those of the folders below it, and never the other way round."""
+    inside = [module for module in MODULES if module.startswith(f"{room}.")]
+    used = {target.partition(".")[0] for module in inside for target in ours(module, by_type=True)}
+    assert inside
+    assert used & ROOMS.keys() <= {room} | ROOMS[room]
+
+
 @pytest.mark.parametrize("module", _in_ring("pure"))
 def test_the_pure_ring_does_nothing_but_compute(module: str) -> None:
     """No pure module can do I/O, read a clock, start a task or write a log."""
@@ -349,7 +374,7 @@ def test_only_the_client_loads_the_client() -> None:
 
 def test_only_the_edge_knows_envelopes() -> None:
     """Of what a site runs, only the edge reads and writes what clients see."""
-    users = {module for module in MODULES if "envelope" in ours(module, by_type=True)}
+    users = {module for module in MODULES if "edge.envelope" in ours(module, by_type=True)}
     assert {user for user in users if _ring(user) != "outside"} <= EDGE
 
 
@@ -418,7 +443,7 @@ from . import codes
 from .link import machine
 from .link.frames import Send, VERSION
 from channels_demux_layer import Stream, naming
-import channels_demux_layer.envelope
+import channels_demux_layer.edge.envelope
 try:
     from channels.layers import get_channel_layer
 except ImportError:
@@ -433,7 +458,7 @@ if typing.TYPE_CHECKING:
     import logging
 """
     here, types = read_imports("worker", source), {"demultiplexer", "logging"}
-    expected_ours = {"codes", "naming", "envelope", "conf", "demultiplexer", PACKAGE}
+    expected_ours = {"codes", "naming", "edge.envelope", "conf", "demultiplexer", PACKAGE}
     expected_ours |= {"link.machine", "link.frames"}
     assert {found.target for found in here if found.ours} == expected_ours
     assert {found.target for found in here if not found.ours} == (

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 import channels_demux_layer
-from channels_demux_layer import link_log, logs
+from channels_demux_layer import logs
+from channels_demux_layer.layer import link_log
+from channels_demux_layer.layer.link_log import LinkLog
 from channels_demux_layer.link import events as ev
 from channels_demux_layer.link.frames import Batch
 from channels_demux_layer.link.session import Session
 from channels_demux_layer.link.window import SendWindow
-from channels_demux_layer.link_log import LinkLog
 
 ROOT = Path(channels_demux_layer.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
@@ -97,8 +98,10 @@ def test_the_legend_is_that_of_the_code() -> None:
     assert "".join(legend) == link_log.MARKS
     page = (DOCS / "reference" / "logs.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\S)` \|", page, re.MULTILINE) == legend
-    used = set(re.findall(r'_log\.(?:say|batch)\(\s*"(.)"', (ROOT / "wire.py").read_text()))
-    used |= set(re.findall(r'self\.say\(\s*"(.)"', (ROOT / "link_log.py").read_text()))
+    used = set(
+        re.findall(r'_log\.(?:say|batch)\(\s*"(.)"', (ROOT / "layer" / "wire.py").read_text())
+    )
+    used |= set(re.findall(r'self\.say\(\s*"(.)"', (ROOT / "layer" / "link_log.py").read_text()))
     assert used == set(link_log.MARKS)
 
 

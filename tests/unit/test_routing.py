@@ -5,7 +5,7 @@ import pytest
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.routing import stream_workers
-from channels_demux_layer.worker import StreamWorker
+from channels_demux_layer.workers.worker import StreamWorker
 
 
 async def echo(scope: object, receive: object, send: object) -> None:

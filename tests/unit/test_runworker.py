@@ -16,7 +16,7 @@ from django.utils import autoreload
 from channels_demux_layer import WebsocketDemultiplexer
 from channels_demux_layer.management.commands import runworker
 from channels_demux_layer.routing import stream_workers
-from channels_demux_layer.runner import ListenerDied
+from channels_demux_layer.workers.runner import ListenerDied
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,9 +11,9 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
-from channels_demux_layer import node as node_module
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.layer import node as node_module
 from channels_demux_layer.testing import DemuxCommunicator, database, run_workers, workers
 from tests.integration.harness import until
 
@@ -446,7 +446,7 @@ async def test_an_application_that_raises_ends_its_worker(
     async def fail(*args: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("channels_demux_layer.worker.StreamWorker.__call__", fail)
+    monkeypatch.setattr("channels_demux_layer.workers.worker.StreamWorker.__call__", fail)
 
     async def use() -> None:
         async with run_workers(Single):

@@ -14,15 +14,15 @@ from django.core.management import BaseCommand, CommandError
 
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import DemuxError
-from channels_demux_layer.fleet import FleetReport
-from channels_demux_layer.status import LIMIT, ask_nodes
-from channels_demux_layer.status_view import (
+from channels_demux_layer.reports.fleet import FleetReport
+from channels_demux_layer.reports.view import (
     TableView,
     links_table,
     nodes_table,
     remarks,
     streams_table,
 )
+from channels_demux_layer.status import LIMIT, ask_nodes
 
 #: Seconds between the two looks that make rates, where nobody watches.
 GLANCE = 1.0

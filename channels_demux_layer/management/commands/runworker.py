@@ -19,7 +19,7 @@ from channels_demux_layer.discovery import find_routes, stream_applications
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.http_pages import Pages
 from channels_demux_layer.readiness import health_pages
-from channels_demux_layer.runner import DrainingWorker, ListenerDied
+from channels_demux_layer.workers.runner import DrainingWorker, ListenerDied
 
 logger = logging.getLogger("django.channels.worker")
 

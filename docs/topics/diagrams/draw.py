@@ -10,7 +10,8 @@ code does, and a test (tests/unit/docs/test_diagrams.py) fails until it is drawn
 from html import escape
 from pathlib import Path
 
-from channels_demux_layer import codes, handshake, naming
+from channels_demux_layer import codes, naming
+from channels_demux_layer.layer import handshake
 from channels_demux_layer.link import frames, session
 from tests.unit import test_architecture as architecture
 
@@ -255,17 +256,17 @@ def moving() -> str:
 
 #: Each step: the modules that take part, and what they do.
 SERVER = [
-    (("demultiplexer", "envelope"), "takes the envelope apart"),
-    (("connection", "remote"), "finds the stream's session"),
-    (("flow", "link.window"), "gives it room in the window"),
-    (("wire", "link.machine"), "numbers it, within a batch"),
-    (("node", "calls"), "publishes the batch"),
+    (("demultiplexer", "edge.envelope"), "takes the envelope apart"),
+    (("edge.connection", "edge.remote"), "finds the stream's session"),
+    (("hosting.flow", "link.window"), "gives it room in the window"),
+    (("layer.wire", "link.machine"), "numbers it, within a batch"),
+    (("layer.node", "layer.calls"), "publishes the batch"),
 ]
 HOST = [
-    (("hosting",), "gives it to the consumer"),
-    (("worker", "flow"), "counts what is taken"),
-    (("wire", "link.machine"), "in order, each once"),
-    (("node", "inbox"), "receives the batch"),
+    (("hosting.consumer",), "gives it to the consumer"),
+    (("workers.worker", "hosting.flow"), "counts what is taken"),
+    (("layer.wire", "link.machine"), "in order, each once"),
+    (("layer.node", "layer.inbox"), "receives the batch"),
 ]
 
 

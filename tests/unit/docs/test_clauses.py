@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from channels_demux_layer import limits, opening, outbox, portable, reporter, streams
-from channels_demux_layer.envelope import MAX_DEPTH
+from channels_demux_layer import streams
+from channels_demux_layer.edge import limits, opening, outbox
+from channels_demux_layer.edge.envelope import MAX_DEPTH
+from channels_demux_layer.hosting import portable
+from channels_demux_layer.layer import reporter
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.recovery import REORDER_THRESHOLD
 

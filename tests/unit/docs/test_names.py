@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.conf import global_settings
 
-from channels_demux_layer import WebsocketDemultiplexer, checks, codes, conf, logs, metrics
-from channels_demux_layer.link_log import LOGGER
+from channels_demux_layer import WebsocketDemultiplexer, codes, conf, logs, metrics
+from channels_demux_layer.checks import wiring as checks
+from channels_demux_layer.layer.link_log import LOGGER
 
 from .pages import DOCS, PACKAGE, PAGES, ROOT, code_in_prose, name_of, text_of, words
 
@@ -42,6 +43,7 @@ OF_OTHERS = {
     "DJANGO_SETTINGS_MODULE",
     "OTEL_PROPAGATORS",
     "PROMETHEUS_MULTIPROC_DIR",
+    "PSYCOPG_OPTIONS",
     "REDIS_URL",
 }
 

@@ -11,20 +11,17 @@ import pytest
 import yaml
 from django.core.management import BaseCommand
 
-from channels_demux_layer import (
-    checks,
-    codes,
-    conf,
-    handshake,
-    layer_checks,
-    limit_checks,
-    metrics,
-    report,
-)
+from channels_demux_layer import codes, conf, metrics
+from channels_demux_layer.checks import layers as layer_checks
+from channels_demux_layer.checks import limits as limit_checks
+from channels_demux_layer.checks import wiring as checks
 from channels_demux_layer.client import ClientError, connect
+from channels_demux_layer.layer import handshake
 from channels_demux_layer.link import frames
 from channels_demux_layer.management.commands import demuxstatus, runworker
+from channels_demux_layer.reports import report
 from channels_demux_layer.streams import Stream
+from tests.integration import conftest as integration
 
 from .pages import DOCS, ROOT, rows, words
 
@@ -46,6 +43,14 @@ def test_the_largest_payload_that_settings_allow() -> None:
     """The page on settings has the number beyond which a check complains."""
     largest = f"{checks.MAX_LAYER_MESSAGE - checks.BATCH_OVERHEAD:,}"
     assert f"may be more than {largest}." in (DOCS / "reference" / "settings.md").read_text("utf-8")
+
+
+def test_layers_table() -> None:
+    """The table of layers has each that the integration tests run on, and each that checks know."""
+    table = rows("howto/layers.md", "Which channel layer")
+    tested = {name for cells in table for name in re.findall("`([a-z-]+)`", cells[2])}
+    assert tested == set(integration.LAYERS)
+    assert {cells[0].strip("`") for cells in table} == set(layer_checks.LAYERS)
 
 
 def test_old_names_table() -> None:

@@ -1,0 +1,1 @@
+"""System checks: what would fail at run time, found by ``manage.py check``."""

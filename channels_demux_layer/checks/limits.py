@@ -1,0 +1,93 @@
+"""The system checks of what protects streams; `channels_demux_layer.checks.wiring` runs them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from django.apps import apps
+from django.core import checks as django_checks
+from django.core.checks import CheckMessage
+
+from channels_demux_layer import conf
+from channels_demux_layer.discovery import Edge
+from channels_demux_layer.edge.limits import LONGEST_PAUSE
+
+from .layers import TAG, fault
+
+__all__ = ["attribute_faults", "limit_faults", "permission_faults", "protection_faults"]
+
+OWN = (
+    "MAX_OPEN_STREAMS",
+    "OPENS_PER_MINUTE",
+    "FRAMES_PER_SECOND",
+    "BYTES_PER_SECOND",
+    "MAX_BUFFERED",
+    "SCOPE_HEADERS",
+    "SCOPE_COOKIES",
+)
+"""The settings that a demultiplexer may have as an attribute, in lower case."""
+
+_PERMISSION = re.compile(r"(\w+)\.(\S+)")
+
+
+def protection_faults(edges: Iterable[Edge], settings: conf.Settings) -> list[CheckMessage]:
+    """Report all that is wrong with permissions and limits (E017, E018, W003)."""
+    found: list[CheckMessage] = []
+    for edge in edges:
+        wrong = attribute_faults(edge)
+        found += permission_faults(edge) + (wrong or limit_faults(edge, settings))
+    return found
+
+
+def permission_faults(edge: Edge) -> list[CheckMessage]:
+    """Report names that no permission has (E017)."""
+    found: list[CheckMessage] = []
+    labels = {config.label for config in apps.get_app_configs()}
+    for name, stream in edge.table.items():
+        permission = stream.permission
+        if not isinstance(permission, str):
+            continue
+        match = _PERMISSION.fullmatch(permission)
+        if match and match[1] in labels:
+            continue
+        problem = f"no app {match[1]!r} is installed" if match else "it is no permission's name"
+        message = f"Stream {name!r} of {edge.name}: permission {permission!r}: {problem}."
+        hint = "Write it as 'app_label.codename', or give a callable."
+        found.append(fault(17, message, hint))
+    return found
+
+
+def attribute_faults(edge: Edge) -> list[CheckMessage]:
+    """Report attributes of a demultiplexer that the setting could not have (E018)."""
+    values = {key: getattr(edge.cls, key.lower(), None) for key in OWN}
+    own = {key: value for key, value in values.items() if value is not None}
+    written = [
+        (f"{conf.SETTING}[{problem.key!r}]", f"{edge.name}.{problem.key.lower()}", problem)
+        for problem in conf.find_problems(own)
+    ]
+    return [
+        fault(18, problem.message.replace(setting, attribute), problem.hint)
+        for setting, attribute, problem in written
+    ]
+
+
+def limit_faults(edge: Edge, settings: conf.Settings) -> list[CheckMessage]:
+    """Warn of limits that hold up clients who do no wrong (W003)."""
+    limits, problems = edge.cls.client_limits(), []
+    eager = sum(not stream.lazy for stream in edge.table.values())
+    if 0 < limits.open_streams < eager:
+        problems.append(
+            f"{eager} streams open with the connection, and MAX_OPEN_STREAMS is "
+            f"{limits.open_streams}: a client could open no other"
+        )
+    if 0 < limits.bytes_per_second * LONGEST_PAUSE < settings.MAX_PAYLOAD:
+        problems.append(
+            f"one payload of MAX_PAYLOAD is more than BYTES_PER_SECOND ({limits.bytes_per_second})"
+            f" lets pass in {LONGEST_PAUSE:.0f} s, the longest that a client is held up"
+        )
+    hint = "Raise the limit, make streams lazy, or lower MAX_PAYLOAD."
+    return [
+        django_checks.Warning(f"{edge.name}: {problem}.", hint=hint, id=f"{TAG}.W003")
+        for problem in problems
+    ]

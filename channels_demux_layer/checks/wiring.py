@@ -1,0 +1,256 @@
+"""System checks: what would fail at run time, found by ``manage.py check``.
+
+Each check is a pure function from what is configured to messages. The three that are registered
+gather what is configured and call them. The identifiers are stable: one that is no longer
+reported is not used again.
+
+==== =====================================================================================
+E001 a setting is wrong
+E002 a setting names a channel layer that does not exist
+E003 streams are to run in workers, and there is no channel layer
+E004 streams are to run in workers, and the channel layer is in-memory
+E005 redis-py gives up a wait of the core layer after ``socket_timeout``
+E006 the layer's serializer is JSON, which has no bytes
+E007 layer messages may pass 1 MB
+E008 ``ASGI_APPLICATION`` cannot be imported
+E009 a demultiplexer's ``consumer_classes`` is wrong
+E010 a demultiplexer's ``channel_prefix`` is too long or invalid
+E011 a dotted path leads nowhere
+E012 a dotted path fails when it is really imported (``check --deploy``)
+E013 two demultiplexers use one channel for different consumers
+E014 there is no ``channel`` route, though streams run in workers
+E015 the ``channel`` route lacks the channel of a stream
+E016 the channel layer of a demultiplexer cannot be made
+E017 a stream's permission is no permission's name
+E018 a limit or a list of a demultiplexer is none that the setting could have
+E019 opens go through a layer that has no normal channels
+W001 group memberships of the core layer end soon
+W002 opens go through a core layer of several hosts
+W003 a limit holds up clients who do no wrong
+W004 opens go through channels_postgres' own layer, which gives them to one worker
+==== =====================================================================================
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import util
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage
+
+from channels_demux_layer import conf
+from channels_demux_layer.discovery import (
+    Edge,
+    Routes,
+    dotted_name,
+    find_demultiplexers,
+    find_routes,
+    load_application,
+)
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.naming import valid_prefix
+from channels_demux_layer.streams import Stream
+
+from .layers import TAG, fault, layer_faults
+from .limits import protection_faults
+
+__all__ = ["TAG", "check_imports", "check_settings", "check_wiring"]
+
+MAX_LAYER_MESSAGE = 1_000_000
+"""Bytes that a message may have on every channel layer (Channels' specification: 1 MB)."""
+BATCH_OVERHEAD = 16_384
+"""Bytes of a batch beside its frames' payloads, rounded up."""
+
+# ---- settings ---------------------------------------------------------------------------
+
+
+def setting_faults(problems: Iterable[conf.Problem]) -> list[CheckMessage]:
+    """Report what is wrong with the settings dict (E001)."""
+    return [fault(1, problem.message, problem.hint) for problem in problems]
+
+
+def size_faults(settings: conf.Settings) -> list[CheckMessage]:
+    """Report sizes that let a layer message pass what channel layers take (E007)."""
+    room = MAX_LAYER_MESSAGE - BATCH_OVERHEAD
+    # A batch is no larger than BATCH_BYTES, or else a single payload of at most MAX_PAYLOAD.
+    hint = f"Channel layers need not take more than 1 MB: set it to {room} or less."
+    found: list[CheckMessage] = []
+    for key in ("MAX_PAYLOAD", "BATCH_BYTES"):
+        size = getattr(settings, key)
+        if size > room:
+            message = f"{conf.SETTING}[{key!r}] is {size}: channel-layer messages may pass 1 MB."
+            found.append(fault(7, message, hint))
+    return found
+
+
+# ---- demultiplexers ---------------------------------------------------------------------
+
+
+def read_edges(classes: Iterable[Any]) -> tuple[list[Edge], list[CheckMessage]]:
+    """Read the streams of demultiplexers; report what is wrong with them (E009, E010, E016)."""
+    results = [_read_edge(cls) for cls in classes]
+    edges = [result for result in results if isinstance(result, Edge)]
+    return edges, [result for result in results if isinstance(result, CheckMessage)]
+
+
+def _read_edge(cls: Any) -> Edge | CheckMessage:
+    name = dotted_name(cls)
+    try:
+        valid_prefix(cls.channel_prefix)
+    except ConfigurationError as error:
+        return fault(10, f"{name}: {error}", "Correct its channel_prefix.")
+    try:
+        table = cls.stream_table()
+    except ConfigurationError as error:
+        return fault(9, f"{name}: {error}", "Correct its consumer_classes.")
+    try:
+        remote = [stream for stream in table if cls.hosting_of(stream) == "workers"]
+    except Exception as error:  # whatever the class of the project's channel layer raises
+        message = f"{name}: its channel layer cannot be made: {type(error).__name__}: {error}."
+        return fault(16, message, "Correct the layer in CHANNEL_LAYERS.")
+    return Edge(cls, table, remote)
+
+
+def path_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
+    """Report dotted paths that lead nowhere, without importing what they lead to (E011)."""
+    found: list[CheckMessage] = []
+    for edge, name, stream in _dotted(edges):
+        reason = _why_missing(str(stream.target))
+        if reason:
+            message = f"Stream {name!r} of {edge.name}: {stream.target!r} leads nowhere: {reason}."
+            hint = (
+                "Correct the path in consumer_classes, or install what it needs. (Where only "
+                "workers have the code, silence this check in the server's settings.)"
+            )
+            found.append(fault(11, message, hint))
+    return found
+
+
+def import_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
+    """Report dotted paths that fail when they are imported (E012)."""
+    found: list[CheckMessage] = []
+    for edge, name, stream in _dotted(edges):
+        if not _why_missing(str(stream.target)):
+            try:
+                stream.application()
+            except ConfigurationError as error:
+                message = f"Stream {name!r} of {edge.name}: {error}"
+                found.append(fault(12, message, "Make the module importable in workers."))
+    return found
+
+
+def conflict_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
+    """Report channels that two demultiplexers use for different consumers (E013)."""
+    owners: dict[str, tuple[Edge, object]] = {}
+    found: list[CheckMessage] = []
+    for edge in edges:
+        for name in edge.remote:
+            target = _identity(edge.table[name])
+            owner, owned = owners.setdefault(edge.channel(name), (edge, target))
+            if owned != target:
+                message = f"{owner.name} and {edge.name} use the channel {edge.channel(name)!r} "
+                message += f"for different consumers, {owned} and {target}."
+                hint = f"Give {edge.name} a channel_prefix of its own, or rename the stream."
+                found.append(fault(13, message, hint))
+    return found
+
+
+def route_faults(edges: Iterable[Edge], routes: Routes) -> list[CheckMessage]:
+    """Report streams whose workers would not know them (E014, E015)."""
+    found: list[CheckMessage] = []
+    for edge in edges:
+        hint = (
+            'Add "channel": ChannelNameRouter(stream_workers('
+            f"{edge.cls.__name__})) to its ProtocolTypeRouter (channels_demux_layer.routing)."
+        )
+        channels = [edge.channel(name) for name in edge.remote]
+        missing = [name for name in channels if name not in (routes.channels or ())]
+        if missing and not routes.exist:
+            message = f'ASGI_APPLICATION has no "channel" route, which workers of {edge.name} need.'
+            found.append(fault(14, message, hint))
+        elif missing and routes.channels is not None:
+            message = f'The "channel" route lacks channels of {edge.name}: {", ".join(missing)}.'
+            found.append(fault(15, message, hint))
+    return found
+
+
+def _dotted(edges: Iterable[Edge]) -> Iterator[tuple[Edge, str, Stream]]:
+    for edge in edges:
+        for name, stream in edge.table.items():
+            if isinstance(stream.target, str):
+                yield edge, name, stream
+
+
+def _why_missing(path: str) -> str | None:
+    """Say why a dotted path leads nowhere; imports the packages above its module only."""
+    module, _, name = path.rpartition(".")
+    if module in sys.modules:
+        present = hasattr(sys.modules[module], name)
+        return None if present else f"the module {module!r} has no {name!r}"
+    try:
+        present = util.find_spec(module) is not None
+    except Exception as error:  # a package above it runs the user's code, which may raise anything
+        return f"{type(error).__name__}: {error}"
+    return None if present else f"there is no module {module!r}"
+
+
+def _identity(stream: Stream) -> object:
+    """Return what tells a stream's consumer from others: a class and its path are the same."""
+    return dotted_name(stream.target) if isinstance(stream.target, type) else stream.target
+
+
+# ---- what is configured -----------------------------------------------------------------
+
+
+def check_settings(app_configs: object = None, **kwargs: object) -> list[CheckMessage]:
+    """Check the settings dict by itself."""
+    configured, old = conf.read_django_settings()
+    problems = conf.find_problems(configured, old)
+    return setting_faults(problems) or size_faults(conf.build_settings(configured, old))
+
+
+def check_wiring(app_configs: object = None, **kwargs: object) -> list[CheckMessage]:
+    """Check how settings, channel layers, demultiplexers and routes fit together."""
+    settings = _read_settings()
+    if settings is None:
+        return []
+    application, found = read_application(getattr(django_settings, "ASGI_APPLICATION", None))
+    edges, faults = read_edges(find_demultiplexers(application))
+    found += faults
+    found += layer_faults(settings, getattr(django_settings, "CHANNEL_LAYERS", {}), edges)
+    found += path_faults(edges) + conflict_faults(edges) + protection_faults(edges, settings)
+    return found + route_faults(edges, find_routes(application))
+
+
+def check_imports(app_configs: object = None, **kwargs: object) -> list[CheckMessage]:
+    """Import what streams lead to; for ``check --deploy``."""
+    if _read_settings() is None:
+        return []
+    application, _ = read_application(getattr(django_settings, "ASGI_APPLICATION", None))
+    edges, _ = read_edges(find_demultiplexers(application))
+    return import_faults(edges)
+
+
+def read_application(path: object) -> tuple[object, list[CheckMessage]]:
+    """Import ``ASGI_APPLICATION``; report why it cannot be imported (E008).
+
+    That there is none is for Channels to say.
+    """
+    if not isinstance(path, str):
+        return None, []
+    try:
+        return load_application(path), []
+    except Exception as error:  # the module is the user's, and may raise anything
+        message = f"ASGI_APPLICATION {path!r} cannot be imported: {type(error).__name__}: {error}."
+        return None, [fault(8, message, "Correct the path, or the module that it names.")]
+
+
+def _read_settings() -> conf.Settings | None:
+    """Return the settings; None where they are wrong, which check_settings() reports."""
+    try:
+        return conf.get_settings()
+    except ConfigurationError:
+        return None

@@ -1,0 +1,320 @@
+"""What one client's WebSocket carries: its streams, and what is said about them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from channels_demux_layer.codes import ClientEvent, CloseCode, ErrorCode, ServerEvent
+from channels_demux_layer.conf import get_settings
+from channels_demux_layer.exceptions import BadFrame
+from channels_demux_layer.hosting.consumer import stream_scope
+from channels_demux_layer.hosting.flow import excess_size
+from channels_demux_layer.link.window import SendWindow
+from channels_demux_layer.naming import stream_channel
+from channels_demux_layer.reports.tally import get_tally
+from channels_demux_layer.streams import MAX_STREAM_NAME, Stream
+
+from .envelope import EnvelopeCodec, Incoming
+from .inline import InlineSession
+from .limits import BufferedBytes, Limits, OpenCount, SharedWindow
+from .opening import RemoteAccess
+from .outbox import BoundedOutbox, Outbox, Taker
+from .permissions import GuardedSession
+from .remote import RemoteSession
+from .throttle import Throttle
+
+__all__ = ["Connection", "Edge"]
+
+Session = InlineSession | RemoteSession
+NO_LIMITS = Limits()
+
+
+class Edge(Protocol):
+    """What a connection needs of the demultiplexer that it belongs to."""
+
+    scope: dict[str, Any]
+    channel_prefix: str
+    send_events: bool
+
+    @classmethod
+    def hosting_of(cls, name: str) -> str:
+        """Where the consumers of a stream run: "inline" or "workers"."""
+
+    def wrap_payload(
+        self, stream: str, data: str | bytes
+    ) -> dict[str, Any] | Awaitable[dict[str, Any]]:
+        """Make the WebSocket message of a stream's payload."""
+
+    async def pack_scope(self) -> bytes:
+        """Pack what of the scope travels to workers."""
+
+    def hang_up(self, code: int, reason: str) -> None:
+        """Close the socket, after all that waits to be written."""
+
+
+class Connection:
+    """The streams of one client's WebSocket.
+
+    Args:
+        edge: The demultiplexer.
+        streams: Its streams, by name.
+        codec: Reads and writes envelopes.
+        send: Writes a message to the socket.
+        limits: How much the client may do.
+
+    Attributes:
+        id: The connection's id, 32 hexadecimal digits.
+        outbox: What waits to be written to the socket.
+        throttle: Holds the client up; None where nothing is to.
+    """
+
+    def __init__(
+        self,
+        edge: Edge,
+        streams: Mapping[str, Stream],
+        codec: EnvelopeCodec,
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+        limits: Limits = NO_LIMITS,
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        buffered = limits.buffered_bytes
+        self.outbox = (
+            BoundedOutbox(edge.wrap_payload, send, self.id, buffered)
+            if buffered
+            else Outbox(edge.wrap_payload, send, self.id)
+        )
+        clock = asyncio.get_running_loop().time
+        self.throttle = Throttle(limits, self.outbox, clock) if limits.hold_up else None
+        self._edge = edge
+        self._streams = streams
+        self._codec = codec
+        self._live: dict[str, Session | GuardedSession] = {}
+        self._ended: set[str] = set()
+        self._closing: set[str] = set()
+        self._reopening: set[str] = set()
+        self._is_over = False
+        self._max_payload = get_settings().MAX_PAYLOAD
+        self._open_streams = limits.open_streams
+        counts_opens = limits.open_streams or limits.opens_per_minute
+        self._opens = OpenCount(limits.opens_per_minute, clock()) if counts_opens else None
+        self._inflow = BufferedBytes(buffered) if buffered else None
+        self._windows: dict[str, SharedWindow] = {}
+        self._access = RemoteAccess(self.id, edge.channel_prefix, edge.pack_scope)
+
+    # -- what the client does -----------------------------------------------------------------
+
+    def open_streams(self) -> None:
+        """Open the streams that are not lazy (C1.2)."""
+        if any(self._edge.hosting_of(name) != "inline" for name in self._streams):
+            self._access.prepare()
+        for name, stream in self._streams.items():
+            if not stream.lazy:
+                self._open(name)
+
+    def receive(self, incoming: Incoming) -> Awaitable[None] | None:
+        """Do what a frame of the client asks for.
+
+        Args:
+            incoming: The frame.
+
+        Returns:
+            What to await before the next frame, where its stream has no room for it yet.
+
+        Raises:
+            BadFrame: It cannot be done.
+        """
+        if self._is_over:
+            return None  # The socket is being closed: what was on its way meets nobody.
+        if incoming.data is None:
+            self._receive_event(incoming.stream, incoming.event)
+            return None
+        return self._receive_payload(incoming.stream, incoming.data)
+
+    def _receive_payload(self, name: str, data: str | bytes) -> Awaitable[None] | None:
+        size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
+        if size:
+            raise BadFrame(
+                ErrorCode.TOO_LARGE,
+                f"The payload has {size} bytes, and {self._max_payload} are allowed. "
+                "Send it in parts.",
+                name,
+            )
+        stream = self._stream(name)
+        if stream.text and isinstance(data, str):
+            data = self._codec.decode_string(data, name)
+        session = self._live.get(name)
+        if session is None and name not in self._ended:
+            if not self._let_open(name):
+                return None
+            session = self._open(name)
+        if session is None or name in self._closing:
+            raise BadFrame(
+                ErrorCode.STREAM_CLOSED, "The stream is closed. Open it again first.", name
+            )
+        return session.deliver(data)
+
+    def _receive_event(self, name: str, event: ClientEvent | None) -> None:
+        """End a stream (C5.4), or open one: once it has ended, where it is to end (C5.3)."""
+        self._stream(name)
+        if event is ClientEvent.CLOSE:
+            self._reopening.discard(name)
+            session = self._live.get(name)
+            if session is not None and name not in self._closing:
+                self._closing.add(name)
+                session.end(CloseCode.NORMAL, "")
+        elif name not in self._live:
+            if self._let_open(name):
+                self._open(name)
+        elif name in self._closing and name not in self._reopening and self._let_open(name):
+            self._reopening.add(name)
+
+    def _stream(self, name: str) -> Stream:
+        stream = self._streams.get(name)
+        if stream is None:
+            known = ", ".join(map(repr, self._streams)) or "none"
+            raise BadFrame(
+                ErrorCode.UNKNOWN_STREAM, f"There is no such stream; there are: {known}.", name
+            )
+        return stream
+
+    def _let_open(self, name: str) -> bool:
+        """Tell whether the client may open one more stream; close it where it asks on (C6.4)."""
+        if self._opens is None:
+            return True
+        now = asyncio.get_running_loop().time()
+        if not self._opens.may_open(now):
+            code, problem = ErrorCode.TOO_MANY_OPENS, "Too many streams were opened. Open it later."
+        elif 0 < self._open_streams <= len(self._live) and name not in self._live:
+            code = ErrorCode.TOO_MANY_STREAMS
+            problem = (
+                f"{self._open_streams} streams may be open at a time. Close another one first."
+            )
+        else:
+            return True
+        if self._opens.may_go_on(now):
+            raise BadFrame(code, problem, name)
+        self._close_all(CloseCode.TOO_MANY_REQUESTS, "too many opens")
+        return False
+
+    def _close_all(self, code: int, reason: str) -> None:
+        self._is_over = True
+        self._edge.hang_up(code, reason)
+        for session in list(self._live.values()):
+            session.end(code, reason)
+
+    def _open(self, name: str) -> Session | GuardedSession:
+        self._ended.discard(name)
+        permission = self._streams[name].permission
+        if permission is None:
+            return self._begin(name)
+        session = GuardedSession(name, permission, self._scope_of(name), self)
+        self._live[name] = session
+        return session
+
+    def _begin(self, name: str) -> Session:
+        session: Session
+        if self._edge.hosting_of(name) == "inline":
+            tally = get_tally("inline", stream_channel(self._edge.channel_prefix, name), name)
+            session = InlineSession(name, self._streams[name], self._scope_of(name), self, tally)
+        else:
+            stateful = self._streams[name].stateful
+            session = RemoteSession(name, self._access, self, stateful=stateful)
+        self._live[name] = session
+        return session
+
+    def _scope_of(self, name: str) -> dict[str, Any]:
+        stream = self._streams[name]
+        return stream_scope(self._edge.scope, stream, connection=self.id, name=name, attempt=1)
+
+    def new_window(self, name: str) -> SendWindow:
+        """Return an empty window for what the consumer of a stream is sent."""
+        settings = get_settings()
+        frames, size = settings.WINDOW_FRAMES, settings.WINDOW_BYTES
+        if self._inflow is None:
+            return SendWindow(frames, size)
+        window = self._windows[name] = SharedWindow(frames, size, self._inflow)
+        return window
+
+    # -- what is said to the client -----------------------------------------------------------
+
+    def send_event(self, event: ServerEvent, stream: str | None, **fields: str | int) -> None:
+        """Tell the client of an event, unless events are off (C5.10)."""
+        if self._edge.send_events:
+            text = self._codec.encode_event(event, stream, **fields)
+            self.outbox.put_message({"type": "websocket.send", "text": text})
+
+    async def refuse(self, error: BadFrame) -> None:
+        """Tell the client that one of its frames was bad (C6.1); wait, if it reads none (C6.5)."""
+        stream = error.stream and error.stream[:MAX_STREAM_NAME]  # (C6.2)
+        self.send_event(ServerEvent.ERROR, stream, code=error.code, message=error.message)
+        await self.outbox.ease()
+
+    # -- what the sessions say ----------------------------------------------------------------
+
+    def session_permitted(self, name: str) -> Session:
+        """Begin the session that was waited for."""
+        return self._begin(name)
+
+    def session_refused(self, name: str, payloads: int) -> None:
+        """Tell the client that a stream is not for it (C5.11)."""
+        text = "You may not use this stream."
+        for _ in range(payloads):
+            self.send_event(ServerEvent.ERROR, name, code=ErrorCode.NOT_PERMITTED, message=text)
+        self.session_closed(name, CloseCode.NOT_PERMITTED, "not permitted")
+
+    def session_received(self, name: str, data: str | bytes, source: Taker) -> None:
+        """Write a consumer's payload to the client."""
+        self.outbox.put_payload(name, data, source)
+
+    def session_reopened(self, name: str) -> None:
+        """Tell the client that a stream goes on with another consumer (C5.8)."""
+        self.send_event(ServerEvent.REOPENED, name)
+
+    def session_unavailable(self, name: str) -> None:
+        """Tell the client that nobody hosts a stream for now (C5.7)."""
+        self.send_event(ServerEvent.UNAVAILABLE, name)
+
+    def session_closed(self, name: str, code: int, reason: str) -> None:
+        """Tell the client that a stream is over (C5.6); after the last, close the socket (C1.3)."""
+        del self._live[name]
+        self._closing.discard(name)
+        self._ended.add(name)
+        if self._inflow is not None and name in self._windows:
+            self._windows.pop(name).leave()
+        if self._is_over:
+            return
+        self.send_event(ServerEvent.CLOSED, name, code=code, reason=reason)
+        if name in self._reopening:
+            self._reopening.discard(name)
+            self._open(name)
+        elif len(self._ended) == len(self._streams):
+            self._is_over = True
+            self._edge.hang_up(code, reason)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    async def end(self, code: int, reason: str) -> None:
+        """End all streams, and wait for their consumers, within CONSUMER_CLOSE_TIMEOUT."""
+        self._is_over = True
+        sessions = list(self._live.values())
+        for session in sessions:
+            session.end(code, reason)
+        if sessions:
+            waits = [asyncio.ensure_future(session.ended.wait()) for session in sessions]
+            try:
+                await asyncio.wait(waits, timeout=get_settings().CONSUMER_CLOSE_TIMEOUT)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+
+    def abandon(self) -> None:
+        """Leave nothing behind; for when the demultiplexer itself ends, however it does."""
+        self._is_over = True
+        sessions = list(self._live.values())
+        for session in sessions:
+            session.abandon()
+        self.outbox.stop()
+        self._access.leave([session.ended for session in sessions])

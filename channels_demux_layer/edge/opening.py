@@ -1,0 +1,265 @@
+"""Finds a worker for a stream: sends opens until one is claimed, and chooses among the claims."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+from channels_demux_layer.conf import get_settings
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.faults import FaultLog
+from channels_demux_layer.layer.handshake import Claim, Open
+from channels_demux_layer.layer.node import Node, find_node, get_node
+from channels_demux_layer.link.frames import VERSION
+from channels_demux_layer.naming import edge_group, stream_channel, stream_group
+
+__all__ = ["RemoteAccess", "find_worker"]
+
+logger = logging.getLogger(__name__)
+faults = FaultLog(logger)
+
+Result = TypeVar("Result")
+
+#: The longest pause between two opens of a stream that nobody claims, in seconds, and by how
+#: much each is longer than the one before (L2.7).
+LONGEST_PAUSE = 30.0
+PAUSE_GROWTH = 1.5
+#: The pause after a call that the layer refused, in seconds: at least, and at most. Random, so
+#: that a crowd of clients does not come back as one.
+REFUSED_PAUSE = (0.05, 0.5)
+#: How long to wait for more claims after the first, in seconds (L2.4). A layer that gives an open
+#: to all workers would otherwise have the quickest host everything.
+CLAIM_WINDOW = 0.005
+#: How old an open may be when it is claimed, in times of the pause before the next one (L2.1): in a
+#: long queue, each would be too old otherwise.
+LATEST = 3
+
+
+class RemoteAccess:
+    """What the remote sessions of one connection share: its node, its group, its packed scope.
+
+    Args:
+        connection: The connection's id.
+        prefix: The demultiplexer's channel prefix.
+        pack: Packs the connection's scope.
+    """
+
+    def __init__(self, connection: str, prefix: str, pack: Callable[[], Awaitable[bytes]]) -> None:
+        self.connection = connection
+        self.prefix = prefix
+        self.scope = b""
+        self._group = edge_group(prefix, connection)
+        self._pack = pack
+        self._lock = asyncio.Lock()
+        self._node: Node | None = None
+        self._has_left = False
+
+    def prepare(self) -> None:
+        """Have the channel layer outlast failures, before any consumer of this process asks for it.
+
+        Where there is none, each open will say so.
+        """
+        with contextlib.suppress(ConfigurationError):
+            find_node(get_settings().CHANNEL_LAYER)
+
+    async def get_node(self) -> Node:
+        """Return the node, a member of the connection's edge group.
+
+        Raises:
+            Exception: Whatever the channel layer raises when it cannot be reached.
+        """
+        async with self._lock:
+            if self._node is None:
+                await _finish(self._join())
+        if self._node is None:
+            raise asyncio.CancelledError("the connection has ended")
+        return self._node
+
+    async def _join(self) -> None:
+        node = await get_node(get_settings().CHANNEL_LAYER)
+        self.scope = await self._pack()
+        try:
+            await node.groups.join(self._group)
+        except BaseException:
+            node.settle(self._group)
+            raise
+        if self._has_left:
+            node.leave_after(self._group, [])
+        else:
+            self._node = node
+
+    def expel(self, group: str, channel: str) -> None:
+        """Have a dead worker's node leave a group."""
+        if self._node is not None:
+            self._node.expel(group, channel)
+
+    def leave(self, ends: list[asyncio.Event]) -> None:
+        """Leave the connection's edge group, without waiting for it.
+
+        Args:
+            ends: What to wait for in the background first: until its session has ended, a
+                worker may publish to the group, and what it sends to others with it.
+        """
+        self._has_left = True
+        if self._node is not None:
+            self._node.leave_after(self._group, ends)
+            self._node = None
+
+    def new_open(self, stream: str, attempt: int, patience: float) -> Open:
+        """Return an open of one of the connection's streams.
+
+        Args:
+            stream: The stream's name.
+            attempt: How often the stream has been opened before, plus one.
+            patience: How long it may be claimed, in seconds.
+        """
+        assert self._node is not None
+        return Open(
+            version=VERSION,
+            ref=uuid.uuid4().hex,
+            connection=self.connection,
+            stream=stream,
+            channel=self._node.channel,
+            edge_group=self._group,
+            stream_group=stream_group(self.prefix, self.connection, stream),
+            attempt=attempt,
+            expires_at=time.time() + patience,
+            scope=self.scope,
+        )
+
+
+async def find_worker(
+    stream: str,
+    attempt: int,
+    access: RemoteAccess,
+    unavailable: Callable[[str], None],
+    is_wanted: Callable[[], bool],
+) -> tuple[Node, Claim, str] | None:
+    """Find a worker for a stream, however long it takes.
+
+    Args:
+        stream: The stream's name.
+        attempt: How often the stream has been opened before, plus one.
+        access: What the connection's remote sessions share.
+        unavailable: Called with the stream's name when OPEN_TIMEOUT has passed without a claim.
+        is_wanted: Tells whether to go on. Cancelling is not enough: below a channel layer there
+            are libraries that swallow it.
+
+    Returns:
+        The edge's node, the claim to grant, and the ref to grant it under; None where no worker
+        is wanted any more.
+    """
+    settings = get_settings()
+    loop = asyncio.get_running_loop()
+    alarm_at = loop.time() + settings.OPEN_TIMEOUT
+    alarm = loop.call_at(alarm_at, unavailable, stream)
+    patience = settings.OPEN_RETRY
+    claims = Claims(stream_channel(access.prefix, stream))
+    found = None
+    try:
+        while found is None and is_wanted():
+            found = await _try_open(stream, attempt, access, patience, claims)
+            if loop.time() >= alarm_at:
+                patience = min(patience * PAUSE_GROWTH, max(LONGEST_PAUSE, settings.OPEN_RETRY))
+    finally:
+        alarm.cancel()
+        claims.end()
+    return found if is_wanted() else None
+
+
+async def _try_open(
+    stream: str, attempt: int, access: RemoteAccess, patience: float, claims: Claims
+) -> tuple[Node, Claim, str] | None:
+    try:
+        node = await access.get_node()
+    except Exception as error:
+        faults.failed("join the channel layer", error)
+        await asyncio.sleep(random.uniform(*REFUSED_PAUSE))
+        return None
+    faults.worked("join the channel layer")
+    opening = access.new_open(stream, attempt, LATEST * patience)
+    found = await claims.call_for(node, opening, patience)
+    return None if found is None else (node, *found)
+
+
+async def _finish(call: Coroutine[Any, Any, Result]) -> Result:
+    """Await calls of the channel layer, and finish them even if cancelled meanwhile.
+
+    A connection that redis-py is just making is left open when its caller is cancelled, and
+    clients that come and go at once cancel a lot.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+class Claims:
+    """The claims of all opens of one search.
+
+    Args:
+        channel: The stream's channel.
+    """
+
+    def __init__(self, channel: str) -> None:
+        self._channel = channel
+        self._claims: list[tuple[Claim, str]] = []
+        self._refs: list[str] = []
+        self._arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._node: Node
+
+    def _receive(self, claim: Claim, ref: str) -> None:
+        self._claims.append((claim, ref))
+        if not self._arrived.done():
+            self._arrived.set_result(None)
+
+    def end(self) -> None:
+        """Take no further claim."""
+        for ref in self._refs:
+            del self._node.claimable[ref]
+
+    async def call_for(
+        self, node: Node, opening: Open, patience: float
+    ) -> tuple[Claim, str] | None:
+        """Send an open, and wait for claims of it and of those before.
+
+        Args:
+            node: The edge's node, always the same one.
+            opening: The open.
+            patience: How long to wait for the first, in seconds.
+
+        Returns:
+            The claim of the worker with the fewest sessions, and the ref to grant it under; None
+            where nobody claimed.
+        """
+        self._node = node
+        self._refs.append(opening.ref)
+        node.claimable[opening.ref] = partial(self._receive, ref=opening.ref)
+        layer = find_node(get_settings().dispatch_layer)
+        if not await _finish(layer.publish(None, self._channel, opening.to_message())):
+            patience = random.uniform(*REFUSED_PAUSE)
+        # Not wait_for(), which before Python 3.12 may swallow a cancellation.
+        await asyncio.wait([self._arrived], timeout=patience)
+        if not self._claims:
+            return None
+        if self._channel not in node.uncontested:
+            await asyncio.sleep(CLAIM_WINDOW)
+            if len(self._claims) == 1:
+                node.uncontested.add(self._channel)
+        return min(self._claims, key=self._preference)
+
+    def _preference(self, claimed: tuple[Claim, str]) -> tuple[int, int, float]:
+        claim, _ = claimed
+        # What this process has granted it knows at once, and what others have only by report:
+        # if each spreads its own sessions evenly, the whole is even, and no herd runs to whoever
+        # reported least.
+        return self._node.sessions_with(claim.channel), claim.load, random.random()

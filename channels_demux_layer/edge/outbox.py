@@ -1,0 +1,216 @@
+"""Writes to one client's socket, one message at a time, in order (C3.3, C4.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+from channels_demux_layer.logs import about
+
+from .limits import BufferedBytes
+
+__all__ = ["BoundedOutbox", "Outbox", "Taker"]
+
+logger = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+
+#: So many messages for one client are more than a client that reads ever has waiting.
+MUCH = 100
+
+
+class Taker(Protocol):
+    """Where a payload came from, to be told when the client's socket has taken it."""
+
+    def take(self, size: int) -> None:
+        """Note that a payload of this size has been taken."""
+
+
+class Outbox:
+    """What waits to be written to one client's socket.
+
+    Payloads are bounded by the windows of their sessions, which open when the socket has taken
+    them; who puts other messages asks to ease() after each.
+
+    Args:
+        wrap: Makes the WebSocket message of a stream's payload; gives the message, or what to
+            await for it.
+        send: Writes a message to the socket; returns when it has been taken.
+        connection: The connection's id, for the log.
+    """
+
+    def __init__(
+        self,
+        wrap: Callable[[str, str | bytes], Message | Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+        connection: str = "",
+    ) -> None:
+        self._wrap = wrap
+        self._send = send
+        self._connection = connection
+        self._waiting: deque[tuple[str, str | bytes, Taker] | Message] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        # What is written is the connection's, whoever brings it: often that is a node, which
+        # serves others as well.
+        self._variables = contextvars.copy_context()
+        self._is_writing = False
+        self._is_closed = False
+
+    def put_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
+        """Write a stream's payload after all that waits."""
+        if self._is_closed:
+            source.take(len(data))
+            return
+        self._waiting.append((stream, data, source))
+        if not self._is_writing:
+            self._start_writing()
+
+    def put_message(self, message: Message) -> None:
+        """Write a message as it is, after all that waits."""
+        if not self._is_closed:
+            self._waiting.append(message)
+            if not self._is_writing:
+                self._start_writing()
+
+    def put_last(self, message: Message) -> None:
+        """Write a message as it is, after all that waits, and nothing after it."""
+        self.put_message(message)
+        self._is_closed = True
+
+    def _start_writing(self) -> None:
+        self._is_writing = True
+        writer = _start(self._write(), self._variables)
+        self._writer = None if writer.done() else writer
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                entry = self._waiting.popleft()
+                if isinstance(entry, tuple):
+                    await self._write_payload(*entry)
+                else:
+                    await self._send(entry)
+        except Exception as error:
+            # The client has left: servers tell the consumer next, and that ends the connection.
+            self.stop()
+            facts = about(connection=self._connection)
+            logger.debug("The socket takes nothing more: %r.", error, extra=facts)
+        finally:
+            self._is_writing = False
+            self._writer = None
+
+    async def _write_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
+        try:
+            message = self._wrap(stream, data)
+            if not isinstance(message, dict):
+                message = await message
+        except Exception:
+            facts = about(connection=self._connection, stream=stream)
+            message_text = "A payload of stream %r could not be put into an envelope."
+            logger.exception(message_text, stream, extra=facts)
+        else:
+            await self._send(message)
+        finally:
+            source.take(len(data))
+
+    async def ease(self) -> None:
+        """Wait while much waits: a client that sends and does not read gets no further (C6.5)."""
+        if len(self._waiting) > MUCH and self._writer is not None:
+            await asyncio.wait([self._writer])
+
+    async def drain(self, timeout: float | None) -> None:
+        """Wait until all is written.
+
+        Args:
+            timeout: How long to wait at most, in seconds.
+        """
+        if self._writer is not None:
+            await asyncio.wait([self._writer], timeout=timeout)
+
+    def stop(self) -> None:
+        """Write nothing more: a client who has left takes everything."""
+        self._is_closed = True
+        while self._waiting:
+            entry = self._waiting.popleft()
+            if isinstance(entry, tuple):
+                _, data, source = entry
+                source.take(len(data))
+
+
+class BoundedOutbox(Outbox):
+    """An outbox that tells when too many bytes wait.
+
+    Args:
+        wrap: Makes the WebSocket message of a stream's payload.
+        send: Writes a message to the socket; returns when it has been taken.
+        connection: The connection's id, for the log.
+        limit: The bytes of payload that may wait.
+    """
+
+    def __init__(
+        self,
+        wrap: Callable[[str, str | bytes], Message | Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+        connection: str,
+        limit: int,
+    ) -> None:
+        super().__init__(wrap, send, connection)
+        self._buffered = BufferedBytes(limit)
+        self._relief: asyncio.Future[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that the client is to read first."""
+        return not (self._is_closed or self._buffered.has_room)
+
+    def put_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
+        """Write a stream's payload after all that waits."""
+        # Before it is written, which may be at once.
+        self._buffered.used += len(data)
+        super().put_payload(stream, data, source)
+
+    async def _write_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
+        try:
+            await super()._write_payload(stream, data, source)
+        finally:
+            self._buffered.used -= len(data)
+            self._relieve()
+
+    async def relief(self) -> None:
+        """Wait until less waits, or nobody reads any more."""
+        while self.is_full:
+            if self._relief is None:
+                self._relief = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._relief])
+
+    def _relieve(self) -> None:
+        if self._relief is not None and not self.is_full:
+            self._relief.set_result(None)
+            self._relief = None
+
+    def stop(self) -> None:
+        """Write nothing more: a client who has left takes everything."""
+        super().stop()
+        self._relieve()
+
+
+if sys.version_info >= (3, 12):
+
+    def _start(
+        work: Coroutine[Any, Any, None], variables: contextvars.Context
+    ) -> asyncio.Task[None]:
+        # At once: a socket with room takes a message without a wait.
+        loop = asyncio.get_running_loop()
+        return asyncio.Task(work, loop=loop, eager_start=True, context=variables)
+
+else:  # pragma: no cover - Python 3.10 and 3.11
+
+    def _start(
+        work: Coroutine[Any, Any, None], variables: contextvars.Context
+    ) -> asyncio.Task[None]:
+        return variables.run(asyncio.ensure_future, work)

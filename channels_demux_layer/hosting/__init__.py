@@ -1,0 +1,1 @@
+"""Runs consumers that know nothing of this package: what they get, and what they say."""

@@ -1,0 +1,305 @@
+"""Runs one unmodified consumer: its scope, its receive() and its send().
+
+The same for a consumer in a worker and for one in the server's process. What differs, where
+payloads go, is behind `Outlet`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from asgiref.sync import AsyncToSync, ThreadSensitiveContext
+
+from channels_demux_layer import tracing
+from channels_demux_layer.applications import attribute, walk
+from channels_demux_layer.codes import CloseCode
+from channels_demux_layer.exceptions import PayloadTooLarge
+from channels_demux_layer.json_text import as_json, as_string, sendable
+from channels_demux_layer.logs import about
+from channels_demux_layer.streams import Stream
+
+from .flow import excess_size
+from .hops import spare_hops
+
+__all__ = ["Host", "Outlet", "has_sync_consumer", "stream_scope", "text_writer"]
+
+logger = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+Application = Callable[..., Awaitable[Any]]
+
+
+def has_sync_consumer(application: Any) -> bool:
+    """Tell whether an ASGI application leads to a synchronous consumer.
+
+    Args:
+        application: What as_asgi() gave, or routers and middleware around it.
+
+    Returns:
+        Whether a SyncConsumer was found behind it.
+    """
+    classes = (attribute(inner, "consumer_class") for inner in walk(application))
+    return any(attribute(cls, "_sync") is True for cls in classes)
+
+
+def stream_scope(
+    scope: Mapping[str, Any], stream: Stream, *, connection: str, name: str, attempt: int
+) -> dict[str, Any]:
+    """Return the scope of a stream's consumer.
+
+    Args:
+        scope: The connection's scope; it is not changed.
+        stream: The consumer's stream.
+        connection: The connection's id.
+        name: The stream's name.
+        attempt: How often the stream has been opened on the connection, this time included.
+
+    Returns:
+        The same with what is the stream's own.
+    """
+    own: dict[str, Any] = {"demux": {"connection": connection, "stream": name, "attempt": attempt}}
+    if stream.subprotocol is not None:
+        own["subprotocols"] = [stream.subprotocol]
+    return {**scope, **own}
+
+
+def text_writer(stream: Stream, *, manage_envelope: bool) -> Callable[[str], str]:
+    """Return what makes a payload of a consumer's text.
+
+    It is done where the consumer runs, and not at the edge, which then only puts an envelope
+    around it.
+
+    Args:
+        stream: The consumer's stream.
+        manage_envelope: Whether consumers are spared the envelope. If not, they write it.
+
+    Returns:
+        A function that gives the text which stands in the client's frame.
+    """
+    if not manage_envelope:
+        return sendable
+    return as_string if stream.text else as_json
+
+
+class Outlet(Protocol):
+    """Where a hosted consumer's doings go."""
+
+    def accept(self) -> None:
+        """The consumer has accepted."""
+
+    async def send(self, data: str | bytes) -> None:
+        """The consumer sends a payload; returns when there was room for it."""
+
+    def consumed(self, size: int) -> None:
+        """The consumer has taken a payload of this size: it asks for the next one (L5.2)."""
+
+    def close(self, code: int, reason: str) -> None:
+        """End the stream, as the consumer wants, or fails; only the first end counts."""
+
+    def finished(self, code: int) -> None:
+        """The consumer has come to its end without a word of its own."""
+
+
+class Host:
+    """One consumer instance, fed and watched.
+
+    Args:
+        application: The ASGI application.
+        scope: Its scope.
+        outlet: Where its doings go.
+        write_text: Makes a payload of what it sends as text.
+        max_payload: The largest payload that it may send, in bytes.
+        close_timeout: How long its disconnect() may take, in seconds.
+        stall_timeout: How long it may take to come to its disconnect, in seconds.
+        own_thread: Whether its synchronous code gets a thread of its own. Otherwise it shares
+            one with all others, and a slow one holds them up.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        scope: dict[str, Any],
+        outlet: Outlet,
+        *,
+        write_text: Callable[[str], str],
+        max_payload: int,
+        close_timeout: float,
+        stall_timeout: float,
+        own_thread: bool = False,
+    ) -> None:
+        self._application = tracing.traced(application)
+        self._is_traced = self._application is not application
+        self._trace_context: object = None
+        # A stream has no HTTP response to deny with, nor whatever else the server extends.
+        self._scope = {**scope, "extensions": {}} if "extensions" in scope else scope
+        self._outlet = outlet
+        self._write_text = write_text
+        self._max_payload = max_payload
+        self._close_timeout = close_timeout
+        self._stall_timeout = stall_timeout
+        self._own_thread = own_thread
+        self._context = contextvars.copy_context()
+        self._inbox: deque[Message] = deque([{"type": "websocket.connect"}])
+        self._waiter: asyncio.Future[None] | None = None
+        self._in_hand: int | None = None
+        self._accepted = False
+        self._is_over = False
+        self._disconnect: Message | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._killer: asyncio.TimerHandle | None = None
+        self._timed_out = False
+
+    @property
+    def _name(self) -> str:
+        return f"stream {self._scope['demux']['stream']!r}"
+
+    def _about(self) -> dict[str, str | None]:
+        demux = self._scope["demux"]
+        return about(connection=demux.get("connection"), stream=demux["stream"])
+
+    # -- what comes in ------------------------------------------------------------------------
+
+    def deliver(self, data: str | bytes) -> None:
+        """Hand the consumer a payload."""
+        if self._disconnect is None:
+            key = "text" if isinstance(data, str) else "bytes"
+            self._put({"type": "websocket.receive", key: data})
+
+    def trace(self, context: object) -> None:
+        """Say what the trace context of the next payloads is; see `Tracer.host()`."""
+        if self._is_traced and context is not self._trace_context:
+            self._trace_context = context
+            if self._inbox and self._inbox[-1]["type"] == tracing.CONTEXT:
+                self._inbox.pop()  # No payload had it: there are never more contexts than payloads.
+            self._put({"type": tracing.CONTEXT, "context": context})
+
+    def disconnect(self, code: int, reason: str = "") -> None:
+        """Tell the consumer that its stream is over, after all payloads before."""
+        if self._disconnect is None:
+            self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
+            self._put(self._disconnect)
+            self._kill_in(self._stall_timeout)
+
+    def _put(self, message: Message) -> None:
+        self._inbox.append(message)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _receive(self) -> Message:
+        if self._in_hand is not None:
+            size, self._in_hand = self._in_hand, None
+            self._outlet.consumed(size)
+        while not self._inbox:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        message = self._inbox.popleft()
+        if message is self._disconnect:
+            self._is_over = True
+            self._kill_in(self._close_timeout)
+        elif message["type"] == "websocket.receive":
+            self._in_hand = len(message.get("text") or message.get("bytes") or b"")
+        return message
+
+    # -- what goes out ------------------------------------------------------------------------
+
+    async def _send(self, message: Message) -> None:
+        is_task_own = asyncio.current_task() is self._task
+        if not is_task_own and hasattr(AsyncToSync.executors, "current"):
+            # Synchronous code sends. What its message starts here must not inherit its context:
+            # sync_to_async() would look for a thread that waits no longer.
+            await self._context.copy().run(asyncio.ensure_future, self._handle(message))
+        else:
+            await self._handle(message)
+
+    async def _handle(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "websocket.send":
+            await self._send_payload(message)
+        elif kind == "websocket.accept":
+            self._accept()
+        elif kind == "websocket.close":
+            self._close(message.get("code") or CloseCode.NORMAL, message.get("reason") or "")
+        else:
+            raise ValueError(f"The consumer of {self._name} sent an unexpected {kind!r}.")
+
+    def _accept(self) -> None:
+        if self._accepted:
+            raise RuntimeError(f"The consumer of {self._name} accepted twice.")
+        self._accepted = True
+        self._outlet.accept()
+
+    async def _send_payload(self, message: Message) -> None:
+        if self._is_over:
+            # As servers do: what is said to somebody who has left is not heard.
+            message_after_end = "The consumer of %s sent after its end."
+            logger.debug(message_after_end, self._name, extra=self._about())
+            await asyncio.sleep(0)  # Others run, even if it sends on and on.
+            return
+        if not self._accepted:
+            raise RuntimeError(f"The consumer of {self._name} sent before it accepted.")
+        text = message.get("text")
+        data = message["bytes"] if text is None else self._write_text(text)
+        size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
+        if size:
+            raise PayloadTooLarge(size, self._max_payload)
+        await self._outlet.send(data)
+
+    def _close(self, code: int, reason: str) -> None:
+        self._is_over = True
+        reason = sendable(reason)  # the link carries no half of a surrogate pair
+        self._outlet.close(int(code), reason)
+        self.disconnect(int(code), reason)
+
+    # -- its life -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run the consumer to its end, and say how it ended; does not raise."""
+        self._task = asyncio.current_task()
+        spare_hops()
+        try:
+            if self._own_thread:
+                # Entered and not left: leaving it would wait for the thread. It goes with the
+                # task's context.
+                await ThreadSensitiveContext().__aenter__()  # type: ignore[no-untyped-call]
+            await self._application(self._scope, self._receive, self._send)
+        except asyncio.CancelledError:
+            if not self._timed_out:
+                self._outlet.close(CloseCode.GOING_AWAY, "")
+                raise
+            text = "The consumer of %s did not end in time; cancelled."
+            logger.warning(text, self._name, extra=self._about())
+            self._outlet.finished(CloseCode.INTERNAL_ERROR)
+        except PayloadTooLarge as error:
+            logger.error("The consumer of %s: %s", self._name, error, extra=self._about())
+            self._outlet.close(CloseCode.TOO_BIG, "")
+        except Exception:
+            logger.exception("The consumer of %s raised.", self._name, extra=self._about())
+            self._outlet.close(CloseCode.INTERNAL_ERROR, "")  # (C5.6)
+        else:
+            self._returned()
+        finally:
+            if self._killer is not None:
+                self._killer.cancel()
+
+    def _returned(self) -> None:
+        if self._accepted or self._disconnect is not None:
+            self._outlet.finished(CloseCode.NORMAL)
+        else:
+            text = "The consumer of %s returned without accepting."
+            logger.error(text, self._name, extra=self._about())
+            self._outlet.close(CloseCode.INTERNAL_ERROR, "")
+
+    def _kill_in(self, seconds: float) -> None:
+        if self._killer is not None:
+            self._killer.cancel()
+        self._killer = asyncio.get_running_loop().call_later(seconds, self._kill)
+
+    def _kill(self) -> None:
+        self._timed_out = True
+        if self._task is not None:
+            self._task.cancel()

@@ -1,0 +1,396 @@
+"""A process's endpoint on the channel layer, and the one place that calls it for links.
+
+One node serves one event loop and one channel-layer alias: one channel and one receive loop,
+however many connections and sessions there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import msgspec
+from channels.layers import get_channel_layer
+
+from channels_demux_layer import tracing
+from channels_demux_layer.conf import get_settings
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.link.config import LinkConfig
+from channels_demux_layer.link.frames import BATCH, Batch, parse_batch
+from channels_demux_layer.link.machine import Link
+from channels_demux_layer.link.window import SendWindow
+from channels_demux_layer.logs import about
+from channels_demux_layer.reports.report import NODES, PROBE, STATUS, parse_question
+
+from .calls import LayerCalls, persist
+from .groups import Memberships
+from .handshake import CLAIM, Claim, check_names, parse_claim
+from .ignored import IgnoredMessages
+from .inbox import inbox_of
+from .reporter import Reporter
+from .steadfast import LEAVE, RememberingLayer, make_steadfast, unsteady
+from .wire import Hosted, LinkWire, SessionPort, link_config
+
+__all__ = ["Node", "all_nodes", "find_node", "get_node", "running_nodes", "stop_nodes"]
+
+logger = logging.getLogger(__name__)
+
+#: How long a node that stops may take to leave its groups, in seconds.
+LEAVE_LIMIT = 2.0
+
+#: How long groups are not refreshed again after they have been, in seconds.
+REFRESH_PAUSE = 5.0
+#: How long a layer that does not say remembers the members of a group, in seconds.
+GROUP_EXPIRY = 86_400
+
+
+class Node:
+    """One process's endpoint on one channel layer.
+
+    Args:
+        layer: The channel layer, not steadfast: who waits for this node has something else to try.
+        config: The numbers that its links run by.
+
+    Attributes:
+        channel: The node's channel, known once started.
+        heard_at: When anything was heard on it.
+        groups: The groups that the node is a member of.
+        claimable: The opens that an edge of this process waits to have claimed, by ref.
+        grantable: The claims that a worker of this process waits to have granted, by ref.
+        uncontested: The streams' channels whose opens are claimed once, as far as is known: the
+            layer gives each to one worker.
+        hosted: The sessions that the workers of this process host.
+        is_draining: Whether the workers of this process take no more sessions.
+        max_sessions: How many sessions the workers of this process host at a time; 0 for no
+            bound.
+        ignored: How many messages of the layer made no sense, by reason.
+        serves: The channels of the streams that the workers of this process host.
+        reporter: Speaks for the node when somebody asks how it is.
+    """
+
+    def __init__(self, layer: Any, config: LinkConfig) -> None:
+        self.layer = layer
+        self.config = config
+        self.loop = asyncio.get_running_loop()
+        self.channel = ""
+        self.groups: Memberships
+        self.claimable: dict[str, Callable[[Claim], None]] = {}
+        self.grantable: dict[str, Callable[[SessionPort], None]] = {}
+        self.uncontested: set[str] = set()
+        self.hosted: set[Hosted] = set()
+        self.is_draining = False
+        self.max_sessions = get_settings().MAX_SESSIONS
+        self.serves: set[str] = set()
+        self.reporter = Reporter(self)
+        self._refresh_wanted = asyncio.Event()
+        self.heard_at = self.loop.time()
+        self._wires: dict[tuple[str, bool], LinkWire] = {}
+        self._edge_wires: dict[str, LinkWire] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._inbox = inbox_of(layer)
+        self.ignored = IgnoredMessages()
+        self._calls = LayerCalls(layer, self._reconnected, self.ignored.unreadable)
+        self._started: asyncio.Future[None] | None = None
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take a channel and begin to receive; once, however many ask.
+
+        Raises:
+            Exception: Whatever the channel layer raises when it cannot be reached.
+        """
+        if self._started is None or (self._started.done() and self._started.exception()):
+            self._started = asyncio.ensure_future(self._start())
+        await asyncio.shield(self._started)
+
+    async def _start(self) -> None:
+        self.channel = self.ignored.node = await self._inbox.new_channel()
+        self.groups = Memberships(self.layer, self.channel, self._calls.slots)
+        self.start_task(self._receive_forever())
+        self._persist("join the group of all nodes", lambda: self.groups.join(NODES))
+        if isinstance(self.layer, RememberingLayer):
+            self.start_task(self._refresh_forever(self.layer))
+
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine of this node's until it ends, or the node does."""
+        task = tracing.apart(self.loop.create_task, coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def stop(self) -> None:
+        """End everything that the node has under way, and leave its groups."""
+        ends_at = self.loop.time() + LEAVE_LIMIT
+        # What is cancelled may start something more: a last word, a leave.
+        while self._tasks and self.loop.time() < ends_at:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            # A layer that hangs may hold them: they are cancelled again then, and let go at last.
+            ends = asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait([ends], timeout=LEAVE_LIMIT / 2)
+        for wire in self._wires.values():
+            wire.stop()
+        if self.channel:
+            await self.groups.leave_all(LEAVE_LIMIT)
+        if isinstance(self.layer, RememberingLayer):
+            settling = asyncio.ensure_future(persist(LEAVE, self.layer.settle))
+            await asyncio.wait([settling], timeout=LEAVE_LIMIT)
+            settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
+
+    # -- the layer ----------------------------------------------------------------------------
+
+    async def publish(self, group: str | None, channel: str, message: dict[str, Any]) -> bool:
+        """Send a message to a group, or to a channel where there is none.
+
+        Returns:
+            Whether the layer took it. It may be lost all the same.
+        """
+        return await self._calls.publish(group, channel, message)
+
+    def expel(self, group: str, channel: str) -> None:
+        """Have a dead node leave a group in the background: it cannot do so itself (L1.3)."""
+        self._persist("clear a group", lambda: self._calls.expel(group, channel))
+
+    def leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
+        """Leave a group in the background, once all of some events have happened."""
+        self.start_task(self._leave_after(group, ends))
+
+    async def _leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
+        for end in ends:
+            await end.wait()
+        self.groups.unwant(group)
+        self.settle(group)
+
+    def settle(self, group: str) -> None:
+        """Leave a group in the background, if a join that failed has put us in it after all."""
+        self._persist("leave a group", lambda: self.groups.settle(group))
+
+    def _persist(self, action: str, call: Callable[[], Awaitable[None]]) -> None:
+        self.start_task(persist(f"{action} on the channel layer", call))
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the layer has failed, and taken nothing since."""
+        return self._calls.is_cut_off
+
+    def _reconnected(self) -> None:
+        for wire in self._wires.values():
+            wire.excuse()
+        self._refresh_wanted.set()
+
+    async def _refresh_forever(self, layer: RememberingLayer) -> None:
+        # A quarter of the time after which channels_redis forgets members.
+        # 0 says, on some layers, that it never does.
+        interval = (getattr(layer, "group_expiry", 0) or GROUP_EXPIRY) / 4
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._refresh_wanted.wait(), interval)
+            # Who wants it from here on means a failure that this one may not make good.
+            self._refresh_wanted.clear()
+            await persist("rejoin the groups on the channel layer", layer.rejoin)
+            await asyncio.sleep(REFRESH_PAUSE)
+
+    async def _receive_forever(self) -> None:
+        async for message in self._calls.messages(self._inbox, self.channel):
+            self.heard_at = self.loop.time()
+            try:
+                self._dispatch(message)
+            except Exception:
+                text = "A channel-layer message could not be handled."
+                logger.exception(text, extra=about(node=self.channel))
+
+    def _dispatch(self, message: Any) -> None:
+        kind = message.get("type") if isinstance(message, dict) else message
+        try:
+            if kind == BATCH:
+                self._receive_batch(parse_batch(message))
+            elif kind == CLAIM:
+                self._receive_claim(parse_claim(message))
+            elif kind == STATUS:
+                self.reporter.asked(parse_question(message))
+            elif kind != PROBE:
+                self.ignored.foreign(kind)
+        except msgspec.ValidationError as error:
+            self.ignored.malformed(kind, error)
+
+    def _receive_batch(self, batch: Batch) -> None:
+        if not self.speaks(batch.version, "batches"):
+            return
+        wire = self._wires.get((batch.link, batch.to_edge))
+        if batch.again and not (wire and wire.link.has_received(batch.seq)):
+            # It did not arrive by the group: the layer may have forgotten that we are in it.
+            self._refresh_wanted.set()
+        if wire is None:  # (L3.2)
+            if batch.to_edge or batch.base != 1 or not batch.seq:
+                self.ignored["unknown_link"] += 1
+                facts = about(node=self.channel, link=batch.link, peer=batch.channel)
+                logger.debug("A batch of an unknown link was ignored.", extra=facts)
+                return
+            check_names(batch.channel)
+            wire = self._add_wire(batch.link, batch.channel, is_edge=False)
+        wire.receive(batch)
+
+    def speaks(self, version: int, what: str) -> bool:
+        """Tell whether this release understands a version of the layer wire; log it if not.
+
+        Args:
+            version: The version that something came in.
+            what: Of what kind that was, in the plural.
+        """
+        return self.ignored.speaks(version, what)
+
+    def _receive_claim(self, claim: Claim) -> None:
+        if not self.speaks(claim.version, "claims"):
+            return
+        for ref in claim.refs:
+            waiting = self.claimable.get(ref)
+            if waiting is not None:
+                waiting(claim)
+            else:
+                self.uncontested.discard(claim.stream_channel)
+
+    # -- links --------------------------------------------------------------------------------
+
+    def grant(self, claim: Claim, ref: str, window: SendWindow) -> SessionPort:
+        """Edge: give a session to the worker that claimed it.
+
+        Args:
+            claim: The claim.
+            ref: The ref in it that is granted.
+            window: The window of the payloads towards the consumer.
+
+        Returns:
+            The edge's end of the session; attach() it before anything else.
+        """
+        wire = self._edge_wires.get(claim.channel)
+        if wire is None:
+            wire = self._add_wire(uuid.uuid4().hex, claim.channel, is_edge=True)
+            self._edge_wires[claim.channel] = wire
+        session = wire.link.open_session(ref, window, wire.now())
+        wire.flush()
+        return SessionPort(wire, session)
+
+    def sessions_with(self, channel: str) -> int:
+        """Return how many sessions the edges of this process have with a worker's node."""
+        wire = self._edge_wires.get(channel)
+        return len(wire.link.sessions) if wire else 0
+
+    def granted(self, ref: str, port: SessionPort) -> None:
+        """Worker: hand a granted session to the claim that it answers (L2.5)."""
+        waiting = self.grantable.pop(ref, None)
+        if waiting is None:
+            port.reset()
+        else:
+            waiting(port)
+
+    @property
+    def load(self) -> int:
+        """How many sessions the workers of this process host and have claimed."""
+        return len(self.hosted) + len(self.grantable)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the workers of this process may host one more session."""
+        return not self.max_sessions or self.load < self.max_sessions
+
+    @property
+    def wires(self) -> list[LinkWire]:
+        """What its links run on."""
+        return list(self._wires.values())
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all that was sent to peers has arrived."""
+        return all(wire.link.is_quiet for wire in self._wires.values())
+
+    def _add_wire(self, link_id: str, peer: str, *, is_edge: bool) -> LinkWire:
+        link = Link(
+            link_id,
+            is_edge=is_edge,
+            channel=self.channel,
+            config=self.config,
+            now=self.loop.time(),
+        )
+        wire = self._wires[link_id, is_edge] = LinkWire(self, link, peer)
+        return wire
+
+    def forget(self, wire: LinkWire) -> None:
+        """Drop a wire whose link is over."""
+        wire.stop()
+        self.reporter.outlive(wire.link)
+        del self._wires[wire.link.id, wire.link.is_edge]
+        if self._edge_wires.get(wire.peer) is wire:
+            del self._edge_wires[wire.peer]
+
+
+_nodes: dict[asyncio.AbstractEventLoop, dict[str, Node]] = {}
+
+
+def find_node(alias: str) -> Node:
+    """Return this event loop's node on a channel layer; it need not be started to publish.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS.
+
+    Returns:
+        The node: always the same one for a loop, an alias and a layer.
+
+    Raises:
+        ConfigurationError: There is no such layer.
+    """
+    layer = get_channel_layer(alias)
+    if layer is None:
+        raise ConfigurationError(
+            f"CHANNEL_LAYERS has no {alias!r}: streams hosted by workers need a channel layer. "
+            "Configure one, or set HOSTING to 'inline'."
+        )
+    loop = asyncio.get_running_loop()
+    if loop not in _nodes:
+        for other in [other for other in _nodes if other.is_closed()]:
+            del _nodes[other]
+    nodes = _nodes.setdefault(loop, {})
+    node = nodes.get(alias)
+    if node is None or node.layer is not unsteady(layer):
+        node = nodes[alias] = Node(unsteady(make_steadfast(alias, layer)), link_config())
+    return node
+
+
+async def get_node(alias: str) -> Node:
+    """Return this event loop's node on a channel layer, started.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS.
+
+    Returns:
+        The node.
+
+    Raises:
+        ConfigurationError: There is no such layer.
+        Exception: Whatever the channel layer raises when it cannot be reached.
+    """
+    node = find_node(alias)
+    await node.start()
+    return node
+
+
+def running_nodes() -> list[Node]:
+    """Return all nodes of this event loop."""
+    return list(_nodes.get(asyncio.get_running_loop(), {}).values())
+
+
+def all_nodes() -> list[Node]:
+    """Return the nodes of all event loops of this process; any thread may ask."""
+    return [node for nodes in list(_nodes.values()) for node in list(nodes.values())]
+
+
+async def stop_nodes() -> None:
+    """Stop all nodes of this event loop, and forget them."""
+    for node in _nodes.pop(asyncio.get_running_loop(), {}).values():
+        await node.stop()

@@ -1,0 +1,1 @@
+"""The workers' side: claims, hosts, drains; and the process that does so."""

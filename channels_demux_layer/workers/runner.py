@@ -1,0 +1,245 @@
+"""The process behind this package's runworker: Channels' own worker, made to last and to leave.
+
+It survives a channel layer that goes away, ends with an error where it can't go on, and on
+SIGTERM or SIGINT hands its sessions to other workers before it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from channels.worker import Worker
+
+from channels_demux_layer.conf import get_settings
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.faults import RepeatedLog
+from channels_demux_layer.http_pages import Pages, serve_pages
+from channels_demux_layer.layer.calls import messages
+from channels_demux_layer.layer.node import LEAVE_LIMIT, find_node, stop_nodes
+from channels_demux_layer.logs import about
+
+from .drain import LAST_WORDS, drain_workers
+from .worker import join_layer
+
+__all__ = ["DrainingWorker", "ListenerDied"]
+
+logger = logging.getLogger(__name__)
+repeated = RepeatedLog(logger)
+
+#: How often to look whether the messages of other consumers have been handled, in seconds.
+GLANCE = 0.01
+#: How long to wait for a task that has been cancelled, in seconds: a layer that hangs holds it.
+CANCEL_LIMIT = 1.0
+#: How much longer than its drain timeout the process may take to end, in seconds.
+LAST_RESORT = LAST_WORDS + LEAVE_LIMIT + CANCEL_LIMIT
+
+Receive = Callable[[], Awaitable[Any]]
+
+
+class ListenerDied(Exception):  # noqa: N818 - it says what happened
+    """A listener of the worker has ended, and nothing would be heard on its channel."""
+
+
+class Handling:
+    """Wraps an application to know how many of its instances have a message in hand.
+
+    Args:
+        application: The ASGI application.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self.in_hand = 0
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Any) -> None:
+        """Run one instance of the application."""
+        has_message = False
+
+        async def watched_receive() -> Any:
+            nonlocal has_message
+            self.in_hand -= has_message
+            has_message = False
+            message = await receive()
+            has_message = True
+            self.in_hand += 1
+            return message
+
+        try:
+            await self._application(scope, watched_receive, send)
+        finally:
+            self.in_hand -= has_message
+
+
+class DrainingWorker(Worker):
+    """A worker process of Channels that leaves nothing undone.
+
+    Args:
+        application: The project's ASGI application.
+        channels: The channels to listen on.
+        channel_layer: The channel layer to listen on.
+        drain_timeout: How long its sessions may take to move to other workers, in seconds.
+        max_sessions: How many sessions it hosts at a time, 0 for no bound; None for what
+            MAX_SESSIONS says.
+        streams: Those of the channels that are streams'. With any, the process is on the layer
+            from its start, and not only from the first open: it can be asked how it is.
+        pages: Pages to serve over HTTP meanwhile, by port.
+        host: The address of those ports.
+    """
+
+    def __init__(
+        self,
+        application: Any,
+        channels: list[str],
+        channel_layer: Any,
+        drain_timeout: float,
+        max_sessions: int | None = None,
+        *,
+        streams: Sequence[str] = (),
+        pages: Mapping[int, Pages] | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self._handling = Handling(application)
+        super().__init__(self._handling, channels, channel_layer)
+        self._drain_timeout = drain_timeout
+        self._max_sessions = max_sessions
+        self._streams = streams
+        self._pages = pages or {}
+        self._host = host
+        self._ends_process = False
+
+    def run(self) -> None:
+        """Work until a signal, or a fault, ends it; then the process is to end.
+
+        Raises:
+            ConfigurationError: There is no channel layer to bound the sessions of.
+            ListenerDied: A listener ended, which none should.
+            OSError: A port for pages cannot be had.
+        """
+        self._ends_process = True
+        _run_loop(self.arun())
+
+    async def arun(self) -> None:
+        """Work until a signal, or a fault, ends it.
+
+        Raises:
+            ConfigurationError: There is no channel layer to bound the sessions of.
+            ListenerDied: A listener ended, which none should.
+            OSError: A port for pages cannot be had.
+        """
+        async with contextlib.AsyncExitStack() as servers:
+            for port, pages in self._pages.items():
+                server = await serve_pages(pages, self._host, port)
+                servers.callback(server.close)
+            await self._work()
+
+    async def _work(self) -> None:
+        if self._max_sessions is not None:
+            find_node(get_settings().CHANNEL_LAYER).max_sessions = self._max_sessions
+        stop = asyncio.ensure_future(_signalled())
+        checker = asyncio.ensure_future(self.application_checker())
+        listeners = [asyncio.ensure_future(self.listener(channel)) for channel in self.channels]
+        joining = asyncio.ensure_future(self._join())
+        try:
+            await asyncio.wait([stop, checker, *listeners], return_when=asyncio.FIRST_COMPLETED)
+            if not stop.done():
+                raise ListenerDied(self._cause(checker, *listeners))
+            await self._end(listeners)
+        finally:
+            instances = [details["future"] for details in self.application_instances.values()]
+            await _cancel(stop, checker, joining, *listeners, *instances)
+            await stop_nodes()
+
+    async def _join(self) -> None:
+        if self._streams:
+            with contextlib.suppress(ConfigurationError):  # Each open will say so.
+                (await join_layer()).serves.update(self._streams)
+
+    def _cause(self, *tasks: asyncio.Task[Any]) -> str:
+        ended = [task for task in tasks if task.done()]
+        return ", ".join("cancelled" if t.cancelled() else repr(t.exception()) for t in ended)
+
+    async def listener(self, channel: str) -> None:
+        """Hand the messages of one channel to the application, for ever."""
+        async for message in messages(self.channel_layer, channel):
+            if not (isinstance(message, dict) and message.get("type")):
+                text = "A message without a type on channel %s was ignored."
+                repeated.warning("without_type", text, channel, extra=about(node=channel))
+                continue
+            scope = {"type": "channel", "channel": channel}
+            self.get_or_create_application_instance(channel, scope).put_nowait(message)
+
+    async def _end(self, listeners: list[asyncio.Task[None]]) -> None:
+        if self._ends_process:
+            _end_process_after(self._drain_timeout + LAST_RESORT)
+        await _cancel(*listeners)
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._drain_timeout
+        await drain_workers(self._drain_timeout)
+        while self._is_busy() and loop.time() < give_up_at:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(GLANCE)
+        logger.info("Drained.", extra=about())
+
+    def _is_busy(self) -> bool:
+        queues = (details["input_queue"] for details in self.application_instances.values())
+        return self._handling.in_hand > 0 or any(queue.qsize() for queue in queues)
+
+
+async def _signalled() -> None:
+    loop = asyncio.get_running_loop()
+    signalled = loop.create_future()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    try:
+        for number in signals:
+            loop.add_signal_handler(number, _resolve, signalled)
+        await signalled
+    except (NotImplementedError, RuntimeError, ValueError):
+        # Not the main thread, as under the reloader, or Windows: a signal ends the process.
+        await asyncio.Event().wait()
+    finally:
+        for number in signals:
+            if loop.remove_signal_handler(number):
+                # The next one ends the process at once. Python's own handler of SIGINT would
+                # raise wherever the process is.
+                signal.signal(number, signal.SIG_DFL)
+
+
+def _run_loop(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    ends = asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.wait([ends], timeout=CANCEL_LIMIT)
+
+
+def _end_process_after(seconds: float) -> None:
+    # A consumer's thread cannot be cancelled, and Python waits for it before it ends.
+    timer = threading.Timer(seconds, _end_process)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_process() -> None:
+    text = "Something does not come to its end; the process ends all the same."
+    logger.warning(text, extra=about())
+    logging.shutdown()
+    os._exit(0)

@@ -1,0 +1,192 @@
+"""What one client's WebSocket carries."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+
+from channels_demux_layer import Stream
+from channels_demux_layer.codes import ClientEvent, ServerEvent
+from channels_demux_layer.edge.connection import Connection
+from channels_demux_layer.edge.envelope import EnvelopeCodec, Incoming
+from channels_demux_layer.exceptions import BadFrame
+from channels_demux_layer.layer.node import stop_nodes
+from channels_demux_layer.layer.steadfast import SteadfastLayer
+from tests.integration.harness import until
+
+LIMIT = 20.0
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Say what comes."""
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] != "websocket.disconnect":
+        if "text" in message:
+            await send({"type": "websocket.send", "text": message["text"]})
+
+
+class Edge:
+    """The demultiplexer, as far as a connection needs it.
+
+    Attributes:
+        closed: How the socket was closed.
+    """
+
+    channel_prefix = "demux"
+    send_events = True
+
+    def __init__(self) -> None:
+        self.scope = {"type": "websocket"}
+        self.closed: list[Any] = []
+        self.written: asyncio.Queue[Any] = asyncio.Queue()
+
+    @classmethod
+    def hosting_of(cls, name: str) -> str:
+        """All are hosted here, but those that are not."""
+        return "workers" if name.startswith("remote") else "inline"
+
+    def wrap_payload(self, stream: str, data: str | bytes) -> dict[str, Any]:
+        """Show what is wrapped."""
+        return {stream: data}
+
+    async def pack_scope(self) -> bytes:
+        """Nothing travels."""
+        return b""
+
+    def hang_up(self, code: int, reason: str) -> None:
+        """Note the close."""
+        self.closed.append((code, reason))
+
+    async def read(self) -> Any:
+        """What the client reads next."""
+        return await asyncio.wait_for(self.written.get(), LIMIT)
+
+
+@pytest.fixture
+def edge() -> Edge:
+    """The demultiplexer."""
+    return Edge()
+
+
+def connect(edge: Edge, **streams: Stream) -> Connection:
+    """Make a connection with its streams open."""
+    connection = Connection(edge, streams, EnvelopeCodec(), edge.written.put)  # type: ignore[arg-type]
+    connection.open_streams()
+    return connection
+
+
+async def test_connections_have_ids_of_their_own(edge: Edge) -> None:
+    """An id is 32 hexadecimal digits, as names of groups need it."""
+    ids = {connect(edge).id for _ in range(10)}
+    assert len(ids) == 10
+    assert all(len(bytes.fromhex(one)) == 16 for one in ids)
+
+
+async def test_events_tell_of_what_happens_to_a_stream(edge: Edge) -> None:
+    """The client hears that a stream is unavailable, or goes on elsewhere."""
+    connection = connect(edge)
+    connection.session_unavailable("s")
+    connection.session_reopened("s")
+    assert await edge.read() == {
+        "type": "websocket.send",
+        "text": '{"stream":"s","event":"unavailable"}',
+    }
+    assert '"reopened"' in (await edge.read())["text"]
+
+
+async def test_without_events_nothing_is_told(edge: Edge) -> None:
+    """The switch of the demultiplexer holds for all of them."""
+    edge.send_events = False
+    connection = connect(edge)
+    connection.send_event(ServerEvent.ERROR, None, code="x")
+    await connection.outbox.drain(LIMIT)
+    assert edge.written.empty()
+
+
+async def test_the_last_stream_closes_the_socket(edge: Edge) -> None:
+    """With the code of the stream that was last; nothing is done or opened after it."""
+    connection = connect(edge, one=Stream(echo), two=Stream(echo))
+    for name in ("one", "two"):
+        assert not edge.closed
+        connection.receive(Incoming(name, None, ClientEvent.CLOSE))
+        assert '"closed"' in (await edge.read())["text"]
+    assert edge.closed == [(1000, "")]
+    connection.receive(Incoming("one", None, ClientEvent.OPEN))
+    connection.receive(Incoming("none", "1", None))
+    await connection.end(1000, "")
+    assert edge.written.empty()
+
+
+async def test_a_lazy_stream_that_was_never_opened_keeps_the_socket(edge: Edge) -> None:
+    """It may still be asked for."""
+    connection = connect(edge, one=Stream(echo), lazy=Stream(echo, lazy=True))
+    connection.receive(Incoming("one", None, ClientEvent.CLOSE))
+    await edge.read()
+    assert not edge.closed
+    connection.receive(Incoming("lazy", "1", None))
+    assert await edge.read() == {"lazy": "1"}
+    await connection.end(1000, "")
+
+
+async def test_a_name_that_no_stream_can_have_is_cut_short(edge: Edge) -> None:
+    """A client does not get back as much nonsense as it sends."""
+    connection = connect(edge)
+    with pytest.raises(BadFrame) as refusal:
+        connection.receive(Incoming("x" * 1000, "1", None))
+    await connection.refuse(refusal.value)
+    text = (await edge.read())["text"]
+    assert "x" * 255 in text
+    assert "x" * 256 not in text
+
+
+async def test_nobody_waits_for_a_consumer_that_hangs(edge: Edge, settings: Any) -> None:
+    """The end takes CONSUMER_CLOSE_TIMEOUT at most; what hangs is abandoned."""
+    settings.CHANNELS_DEMUX_LAYER = {"CONSUMER_CLOSE_TIMEOUT": 0.01}
+    release, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(scope: Any, receive: Any, send: Any) -> None:
+        await release.wait()
+        ended.set()
+
+    connection = connect(edge, hang=Stream(hang))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(connection.end(1000, ""), LIMIT)
+    connection.abandon()
+    release.set()
+    await asyncio.wait_for(ended.wait(), LIMIT)
+    assert edge.written.empty()
+
+
+@pytest.mark.parametrize("backend", ["core.RedisChannelLayer", "pubsub.RedisPubSubChannelLayer"])
+async def test_the_first_inline_consumer_has_a_steadfast_layer_too(
+    edge: Edge, settings: Any, backend: str
+) -> None:
+    """Where any stream has workers, what a consumer asks for first outlasts failures already."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"channels_redis.{backend}"}}
+    layers: list[Any] = []
+
+    async def ask(scope: Any, receive: Any, send: Any) -> None:
+        layers.append(get_channel_layer())
+
+    alone = connect(edge, one=Stream(ask))
+    await until(lambda: len(layers) == 1)
+    together = connect(edge, one=Stream(ask), remote=Stream(ask, lazy=True))
+    await until(lambda: len(layers) == 2)
+    assert [isinstance(layer, SteadfastLayer) for layer in layers] == [False, True]
+    alone.abandon()
+    together.abandon()
+    await stop_nodes()
+
+
+async def test_workers_without_a_layer_leave_inline_streams_alone(
+    edge: Edge, settings: Any
+) -> None:
+    """What is missing is said when the stream is opened."""
+    settings.CHANNEL_LAYERS = {}
+    connection = connect(edge, one=Stream(echo), remote=Stream(echo, lazy=True))
+    connection.receive(Incoming("one", "1", None))
+    assert await edge.read() == {"one": "1"}
+    connection.abandon()

@@ -1,0 +1,217 @@
+"""Finding a worker for a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+
+from channels_demux_layer.edge import opening
+from channels_demux_layer.edge.opening import RemoteAccess, find_worker
+from channels_demux_layer.layer.handshake import Claim, parse_open
+from channels_demux_layer.layer.node import Node, find_node, get_node, stop_nodes
+from channels_demux_layer.link.frames import VERSION
+from channels_demux_layer.reports.report import NODES
+from tests.integration.harness import until
+
+LIMIT = 20.0
+
+
+@pytest.fixture
+async def access(settings: Any) -> AsyncIterator[RemoteAccess]:
+    """What the sessions of a connection share."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    settings.CHANNELS_DEMUX_LAYER = {"OPEN_RETRY": 0.02, "OPEN_TIMEOUT": 0.05}
+
+    async def pack() -> bytes:
+        return b"scope"
+
+    node = await get_node("default")
+    await until(lambda: node.reporter.has_joined)
+    yield RemoteAccess("0" * 32, "demux", pack)
+    await stop_nodes()
+
+
+def a_claim(ref: str, channel: str, load: int = 0) -> dict[str, Any]:
+    """The claim of a worker."""
+    return Claim(
+        version=VERSION, refs=[ref], stream_channel="demux.echo", channel=channel, load=load
+    ).to_message()
+
+
+async def find(access: RemoteAccess, told: list[str] | None = None) -> tuple[Node, Claim, str]:
+    """Find a worker for the stream."""
+    unavailable = [] if told is None else told
+    finding = find_worker("echo", 1, access, unavailable.append, lambda: True)
+    found = await asyncio.wait_for(finding, LIMIT)
+    assert found is not None
+    return found
+
+
+async def next_open() -> Any:
+    """Take the next open, as a worker does."""
+    layer = get_channel_layer()
+    return parse_open(await asyncio.wait_for(layer.receive("demux.echo"), LIMIT))
+
+
+async def test_the_worker_with_the_fewest_sessions_is_chosen(access: RemoteAccess) -> None:
+    """Of several claims the one with the lowest load wins, where this edge has none with any."""
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    for channel, load in (("busy!1", 5), ("idle!2", 1), ("busy!3", 3)):
+        await get_channel_layer().send(opened.channel, a_claim(opened.ref, channel, load))
+    node, claim, ref = await finding
+    assert node is find_node("default")
+    assert (claim.channel, ref) == ("idle!2", opened.ref)
+    assert not node.claimable
+
+
+async def test_a_layer_that_gives_an_open_to_one_worker_is_learned(access: RemoteAccess) -> None:
+    """Where one claim comes nobody waits for more, until a second one shows up."""
+    node = find_node("default")
+    for channel in ("one!1", "one!2"):
+        finding = asyncio.ensure_future(find(access))
+        opened = await next_open()
+        await get_channel_layer().send(opened.channel, a_claim(opened.ref, channel))
+        assert (await finding)[1].channel == channel
+        assert node.uncontested == {"demux.echo"}
+    await get_channel_layer().send(node.channel, a_claim(opened.ref, "late!3"))
+    await until(lambda: not node.uncontested)
+
+
+async def test_every_try_has_a_new_ref_and_an_expiry(access: RemoteAccess) -> None:
+    """An open that nobody claims is sent again, and the client is told once, in time."""
+    told: list[str] = []
+    finding = asyncio.ensure_future(find(access, told))
+    refs = []
+    while len(refs) < 6:
+        opened = await next_open()
+        refs.append(opened.ref)
+    await get_channel_layer().send(opened.channel, a_claim(opened.ref, "late!1"))
+    assert (await finding)[2] == refs[-1]
+    assert len(set(refs)) == 6
+    assert told == ["echo"]
+
+
+async def test_a_claim_that_comes_late_counts(access: RemoteAccess) -> None:
+    """A worker that takes its time to read an open is as good as a quick one."""
+    finding = asyncio.ensure_future(find(access))
+    first, second = await next_open(), await next_open()
+    assert second.expires_at > first.expires_at
+    await get_channel_layer().send(first.channel, a_claim(first.ref, "late!1"))
+    node, claim, ref = await finding
+    assert (claim.channel, ref) == ("late!1", first.ref)
+    assert not node.claimable
+
+
+async def test_a_layer_that_refuses_an_open_is_asked_again_soon(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full channel is tried again after a short and random pause."""
+    monkeypatch.setattr(opening, "REFUSED_PAUSE", (0.001, 0.002))
+    node = find_node("default")
+    publish, refusals = node.publish, [3]
+
+    async def refuse(group: str | None, channel: str, message: Any) -> bool:
+        refusals[0] -= 1
+        return refusals[0] < 0 and await publish(group, channel, message)
+
+    monkeypatch.setattr(node, "publish", refuse)
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    await get_channel_layer().send(opened.channel, a_claim(opened.ref, "one!1"))
+    await finding
+    assert refusals == [-1]
+
+
+async def test_a_layer_call_is_not_cut_off(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that leaves while its group is being joined has it joined, and left."""
+    layer, calls, gate = get_channel_layer(), [], asyncio.Event()
+    add, discard = layer.group_add, layer.group_discard
+
+    async def group_add(group: str, channel: str) -> None:
+        calls.append("add")
+        await gate.wait()
+        await add(group, channel)
+        calls.append("added")
+
+    async def group_discard(group: str, channel: str) -> None:
+        await discard(group, channel)
+        calls.append("discarded")
+
+    monkeypatch.setattr(layer, "group_add", group_add)
+    monkeypatch.setattr(layer, "group_discard", group_discard)
+    finding = asyncio.ensure_future(find(access))
+    await until(lambda: calls)
+    finding.cancel()
+    access.leave([])
+    await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await finding
+    await until(lambda: calls == ["add", "added", "discarded"])
+    assert layer.groups.keys() == {NODES}
+
+
+async def test_a_search_that_cannot_be_cancelled_ends_all_the_same(access: RemoteAccess) -> None:
+    """Who does not want a worker any more gets none, even where a cancellation was swallowed."""
+    wanted = True
+    finding = asyncio.ensure_future(
+        find_worker("echo", 1, access, lambda stream: None, lambda: wanted)
+    )
+    opened = await next_open()
+    wanted = False
+    await get_channel_layer().send(opened.channel, a_claim(opened.ref, "one!1"))
+    assert await asyncio.wait_for(finding, LIMIT) is None
+    assert await find_worker("echo", 1, access, lambda stream: None, lambda: wanted) is None
+    assert not find_node("default").claimable
+
+
+async def test_the_group_is_left_when_the_last_session_has_ended(access: RemoteAccess) -> None:
+    """Until then workers may publish to it; who never joined it has nothing to leave."""
+    group, ended = f"demux.{'0' * 32}.edge", asyncio.Event()
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    assert opened.edge_group == group
+    assert opened.scope == b"scope"
+    await get_channel_layer().send(opened.channel, a_claim(opened.ref, "one!1"))
+    await finding
+    groups = get_channel_layer().groups
+    access.leave([ended])
+    access.leave([])
+    with pytest.raises(asyncio.CancelledError):
+        await access.get_node()
+    await asyncio.sleep(0)
+    assert group in groups
+    ended.set()
+    await until(lambda: group not in groups)
+
+
+async def test_a_join_that_fails_leaves_no_membership(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A join that raises may have been done, and the leave after it may fail as well."""
+    layer, calls = get_channel_layer(), []
+
+    def failing_once(name: str) -> Any:
+        original = getattr(layer, name)
+
+        async def call(group: str, channel: str) -> None:
+            calls.append(name)
+            await original(group, channel) if name == "group_add" else None
+            monkeypatch.setattr(layer, name, original)
+            raise ConnectionError
+
+        return call
+
+    for name in ("group_add", "group_discard"):
+        monkeypatch.setattr(layer, name, failing_once(name))
+    with pytest.raises(ConnectionError):
+        await access.get_node()
+    assert calls == ["group_add", "group_discard"]
+    await until(lambda: layer.groups.keys() == {NODES})

@@ -1,0 +1,174 @@
+"""What waits to be written to one client's socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any
+
+import pytest
+
+from channels_demux_layer.edge import outbox as outbox_module
+from channels_demux_layer.edge.outbox import Outbox
+
+
+class Socket:
+    """A socket that takes messages while it is open to them.
+
+    Attributes:
+        written: The messages taken.
+        is_open: Messages wait for it.
+        failure: What it raises, if anything.
+    """
+
+    def __init__(self) -> None:
+        self.written: list[Any] = []
+        self.is_open = asyncio.Event()
+        self.is_open.set()
+        self.failure: Exception | None = None
+
+    async def send(self, message: Any) -> None:
+        """Take a message."""
+        await self.is_open.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.written.append(message)
+
+
+class Source:
+    """Counts what was taken of a session.
+
+    Attributes:
+        taken: The sizes, in order.
+    """
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def take(self, size: int) -> None:
+        """Note a size."""
+        self.taken.append(size)
+
+
+async def wrap(stream: str, data: str | bytes) -> dict[str, Any]:
+    """Make a message that shows what was wrapped."""
+    if data == "bad":
+        raise ValueError("a fault of the project's")
+    return {stream: data}
+
+
+@pytest.fixture
+def socket() -> Socket:
+    """The socket."""
+    return Socket()
+
+
+@pytest.fixture
+def outbox(socket: Socket) -> Outbox:
+    """The outbox of it."""
+    return Outbox(wrap, socket.send)
+
+
+async def test_messages_are_written_in_order(socket: Socket, outbox: Outbox) -> None:
+    """Payloads and other messages share one line; a payload is taken when it is written."""
+    source = Source()
+    socket.is_open.clear()
+    outbox.put_payload("a", "1", source)
+    outbox.put_message({"event": 1})
+    outbox.put_payload("b", b"22", source)
+    await asyncio.sleep(0)
+    assert source.taken == []
+    socket.is_open.set()
+    await outbox.drain(20.0)
+    assert socket.written == [{"a": "1"}, {"event": 1}, {"b": b"22"}]
+    assert source.taken == [1, 2]
+
+
+async def test_nothing_is_written_after_the_last_message(socket: Socket, outbox: Outbox) -> None:
+    """What comes later is taken, and not written."""
+    source = Source()
+    outbox.put_last({"close": 1})
+    outbox.put_message({"event": 1})
+    outbox.put_payload("a", "1", source)
+    await outbox.drain(20.0)
+    assert socket.written == [{"close": 1}]
+    assert source.taken == [1]
+
+
+async def test_a_client_who_has_left_takes_everything(socket: Socket, outbox: Outbox) -> None:
+    """A socket that raises ends the writing, and everybody's credit comes back."""
+    source = Source()
+    socket.failure = OSError()
+    for _ in range(3):
+        outbox.put_payload("a", "1", source)
+    outbox.put_message({"event": 1})
+    await outbox.drain(20.0)
+    outbox.put_payload("a", "22", source)
+    assert source.taken == [1, 1, 1, 2]
+    assert socket.written == []
+
+
+async def test_a_payload_that_cannot_be_wrapped_is_left_out(
+    socket: Socket, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault in the project's encode_json() costs that payload, with a traceback."""
+    source = Source()
+    for data in ("bad", "good"):
+        outbox.put_payload("a", data, source)
+    await outbox.drain(20.0)
+    assert socket.written == [{"a": "good"}]
+    assert source.taken == [3, 4]
+    assert "a fault of the project's" in caplog.text
+
+
+async def test_who_waits_for_an_idle_outbox_waits_for_nothing(outbox: Outbox) -> None:
+    """Neither draining nor easing takes any time where nothing waits."""
+    await outbox.drain(20.0)
+    await outbox.ease()
+
+
+async def test_much_that_waits_holds_up_who_puts_it(
+    socket: Socket, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where the client does not read does easing wait, and then until it has read."""
+    monkeypatch.setattr(outbox_module, "MUCH", 2)
+    socket.is_open.clear()
+    for number in range(2):
+        outbox.put_message({"event": number})
+        await outbox.ease()
+    for number in range(2):
+        outbox.put_message({"event": number})
+    easing = asyncio.ensure_future(outbox.ease())
+    done, _ = await asyncio.wait([easing], timeout=0.01)
+    assert not done
+    socket.is_open.set()
+    await asyncio.wait_for(easing, 20.0)
+    assert len(socket.written) == 4
+
+
+async def test_draining_has_a_limit(socket: Socket, outbox: Outbox) -> None:
+    """A client that does not read does not hold up the end for ever."""
+    socket.is_open.clear()
+    outbox.put_message({"event": 1})
+    await outbox.drain(0.01)
+    assert socket.written == []
+    socket.is_open.set()
+    await outbox.drain(20.0)
+
+
+async def test_what_is_written_is_written_in_the_connections_context(socket: Socket) -> None:
+    """Context variables are those of whoever made the outbox, and not of who puts something."""
+    variable = contextvars.ContextVar("variable", default="nobody")
+    seen = []
+
+    async def send(message: Any) -> None:
+        seen.append(variable.get())
+        await socket.send(message)
+
+    variable.set("connection")
+    outbox = Outbox(wrap, send)
+    variable.set("somebody")
+    for _ in range(2):
+        outbox.put_message({})
+        await outbox.drain(20.0)
+    assert seen == ["connection", "connection"]

@@ -1,0 +1,406 @@
+"""One stream of a connection, hosted by one worker after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Any
+
+import pytest
+
+from channels_demux_layer import tracing
+from channels_demux_layer.conf import Settings, get_settings
+from channels_demux_layer.edge import remote
+from channels_demux_layer.edge.remote import RemoteSession
+from channels_demux_layer.link.window import SendWindow
+from tests.integration.harness import deliver, until
+
+#: How long an edge waits for the answer to a grant, by default.
+PATIENCE = Settings().OPEN_RETRY
+ACCESS: Any = type("Access", (), {"prefix": "demux", "connection": "0" * 32})
+
+
+class Port:
+    """The edge's end of a session.
+
+    Attributes:
+        said: What the edge said, in order.
+        heard_at: When the worker was last heard.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+        self.heard_at = -math.inf
+
+    def attach(self, owner: Any, group: str) -> None:
+        """Take the owner."""
+
+    def send(self, data: str | bytes) -> None:
+        """Note a payload."""
+        self.said.append(data)
+
+    def trace(self, carrier: Any) -> None:
+        """Note a trace context, where there is one."""
+        if carrier is not None:
+            self.said.append(carrier)
+
+    def take(self, size: int) -> None:
+        """Note what was taken."""
+        self.said.append(("take", size))
+
+    def reset(self) -> None:
+        """Note it."""
+        self.said.append("reset")
+
+    def close(self, code: int, reason: str) -> None:
+        """Note a close."""
+        self.said.append((code, reason))
+
+
+class Listener:
+    """The connection.
+
+    Attributes:
+        told: What it was told, in order.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def new_window(self, name: str) -> SendWindow:
+        """Return the default one."""
+        return SendWindow(get_settings().WINDOW_FRAMES, get_settings().WINDOW_BYTES)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: self.told.append((name, *args[1:]))
+
+
+class Clock:
+    """The time of a loop, which passes when it is told to."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        """Return the present time in seconds."""
+        return self._now
+
+    def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
+        """Call something when so many seconds have passed."""
+        self._timers.append((self._now + delay, partial(call, *args)))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += seconds
+        due = [call for at, call in self._timers if at <= self._now]
+        self._timers = [timer for timer in self._timers if timer[0] > self._now]
+        for call in due:
+            call()
+
+
+class Finder:
+    """Finds workers when it is told to.
+
+    Attributes:
+        ports: The ends of the sessions that were granted.
+        loop: The time of who waits for a worker's answer.
+        is_cut_off: Whether the layer fails.
+    """
+
+    def __init__(self) -> None:
+        self.ports: list[Port] = []
+        self.loop = Clock()
+        self.is_cut_off = False
+        self._found = asyncio.Event()
+
+    async def find(self, *args: Any) -> Any:
+        """Wait for a worker; a cancellation is swallowed, as some libraries do."""
+        try:
+            await self._found.wait()
+        except asyncio.CancelledError:
+            return None
+        self._found.clear()
+        return self, None, "ref"
+
+    def grant(self, *args: Any) -> Port:
+        """Give a session to it."""
+        self.ports.append(Port())
+        return self.ports[-1]
+
+    async def let(self) -> Port:
+        """Let one worker be found."""
+        count = len(self.ports)
+        self._found.set()
+        await until(lambda: len(self.ports) > count)
+        return self.ports[-1]
+
+
+@pytest.fixture
+async def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
+    """Who finds workers."""
+    finder = Finder()
+    monkeypatch.setattr(remote, "find_worker", finder.find)
+    return finder
+
+
+@pytest.fixture
+def listener() -> Listener:
+    """The connection."""
+    return Listener()
+
+
+async def test_a_session_outlives_its_worker(finder: Finder, listener: Listener) -> None:
+    """What was not taken is sent again, and the client hears of it once it is open."""
+    session = RemoteSession("s", ACCESS, listener)
+    first = await finder.let()
+    await deliver(session, "1")
+    assert first.said == []
+    session.accepted()
+    await deliver(session, "2")
+    assert first.said == ["1", "2"]
+    session.lost(peer_is_dead=False)
+    await deliver(session, "3")
+    second = await finder.let()
+    session.accepted()
+    assert second.said == ["1", "2", "3"]
+    assert listener.told == [("session_reopened",)]
+    session.end(1000, "")
+    session.closed(1000, "")
+
+
+async def test_a_stateful_session_ends_with_its_worker(finder: Finder, listener: Listener) -> None:
+    """No other consumer goes on where one has begun, whether its worker dies or leaves."""
+    end = ("session_closed", 1012, "its worker is gone")
+    lost = RemoteSession("s", ACCESS, listener, stateful=True)
+    await finder.let()
+    lost.lost(peer_is_dead=False)  # Nobody has begun: it is opened elsewhere.
+    await finder.let()
+    lost.accepted()
+    assert listener.told == []
+    lost.lost(peer_is_dead=False)
+    assert lost.ended.is_set()
+    assert listener.told == [end]
+    left = RemoteSession("s", ACCESS, listener, stateful=True)
+    port = await finder.let()
+    left.accepted()
+    left.moved()
+    assert port.said == [(1012, "")]
+    assert not left.ended.is_set()  # Its consumer is not done yet.
+    left.closed(1012, "")
+    assert left.ended.is_set()
+    assert listener.told == [end, end]
+
+
+class Numbering:
+    """A tracer for whom every payload has a context of its own, with a number."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+
+    def current(self) -> object:
+        """Give the next number."""
+        return next(self._numbers)
+
+    def inject(self, context: Any) -> Any:
+        """Write it down."""
+        return {"number": str(context)}
+
+
+async def test_payloads_keep_their_contexts(
+    finder: Finder, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each goes with the context in which the client sent it, to the first worker and the next."""
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "0")
+    monkeypatch.setattr(tracing, "tracer", Numbering())
+    await deliver(session, "1")
+    first = await finder.let()
+    session.accepted()
+    await deliver(session, "2")
+    assert first.said == ["0", {"number": "1"}, "1", {"number": "2"}, "2"]
+    session._flow.window.taken(2)
+    session.lost(peer_is_dead=False)
+    await deliver(session, "3")
+    second = await finder.let()
+    session.accepted()
+    assert second.said == [{"number": "2"}, "2", {"number": "3"}, "3"]
+    session.end(1000, "")
+    session.closed(1000, "")
+
+
+async def test_a_session_without_a_worker_ends_at_once(finder: Finder, listener: Listener) -> None:
+    """Nothing waits for a consumer, so there is nothing to wait for."""
+    session = RemoteSession("s", ACCESS, listener)
+    session.end(4000, "r")
+    assert session.ended.is_set()
+    assert listener.told == [("session_closed", 4000, "r")]
+    await deliver(session, "1")
+    session.end(4001, "")
+    session.abandon()
+    assert len(listener.told) == 1
+
+
+async def test_payloads_that_wait_find_their_consumer_first(
+    finder: Finder, listener: Listener
+) -> None:
+    """A session that ends before it is open is opened, and closed behind its payloads."""
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "1")
+    session.end(1000, "")
+    assert not session.ended.is_set()
+    port = await finder.let()
+    session.accepted()
+    assert port.said == ["1", (1000, "")]
+    session.closed(1011, "")
+    session.abandon()
+    assert session.ended.is_set()
+    assert listener.told == [("session_closed", 1000, "")]
+
+
+async def test_payloads_that_wait_do_so_for_a_while(
+    finder: Finder, listener: Listener, settings: Any
+) -> None:
+    """After CONSUMER_CLOSE_TIMEOUT, or without the client, nobody waits for a worker any more."""
+    settings.CHANNELS_DEMUX_LAYER = {"CONSUMER_CLOSE_TIMEOUT": 0.01}
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "1")
+    session.end(1000, "")
+    await asyncio.wait_for(session.ended.wait(), 20.0)
+    settings.CHANNELS_DEMUX_LAYER = {"CONSUMER_CLOSE_TIMEOUT": None}
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "1")
+    session.end(4000, "r")
+    session.end(1001, "")
+    assert not session.ended.is_set()
+    session.abandon()
+    assert session.ended.is_set()
+    assert listener.told == [("session_closed", 1000, ""), ("session_closed", 4000, "r")]
+
+
+async def test_a_session_that_is_lost_while_it_ends_has_ended(
+    finder: Finder, listener: Listener
+) -> None:
+    """Nobody looks for another worker for a stream that is being closed."""
+    session = RemoteSession("s", ACCESS, listener)
+    port = await finder.let()
+    session.accepted()
+    session.end(1000, "")
+    assert port.said == [(1000, "")]
+    session.lost(peer_is_dead=False)
+    assert session.ended.is_set()
+    assert listener.told == [("session_closed", 1000, "")]
+
+
+async def test_a_consumer_that_takes_nothing_is_given_up(
+    finder: Finder, listener: Listener, settings: Any
+) -> None:
+    """Where nobody hosts the stream for STALL_TIMEOUT, its client is told so."""
+    settings.CHANNELS_DEMUX_LAYER = {"WINDOW_FRAMES": 1, "STALL_TIMEOUT": 0.01}
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "1")
+    await deliver(session, "2")
+    assert listener.told == [("session_closed", 4408, "the consumer takes nothing")]
+
+
+async def test_an_accept_that_crosses_a_move_is_moot(finder: Finder, listener: Listener) -> None:
+    """The stream goes on with the next worker, silently, and nothing is sent to the old one."""
+    session = RemoteSession("s", ACCESS, listener)
+    first = await finder.let()
+    await deliver(session, "1")
+    session.moved()
+    session.accepted()
+    session.closed(1012, "")
+    assert first.said == [(1012, "")]
+    second = await finder.let()
+    session.accepted()
+    assert second.said == ["1"]
+    assert listener.told == []
+    session.end(1000, "")
+    session.closed(1000, "")
+
+
+async def test_a_session_that_was_given_up_is_not_opened_again(
+    finder: Finder, listener: Listener
+) -> None:
+    """Once it has been closed for good, a lost worker is its end."""
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "1")
+    session.end(1000, "")
+    port = await finder.let()
+    session.abandon()
+    assert port.said == [(1000, "")]
+    session.lost(peer_is_dead=False)
+    assert session.ended.is_set()
+    assert listener.told == [("session_closed", 1000, "")]
+
+
+async def test_a_consumer_that_stands_still_holds_nobody_up(
+    finder: Finder, listener: Listener, settings: Any
+) -> None:
+    """The client hears at once, and nothing more of this consumer, however long that lasts."""
+    settings.CHANNELS_DEMUX_LAYER = {"WINDOW_FRAMES": 1, "STALL_TIMEOUT": 0.01}
+    session = RemoteSession("s", ACCESS, listener)
+    port = await finder.let()
+    session.accepted()
+    await deliver(session, "1")
+    await deliver(session, "2")
+    told = [("session_closed", 4408, "the consumer takes nothing")]
+    assert listener.told == told
+    assert port.said == ["1", (4408, "the consumer takes nothing")]
+    assert not session.ended.is_set()
+    session.received("late")
+    assert port.said[2:] == [("take", 4)]
+    session.closed(4408, "")
+    assert session.ended.is_set()
+    assert listener.told == told
+
+
+async def test_a_worker_that_does_not_answer_its_grant_is_left(
+    finder: Finder, listener: Listener
+) -> None:
+    """It died as soon as it had claimed, and had been given nothing."""
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "1")
+    first = await finder.let()
+    finder.loop.pass_time(PATIENCE)
+    assert first.said == ["reset"]
+    second = await finder.let()
+    second.heard_at = math.inf
+    finder.loop.pass_time(PATIENCE)
+    assert second.said == []
+    session.accepted()
+    assert second.said == ["1"]
+    assert listener.told == []
+    session.end(1000, "")
+    session.closed(1000, "")
+
+
+async def test_who_cannot_hear_doubts_nobody(finder: Finder, listener: Listener) -> None:
+    """While the layer fails, no worker can answer."""
+    session = RemoteSession("s", ACCESS, listener)
+    finder.is_cut_off = True
+    port = await finder.let()
+    finder.loop.pass_time(PATIENCE)
+    assert port.said == []
+    session.end(1000, "")
+    session.closed(1000, "")
+
+
+@pytest.mark.parametrize("is_leaving", [False, True])
+async def test_who_has_accepted_is_not_doubted(
+    finder: Finder, listener: Listener, is_leaving: bool
+) -> None:
+    """However close together the grant and its answer are, and though it has to go at once."""
+    session = RemoteSession("s", ACCESS, listener)
+    port = await finder.let()
+    session.accepted()
+    if is_leaving:
+        session.moved()
+    finder.loop.pass_time(PATIENCE)
+    assert port.said == [(1012, "")] * is_leaving
+    session.end(1000, "")
+    session.closed(1000, "")

@@ -1,0 +1,246 @@
+"""Running one unmodified consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import Any
+from unittest import mock
+
+import pytest
+from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from channels.middleware import BaseMiddleware
+from channels.routing import URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from channels.sessions import CookieMiddleware
+from django.urls import path
+
+from channels_demux_layer import Stream, tracing
+from channels_demux_layer.hosting.consumer import Host, has_sync_consumer, text_writer
+
+
+class Outlet:
+    """Notes a consumer's doings.
+
+    Attributes:
+        said: What the consumer did, in order.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def accept(self) -> None:
+        """Note it."""
+        self.said.append("accept")
+
+    async def send(self, data: str | bytes) -> None:
+        """Note it."""
+        self.said.append(data)
+
+    def consumed(self, size: int) -> None:
+        """Note it."""
+        self.said.append(size)
+
+    def close(self, code: int, reason: str) -> None:
+        """Note it."""
+        self.said.append((code, reason))
+
+    def finished(self, code: int) -> None:
+        """Note it."""
+        self.said.append((code, ""))
+
+
+@pytest.fixture
+def outlet() -> Outlet:
+    """Where the consumer's doings go."""
+    return Outlet()
+
+
+def host(application: Any, outlet: Outlet, **options: Any) -> Host:
+    """Host an application."""
+    limits = {"max_payload": 10, "close_timeout": 20.0, "stall_timeout": 20.0, **options}
+    limits.setdefault("write_text", text_writer(Stream(application), manage_envelope=True))
+    scope = {"type": "websocket", "demux": {"stream": "s"}, "extensions": {"x": {}}}
+    return Host(application, scope, outlet, **limits)
+
+
+async def listening(scope: Any, receive: Any, send: Any) -> None:
+    """Accept, and take everything until the end."""
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def test_a_payload_is_consumed_when_the_next_one_is_asked_for(outlet: Outlet) -> None:
+    """Credit goes back when a handler has returned, and not when it was called."""
+    hosted = host(listening, outlet)
+    for data in ("1", b"22", ""):
+        hosted.deliver(data)
+    hosted.disconnect(1000)
+    hosted.deliver("too late")
+    hosted.disconnect(1001)
+    await hosted.run()
+    assert outlet.said == ["accept", 1, 2, 0, (1000, "")]
+
+
+async def test_the_scope_has_no_extensions(outlet: Outlet) -> None:
+    """What the server offers beside WebSockets is not offered to a stream."""
+    seen: list[Any] = []
+
+    async def looking(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["extensions"])
+        await listening(scope, receive, send)
+
+    hosted = host(looking, outlet)
+    hosted.disconnect(1000)
+    await hosted.run()
+    assert seen == [{}]
+
+
+async def test_a_consumer_that_never_comes_to_its_end_is_cut_off(
+    outlet: Outlet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A consumer that does not ask for its disconnect has the stall timeout."""
+
+    async def stuck(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    hosted = host(stuck, outlet, stall_timeout=0.01)
+    running = asyncio.ensure_future(hosted.run())
+    hosted.disconnect(1000)
+    await running
+    assert outlet.said == [(1011, "")]
+    assert caplog.messages == ["The consumer of stream 's' did not end in time; cancelled."]
+
+
+async def test_a_consumer_that_was_never_started_is_not_cut_off(outlet: Outlet) -> None:
+    """The timeout of a host that does not run yet has nobody to cancel."""
+    hosted = host(listening, outlet, stall_timeout=0.0)
+    hosted.disconnect(1000)
+    await asyncio.sleep(0.01)
+    await hosted.run()
+    assert outlet.said == ["accept", (1000, "")]
+
+
+async def test_a_consumer_of_a_process_that_ends_goes_away(outlet: Outlet) -> None:
+    """A cancellation from outside is passed on, after a last word."""
+    hosted = host(listening, outlet)
+    running = asyncio.ensure_future(hosted.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert outlet.said == ["accept", (1001, "")]
+
+
+async def test_what_a_consumer_says_after_its_end_is_not_heard(outlet: Outlet) -> None:
+    """A close is the consumer's last word; its disconnect carries the same code."""
+    seen: list[Any] = []
+
+    async def closing(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 4000, "reason": "r"})
+        await send({"type": "websocket.send", "text": "x"})
+        await receive()
+        seen.append(await receive())
+
+    await host(closing, outlet).run()
+    assert outlet.said == ["accept", (4000, "r"), (1000, "")]
+    assert seen == [{"type": "websocket.disconnect", "code": 4000, "reason": "r"}]
+
+
+async def test_text_comes_before_bytes(outlet: Outlet) -> None:
+    """A message with both keys is what its text says, unless that is None."""
+
+    async def sending(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "t", "bytes": None})
+        await send({"type": "websocket.send", "text": None, "bytes": b"b"})
+
+    await host(sending, outlet).run()
+    assert outlet.said == ["accept", '"t"', b"b", (1000, "")]
+
+
+def test_synchronous_consumers_are_found_behind_anything() -> None:
+    """Routers and middleware hide neither a synchronous consumer nor an asynchronous one."""
+    for consumer, is_sync in ((WebsocketConsumer, True), (AsyncWebsocketConsumer, False)):
+        application = consumer.as_asgi()
+        wrapped = [
+            application,
+            BaseMiddleware(application),
+            CookieMiddleware(application),
+            URLRouter([path("", BaseMiddleware(application))]),
+            AllowedHostsOriginValidator(application),
+        ]
+        assert [has_sync_consumer(one) for one in wrapped] == [is_sync] * len(wrapped)
+    assert not has_sync_consumer(listening)
+
+
+def test_applications_of_other_frameworks_are_looked_at_with_care() -> None:
+    """Routes of another kind, circles and made-up attributes neither raise nor go on for ever."""
+
+    class Framework:
+        routes = [object()]
+
+        @property
+        def app(self) -> Framework:
+            return self
+
+    class Listing:
+        routes = "none"
+
+    for application in (Framework(), Listing(), mock.MagicMock()):
+        assert has_sync_consumer(application) is False
+
+
+async def test_who_sends_on_after_its_end_lets_others_run(outlet: Outlet) -> None:
+    """A consumer that closes and sends in a loop is one that can be cancelled."""
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close"})
+        while True:
+            await send({"type": "websocket.send", "text": "more"})
+
+    running = asyncio.ensure_future(host(endless, outlet, stall_timeout=0.01).run())
+    await asyncio.wait_for(running, 20.0)
+    assert outlet.said[-1] == (1011, "")
+
+
+async def test_what_began_untraced_stays_untraced(outlet: Outlet) -> None:
+    """A consumer that is hosted when tracing begins gets ASGI's messages and no others."""
+    seen: list[str] = []
+
+    async def looking(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while not seen or seen[-1] != "websocket.disconnect":
+            seen.append((await receive())["type"])
+
+    hosted = host(looking, outlet)
+    hosted.trace("a context")
+    hosted.deliver("x")
+    hosted.disconnect(1000)
+    await hosted.run()
+    assert seen == ["websocket.connect", "websocket.receive", "websocket.disconnect"]
+
+
+async def test_a_context_is_told_once(outlet: Outlet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traced application is told of a context where a payload has another one, before it."""
+    seen: list[Any] = []
+
+    async def looking(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            seen.append(message.get("context") or message.get("text"))
+
+    tracer = mock.Mock(host=functools.partial)
+    monkeypatch.setattr(tracing, "tracer", tracer)
+    hosted = host(looking, outlet)
+    for contexts, data in [("a", "1"), ("a", "2"), ("bcd", "3")]:
+        for context in contexts:
+            hosted.trace(context)
+        hosted.deliver(data)
+    hosted.disconnect(1000)
+    await hosted.run()
+    assert seen == [None, "a", "1", "2", "d", "3"]
+    assert outlet.said == ["accept", 1, 1, 1, (1000, "")]

@@ -1,0 +1,174 @@
+"""Calls of a channel layer are bounded, made again, and told of once."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from channels.exceptions import ChannelFull
+
+from channels_demux_layer.faults import layer_faults
+from channels_demux_layer.layer import calls
+from channels_demux_layer.layer.calls import LayerCalls, messages, persist
+
+
+class ScriptedLayer:
+    """A layer whose calls give what a test says, one after the other; then they wait."""
+
+    def __init__(self, *script: Any) -> None:
+        self.script = list(script)
+        self.calls: list[tuple[Any, ...]] = []
+        self.cancelled = 0
+
+    async def _next(self, *call: Any) -> Any:
+        self.calls.append(call)
+        if not self.script:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+        step = self.script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    async def receive(self, channel: str) -> Any:
+        return await self._next("receive", channel)
+
+    async def send(self, channel: str, message: Any) -> None:
+        await self._next("send", channel)
+
+    async def group_send(self, group: str, message: Any) -> None:
+        await self._next("group_send", group)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        await self._next("group_discard", group, channel)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No test waits for a back-off, and each begins without faults."""
+    caplog.set_level(logging.INFO, "channels_demux_layer")
+    monkeypatch.setattr(calls, "BACK_OFF", (0.0, 0.0))
+    layer_faults._failing.clear()
+    yield
+    layer_faults._failing.clear()
+
+
+async def test_messages_outlast_failures(caplog: pytest.LogCaptureFixture) -> None:
+    """A layer that raises is asked again; the log has one line for it, and one for its end."""
+    layer = ScriptedLayer({"n": 1}, OSError("gone."), OSError("still gone"), {"n": 2}, {"n": 3})
+    failures: list[None] = []
+    received = []
+    async for message in messages(layer, "here", lambda: failures.append(None)):
+        received.append(message["n"])
+        if len(received) == 3:
+            break
+    assert received == [1, 2, 3]
+    assert len(failures) == 2
+    assert caplog.messages == [
+        "Cannot receive on the channel layer: gone. Trying on.",
+        "Can receive on the channel layer again.",
+    ]
+
+
+async def test_a_quiet_layer_is_well(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where nothing comes after a failure, waiting without another one tells that it is over."""
+    monkeypatch.setattr(calls, "CALM", 0.0)
+    layer = ScriptedLayer(OSError())
+    task = asyncio.ensure_future(anext(messages(layer, "here")))
+    while len(caplog.messages) < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert caplog.messages[0] == "Cannot receive on the channel layer: OSError. Trying on."
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert layer.cancelled == 1
+
+
+async def test_cancelling_ends_the_call() -> None:
+    """Who waits for a layer that failed before can be cancelled, and the layer's call with it."""
+    layer = ScriptedLayer(OSError())
+    task = asyncio.ensure_future(anext(messages(layer, "here")))
+    while len(layer.calls) < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert layer.cancelled == 1
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+async def test_a_failed_subscription_is_made_again(waiting: int) -> None:
+    """A channel that the pub/sub layer noted without subscribing is forgotten, unless it works."""
+    layer = ScriptedLayer(OSError(), {})
+    queue: asyncio.Queue[Any] = asyncio.Queue()
+    for _ in range(waiting):
+        queue.put_nowait({})
+    layer.channels = {"here": queue}  # type: ignore[attr-defined]
+    await anext(messages(layer, "here"))
+    assert ("here" in layer.channels) == bool(waiting)  # type: ignore[attr-defined]
+
+
+async def test_publishing() -> None:
+    """A message goes to the group, or to the channel where there is none."""
+    layer = ScriptedLayer(None, None)
+    publisher = LayerCalls(layer, lambda: None)
+    assert await publisher.publish("group", "channel", {})
+    assert await publisher.publish(None, "channel", {})
+    assert layer.calls == [("group_send", "group"), ("send", "channel")]
+
+
+async def test_a_full_channel_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    """A channel that is full has not taken the message, and the layer works all the same."""
+    publisher = LayerCalls(ScriptedLayer(ChannelFull()), lambda: None)
+    assert not await publisher.publish(None, "channel", {})
+    assert not publisher.is_cut_off
+    assert not caplog.messages
+
+
+async def test_reconnecting() -> None:
+    """The first publish that works after a failure tells that the layer is back; once."""
+    times: list[None] = []
+    layer = ScriptedLayer(OSError(), None, None)
+    publisher = LayerCalls(layer, lambda: times.append(None))
+    assert not await publisher.publish(None, "channel", {})
+    assert publisher.is_cut_off
+    assert await publisher.publish(None, "channel", {})
+    assert await publisher.publish(None, "channel", {})
+    assert not publisher.is_cut_off
+    assert len(times) == 1
+
+
+async def test_a_failed_receive_cuts_off() -> None:
+    """A node whose receive() fails knows that it is cut off."""
+    layer = ScriptedLayer(OSError(), {"n": 1})
+    receiver = LayerCalls(layer, lambda: None)
+    assert await anext(receiver.messages(layer, "here")) == {"n": 1}
+    assert receiver.is_cut_off
+
+
+async def test_persisting(caplog: pytest.LogCaptureFixture) -> None:
+    """A call that must be made is made until it works, with one line in the log."""
+    layer = ScriptedLayer(OSError("away"), OSError("away"), None)
+    caller = LayerCalls(layer, lambda: None)
+    await persist("leave a group", lambda: caller.expel("group", "channel"))
+    assert layer.calls == [("group_discard", "group", "channel")] * 3
+    assert caplog.messages == [
+        "Cannot leave a group: away. Trying on.",
+        "Can leave a group again.",
+    ]
+
+
+async def test_a_full_channel_shows_that_the_layer_works() -> None:
+    """Otherwise a peer that died while the layer failed, and takes nothing more, would live on."""
+    times: list[int] = []
+    publisher = LayerCalls(ScriptedLayer(OSError(), ChannelFull()), lambda: times.append(1))
+    assert not await publisher.publish(None, "channel", {})
+    assert publisher.is_cut_off
+    assert not await publisher.publish(None, "channel", {})
+    assert not publisher.is_cut_off
+    assert len(times) == 1

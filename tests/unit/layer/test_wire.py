@@ -1,0 +1,271 @@
+"""Running a link over a node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from channels_demux_layer.layer.ignored import IgnoredMessages
+from channels_demux_layer.layer.wire import LinkWire, link_config
+from channels_demux_layer.link.config import LinkConfig
+from channels_demux_layer.link.frames import Accept, Batch, Close, Grant, encode_frames
+from channels_demux_layer.link.machine import Link
+from tests.integration.harness import until
+
+
+class Timer:
+    """What a clock calls when its time has come, unless it is cancelled."""
+
+    def __init__(self, when: float, ring: Callable[[], None]) -> None:
+        self.when = when
+        self.ring = ring
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Does not ring."""
+        self.is_cancelled = True
+
+
+class Clock:
+    """A clock that goes on when the test says so.
+
+    Attributes:
+        timers: Those that were set, in order.
+    """
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        self.timers: list[Timer] = []
+
+    def time(self) -> float:
+        """The present time in seconds."""
+        return self._now
+
+    def call_at(self, when: float, ring: Callable[[], None]) -> Timer:
+        """Ring at a time."""
+        self.timers.append(Timer(when, ring))
+        return self.timers[-1]
+
+    @property
+    def next(self) -> Timer:
+        """The timer that rings next: there is one at a time."""
+        (timer,) = (timer for timer in self.timers if not timer.is_cancelled)
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and ring what is due."""
+        until = self._now + seconds
+        while due := [t for t in self.timers if not t.is_cancelled and t.when <= until]:
+            timer = min(due, key=lambda t: t.when)
+            timer.is_cancelled = True
+            self._now = max(self._now, timer.when)
+            timer.ring()
+        self._now = until
+
+
+class Host:
+    """The node, as far as a wire needs it.
+
+    Attributes:
+        published: What was published, in order.
+        forgotten: The wires that are over.
+        heard_at: When anything was heard.
+        is_cut_off: Whether nobody can be heard.
+    """
+
+    def __init__(self) -> None:
+        self.loop = Clock()
+        self.channel = "here"
+        self.ignored = IgnoredMessages()
+        self.heard_at = self.loop.time()
+        self.is_cut_off = False
+        self.published: list[tuple[str | None, dict[str, Any]]] = []
+        self.forgotten: list[Any] = []
+        self.gate = asyncio.Event()
+
+    def start_task(self, coroutine: Any) -> asyncio.Task[None]:
+        """Run it."""
+        return asyncio.ensure_future(coroutine)
+
+    async def publish(self, group: str | None, channel: str, message: dict[str, Any]) -> bool:
+        """Note the message, and take as long as the test wants."""
+        self.published.append((group, message))
+        await self.gate.wait()
+        return True
+
+    def forget(self, wire: Any) -> None:
+        """Note the wire."""
+        self.forgotten.append(wire)
+
+    def granted(self, ref: str, port: Any) -> None:
+        """Nobody wants it; and nobody disowns it."""
+
+
+def a_batch(seq: int, *frames: Any) -> Batch:
+    """A batch of an edge."""
+    return Batch(
+        version=1,
+        link="l",
+        to_edge=False,
+        channel="edge!1",
+        seq=seq,
+        base=1,
+        ack=0,
+        early=[],
+        again=False,
+        frames=encode_frames(list(frames)),
+    )
+
+
+@pytest.fixture
+async def host() -> Host:
+    """The node."""
+    return Host()
+
+
+def a_wire(host: Host, *, is_edge: bool) -> LinkWire:
+    """A wire with a link of the defaults."""
+    now = host.loop.time()
+    link = Link("l", is_edge=is_edge, channel="node!1", config=LinkConfig(), now=now)
+    return LinkWire(host, link, "peer!1")
+
+
+async def test_what_gathers_during_a_publish_goes_as_one(host: Host) -> None:
+    """One publish is under way at a time, and the next takes all that has come meanwhile."""
+    wire = a_wire(host, is_edge=True)
+    for number in range(10):
+        wire.link.open_session(str(number), wire.link.new_window(), wire.now())
+        wire.flush()
+        await asyncio.sleep(0)
+    assert len(host.published) == 1
+    assert wire.deadline == float("inf")
+    host.gate.set()
+    await until(lambda: len(host.published) == 2 and wire.deadline < float("inf"))
+    assert len(host.published) == 2
+    assert host.loop.next.when == wire.link.deadline
+
+
+async def test_the_timer_rings_at_the_earliest_time(host: Host) -> None:
+    """An earlier time replaces a later one; a later one is seen to when it rings."""
+    wire = a_wire(host, is_edge=False)
+    wire.flush()
+    idle = host.loop.next
+    wire.receive(a_batch(1, Grant(1, "ref")))
+    acknowledging = host.loop.next
+    assert idle.is_cancelled
+    assert acknowledging.when < idle.when
+    wire.link.accept(*wire.link.sessions.values())
+    host.gate.set()
+    wire.flush()
+    await until(lambda: wire.deadline < float("inf"))
+    assert host.loop.next is acknowledging
+    assert wire.link.deadline > acknowledging.when
+    host.loop.advance(acknowledging.when - wire.now())
+    assert host.loop.next.when == wire.link.deadline
+
+
+async def test_no_time_passes_while_the_layer_hangs(host: Host) -> None:
+    """A publish that is under way is no fault of the peer's."""
+    wire = a_wire(host, is_edge=True)
+    wire.flush()
+    wire.link.open_session("ref", wire.link.new_window(), wire.now())
+    wire.flush()
+    await asyncio.sleep(0)
+    host.loop.advance(1000.0)
+    assert not wire.link.is_over
+    host.gate.set()
+    await until(lambda: wire.deadline < float("inf"))
+    assert host.loop.next
+
+
+async def test_a_silent_peer_is_given_up(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """Its sessions are lost, and the wire with them."""
+    wire = a_wire(host, is_edge=True)
+    host.gate.set()
+    session = wire.link.open_session("ref", wire.link.new_window(), wire.now())
+    owner = session.owner = Mock()
+    wire.flush()
+    while not host.forgotten:
+        await asyncio.sleep(0)
+        host.loop.advance(0.1)
+    owner.lost.assert_called_once_with(peer_is_dead=True)
+    assert host.forgotten == [wire]
+    assert "Node peer!1 has been silent" in caplog.text
+
+
+async def test_who_cannot_hear_accuses_nobody(host: Host) -> None:
+    """While the layer fails a peer is not dead, unless others were heard and it was not."""
+    wire = a_wire(host, is_edge=True)
+    host.gate.set()
+    wire.link.open_session("ref", wire.link.new_window(), wire.now())
+    wire.flush()
+    host.is_cut_off = True
+    for _ in range(1000):
+        await asyncio.sleep(0)
+        host.loop.advance(0.1)
+    assert not wire.link.is_over
+    while not wire.link.is_over:
+        await asyncio.sleep(0)
+        host.loop.advance(0.1)
+        host.heard_at = host.loop.time()
+    assert host.forgotten == [wire]
+
+
+async def test_a_wire_that_is_stopped_rings_no_more(host: Host) -> None:
+    """A node that ends leaves no timer behind."""
+    wire = a_wire(host, is_edge=True)
+    wire.stop()
+    wire.flush()
+    wire.stop()
+    assert all(timer.is_cancelled for timer in host.loop.timers)
+
+
+async def test_what_is_said_in_a_session_without_owner_is_moot(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session that was granted in vain has nobody to tell."""
+    wire = a_wire(host, is_edge=False)
+    wire.receive(a_batch(1, Grant(1, "ref")))
+    (session,) = wire.link.sessions.values()
+    assert session.owner is None
+    wire.receive(a_batch(2, Accept(1)))
+    assert "ignored" in caplog.text
+    wire.receive(a_batch(3, Close(1, 1000)))
+    host.gate.set()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("peer_timeout", "longest"), [(60.0, 5.0), (8.0, 2.0), (0.1, 0.2)])
+def test_who_is_heard_badly_has_several_tries(
+    settings: Any, peer_timeout: float, longest: float
+) -> None:
+    """A batch that is lost again and again goes four times before its sender is taken for dead."""
+    settings.CHANNELS_DEMUX_LAYER = {"PEER_TIMEOUT": peer_timeout}
+    assert link_config().max_timeout == longest
+
+
+async def test_a_link_that_cannot_be_sent_is_given_up(
+    host: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in the link ends it once, with its sessions, and is not tried for ever."""
+    wire = a_wire(host, is_edge=True)
+    session = wire.link.open_session("ref", wire.link.new_window(), wire.now())
+    owner = session.owner = Mock()
+
+    def fail(now: float) -> None:
+        raise OverflowError("a number too large")
+
+    monkeypatch.setattr(wire.link, "batch_to_send", fail)
+    wire.flush()
+    await until(lambda: owner.lost.called)
+    owner.lost.assert_called_once_with(peer_is_dead=False)
+    assert wire.link.is_over
+    assert not wire.link.sessions
+    assert caplog.text.count("The link to node peer!1 is given up.") == 1
+    assert host.forgotten == [wire]
+    wire.flush()
+    assert not host.published
