@@ -33,8 +33,7 @@ def manifest() -> dict[str, Any]:
         "version": semantic(version),
         "description": f"The browser's client of {project['name']}, for Django Channels.",
         "keywords": project["keywords"],
-        # The other licence is that of what the demo has of others.
-        "license": project["license"].partition(" AND ")[0],
+        "license": project["license"],
         **repository,
         "type": "module",
         "exports": {".": {"types": "./demultiplexer.d.ts", "default": "./demultiplexer.js"}},

@@ -169,7 +169,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
 
     async def _serve(self, receive: Any, send: Any) -> None:
         # What AsyncConsumer does, without a receiver on the channel layer for each connection.
-        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        self.channel_layer: Any = get_channel_layer(self.channel_layer_alias)
         self.base_send = send
         take = self._receive if self._connection.throttle is None else self._receive_throttled
         try:

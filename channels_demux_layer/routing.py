@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import ConfigurationError
 from .naming import stream_channel
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["stream_workers"]
 
 
-def stream_workers(*demultiplexers: type[WebsocketDemultiplexer]) -> dict[str, StreamWorker]:
+def stream_workers(*demultiplexers: type[WebsocketDemultiplexer]) -> dict[str, Any]:
     """Return the applications of all streams' channels, for a ChannelNameRouter.
 
     Args:
@@ -27,7 +27,7 @@ def stream_workers(*demultiplexers: type[WebsocketDemultiplexer]) -> dict[str, S
     Raises:
         ConfigurationError: Two of them give different consumers the same channel.
     """
-    workers: dict[str, StreamWorker] = {}
+    workers: dict[str, Any] = {}
     streams: dict[str, Stream] = {}
     for demultiplexer in demultiplexers:
         for name, stream in demultiplexer.stream_table().items():

@@ -8,8 +8,9 @@ import django
 from django.conf import settings
 
 # What the Python API is read from imports Channels, which wants a project.
-settings.configure(INSTALLED_APPS=["channels"])
-django.setup()
+if not settings.configured:  # as they are where a test reads this
+    settings.configure(INSTALLED_APPS=["channels"])
+    django.setup()
 
 project = "channels_demux_layer"
 author = "channels_demux_layer contributors"

@@ -206,7 +206,7 @@ class Steps(Generator[Any, Any, None]):
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> None:
-        self.is_running = False
+        self.is_running: bool = False
         self._coroutine = coroutine
         self._context = context
 

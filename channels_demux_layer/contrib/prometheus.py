@@ -34,7 +34,7 @@ from channels_demux_layer.metrics import METRICS, Metric, Sample
 
 __all__ = ["DemuxCollector", "metrics_view", "register", "render", "worker_pages"]
 
-faults = FaultLog(logging.getLogger(__name__))
+faults: FaultLog = FaultLog(logging.getLogger(__name__))
 
 #: Where processes that share a scrape have their files.
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"

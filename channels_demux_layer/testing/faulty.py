@@ -82,14 +82,14 @@ class FaultyLayer:
         downtime: float = 1.0,
     ) -> None:
         self.faults: Counter[str] = Counter()
-        self.is_down = False
-        self.drop = drop
-        self.repeat = repeat
-        self.delay = delay
-        self.reorder = reorder
-        self.fail = fail
-        self.restart = restart
-        self.downtime = downtime
+        self.is_down: bool = False
+        self.drop: float = drop
+        self.repeat: float = repeat
+        self.delay: tuple[float, float] = delay
+        self.reorder: float = reorder
+        self.fail: float = fail
+        self.restart: float = restart
+        self.downtime: float = downtime
         self._layer = _make(layer) if isinstance(layer, dict) else layer
         self._random = random.Random(seed)
         self._arrivals: dict[str, float] = {}

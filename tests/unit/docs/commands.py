@@ -28,15 +28,18 @@ ASSIGNMENT = re.compile(r"\w+=")
 #: options. Their arguments are looked through for what is the project's.
 STRANGERS = {
     "apt-get",
+    "build",
     "cd",
     "curl",
     "cut",
     "journalctl",
     "kubectl",
+    "npm",
     "redis-cli",
     "redis-server",
     "sleep",
     "systemctl",
+    "twine",
 }
 #: Words of the shell that a command may follow, and those that begin or end something else.
 LEADING, ELSE = {"do", "then", "exec"}, {"for", "done", "if", "fi", ".", "export"}
@@ -195,6 +198,8 @@ def check_pytest(arguments: list[str]) -> None:
     parser.add_argument("-k")
     parser.add_argument("-x", action="store_true")
     parser.add_argument("-q", action="store_true")
+    parser.add_argument("-n", type=int)
+    parser.add_argument("--dist", choices=["loadgroup"])
     parser.add_argument("files", nargs="*")
     found = parser.parse_args(arguments)
     markers = re.findall(

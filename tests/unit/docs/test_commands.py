@@ -13,7 +13,7 @@ from .commands import MODULES, WrongCommand, check, options_of, split
 from .pages import PAGES, all_snippets, code_in_prose, snippets, text_of
 
 #: Options of programs whose parsers are not asked.
-STRANGE_OPTIONS = {"--scale", "--test"}
+STRANGE_OPTIONS = {"--dist", "--scale", "--test"}
 
 
 def started() -> list[object]:

@@ -1,4 +1,4 @@
-"""User code that must type-check: what a project writes, with every public name in use."""
+"""What else a project may write, with every public name in use."""
 
 from typing import Any
 
@@ -128,3 +128,10 @@ async def use_the_client() -> int | None:
         return error.status
     except StreamClosed as end:
         return end.code
+
+
+async def misuse_the_client() -> None:
+    """Each of these has to be said to be wrong."""
+    connect("wss://example.org/ws/", backoff=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    demux = connect("wss://example.org/ws/")
+    demux.stream("text", txt=True)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
