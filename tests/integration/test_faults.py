@@ -395,7 +395,7 @@ async def test_a_scope_that_cannot_be_unpacked_ends_its_stream(
     async def unpack(data: bytes) -> Any:
         raise ValueError("not a packed scope")
 
-    monkeypatch.setattr("channels_demux_layer.workers.worker.unpack_scope", unpack)
+    monkeypatch.setattr("channels_demux_layer.workers.session.unpack_scope", unpack)
     async with memory.client({"echo": consumers.Json}) as client:
         assert await client.receive_close() == (1011, "")
         assert (await client.receive_event("echo"))["code"] == 1011

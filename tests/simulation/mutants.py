@@ -20,8 +20,8 @@ from channels_demux_layer.link.liveness import Liveness
 from channels_demux_layer.link.machine import Link
 from channels_demux_layer.link.recovery import Recovery, SentBatch
 from channels_demux_layer.link.window import ReceiveWindow, SendWindow
-from channels_demux_layer.workers import drain, worker
-from channels_demux_layer.workers.worker import WorkerSession
+from channels_demux_layer.workers import drain
+from channels_demux_layer.workers.session import WorkerSession
 from tests.link_mutants import no_dedupe, no_order
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
@@ -166,7 +166,7 @@ def immortal_peers(patch: pytest.MonkeyPatch) -> None:
 
 def no_reset(patch: pytest.MonkeyPatch) -> None:
     """A worker that cannot take a granted session keeps that to itself."""
-    patch.setattr(worker.WorkerSession, "disown", lambda self: None)
+    patch.setattr(WorkerSession, "disown", lambda self: None)
     patch.setattr(Link, "reset_session", lambda self, session, now: None)
 
 

@@ -25,7 +25,7 @@ from channels_demux_layer.layer.calls import messages
 from channels_demux_layer.layer.node import find_node, stop_nodes
 from channels_demux_layer.link.session import Session
 from channels_demux_layer.routing import stream_workers
-from channels_demux_layer.workers import worker
+from channels_demux_layer.workers import session, worker
 from channels_demux_layer.workers.drain import drain_workers
 
 from .client import Client
@@ -207,7 +207,7 @@ def environment(scenario: Scenario, rng: random.Random, now: Any) -> Iterator[No
             (channels.generic.websocket, "aclose_old_connections", _nothing),
             # What sets keep by identity would come in another order in every run.
             (Session, "__hash__", lambda session: session.id),
-            (worker.WorkerSession, "__hash__", _hash_of_worker_session),
+            (session.WorkerSession, "__hash__", _hash_of_worker_session),
         ]:
             stack.enter_context(mock.patch.object(target, name, value))
         stack.enter_context(override_settings(CHANNELS_DEMUX_LAYER=scenario.settings))

@@ -95,6 +95,7 @@ RINGS = {
         "edge.throttle",
         "tracing",
         "layer.wire",
+        "workers.session",
         "workers.worker",
     },
     "django": {
@@ -143,7 +144,7 @@ EDGE = {
     "edge.remote",
     "edge.throttle",
 }
-WORKER = {"workers.drain", "routing", "workers.runner", "workers.worker"}
+WORKER = {"routing", "workers.drain", "workers.runner", "workers.session", "workers.worker"}
 #: The Python client, which runs where there is no Django: it loads the pure ring and itself.
 CLIENT = {
     "client",

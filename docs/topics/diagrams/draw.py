@@ -264,7 +264,7 @@ SERVER = [
 ]
 HOST = [
     (("hosting.consumer",), "gives it to the consumer"),
-    (("workers.worker", "hosting.flow"), "counts what is taken"),
+    (("workers.session", "hosting.flow"), "counts what is taken"),
     (("layer.wire", "link.machine"), "in order, each once"),
     (("layer.node", "layer.inbox"), "receives the batch"),
 ]

@@ -20,7 +20,8 @@ from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.reports.report import NODES
 from channels_demux_layer.reports.tally import Tally, get_tally
 from channels_demux_layer.workers import worker as worker_module
-from channels_demux_layer.workers.worker import ClaimDesk, StreamWorker, WorkerSession
+from channels_demux_layer.workers.session import WorkerSession
+from channels_demux_layer.workers.worker import ClaimDesk, StreamWorker
 from tests.integration.harness import until
 
 SCOPE = {"type": "channel", "channel": "demux.s"}
