@@ -10,8 +10,8 @@ import asyncio
 import gc
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,24 @@ def over(costs: Counter[str], bounds: dict[str, float], count: int) -> dict[str,
     return {kind: cost for kind, cost in each.items() if cost > bounds[kind]}
 
 
+def ours() -> list[Any]:
+    """Return all objects of the package's classes."""
+    gc.collect()
+    prefix = "channels_demux_layer."
+    return [each for each in gc.get_objects() if str(type(each).__module__).startswith(prefix)]
+
+
+@contextmanager
+def nothing_else_ends() -> Iterator[None]:
+    """Hold on to what earlier tests have left: it may end at any time, and would be missed."""
+    left = ours()
+    yield
+    left.clear()
+
+
 def alive(system: Fleet) -> Counter[str]:
     """Count what is alive: the package's objects by class, tasks and timers."""
-    gc.collect()
-    classes = (type(each) for each in gc.get_objects())
-    counts = Counter(
-        cls.__name__ for cls in classes if str(cls.__module__).startswith("channels_demux_layer.")
-    )
+    counts = Counter(type(each).__name__ for each in ours())
     counts["tasks"] = len(asyncio.all_tasks(system.loop))
     counts["timers"] = system.timers
     return counts
@@ -167,7 +178,7 @@ def test_what_a_connection_costs() -> None:
 
 def test_what_a_connection_holds() -> None:
     """A connection holds a known set of objects and two tasks, and when it is gone nothing."""
-    with fleet(1, 1) as system:
+    with nothing_else_ends(), fleet(1, 1) as system:
         system.connect(1)
         system.converse(FRAMES, 1)
         system.pass_time(10)  # from here on no claim waits to lapse
