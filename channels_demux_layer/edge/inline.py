@@ -10,7 +10,7 @@ from channels_demux_layer import tracing
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.hosting.consumer import Host, has_sync_consumer, text_writer
+from channels_demux_layer.hosting.consumer import has_sync_consumer, new_host
 from channels_demux_layer.hosting.flow import Outflow, Stalled
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.reports.tally import Tally
@@ -75,14 +75,11 @@ class InlineSession:
         self._outflow = Outflow(window, settings.STALL_TIMEOUT, tally.outward)
         application = _load(stream)
         own_thread = stream.own_thread
-        self._host = Host(
+        self._host = new_host(
             application,
             scope,
             self,
-            write_text=text_writer(stream, manage_envelope=settings.MANAGE_ENVELOPE),
-            max_payload=settings.MAX_PAYLOAD,
-            close_timeout=settings.CONSUMER_CLOSE_TIMEOUT,
-            stall_timeout=settings.STALL_TIMEOUT,
+            stream,
             own_thread=has_sync_consumer(application) if own_thread is None else own_thread,
         )
         self._task = asyncio.ensure_future(self._run())

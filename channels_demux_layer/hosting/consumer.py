@@ -18,6 +18,7 @@ from asgiref.sync import AsyncToSync, ThreadSensitiveContext
 from channels_demux_layer import tracing
 from channels_demux_layer.applications import attribute, walk
 from channels_demux_layer.codes import CloseCode
+from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import PayloadTooLarge
 from channels_demux_layer.json_text import as_json, as_string, sendable
 from channels_demux_layer.logs import about
@@ -26,7 +27,7 @@ from channels_demux_layer.streams import Stream
 from .flow import excess_size
 from .hops import spare_hops
 
-__all__ = ["Host", "Outlet", "has_sync_consumer", "stream_scope", "text_writer"]
+__all__ = ["Host", "Outlet", "has_sync_consumer", "new_host", "stream_scope", "text_writer"]
 
 logger = logging.getLogger(__name__)
 
@@ -303,3 +304,33 @@ class Host:
         self._timed_out = True
         if self._task is not None:
             self._task.cancel()
+
+
+def new_host(
+    application: Application,
+    scope: dict[str, Any],
+    outlet: Outlet,
+    stream: Stream,
+    *,
+    own_thread: bool,
+) -> Host:
+    """Return a host for a stream's consumer, bounded as the settings say.
+
+    Args:
+        application: The consumer.
+        scope: Its scope.
+        outlet: Where its doings go.
+        stream: Its stream.
+        own_thread: Whether its synchronous code gets a thread of its own.
+    """
+    settings = get_settings()
+    return Host(
+        application,
+        scope,
+        outlet,
+        write_text=text_writer(stream, manage_envelope=settings.MANAGE_ENVELOPE),
+        max_payload=settings.MAX_PAYLOAD,
+        close_timeout=settings.CONSUMER_CLOSE_TIMEOUT,
+        stall_timeout=settings.STALL_TIMEOUT,
+        own_thread=own_thread,
+    )

@@ -9,7 +9,7 @@ from channels_demux_layer import tracing
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.faults import FaultLog
-from channels_demux_layer.hosting.consumer import Host, stream_scope, text_writer
+from channels_demux_layer.hosting.consumer import Host, new_host, stream_scope
 from channels_demux_layer.hosting.flow import Outflow, Stalled
 from channels_demux_layer.hosting.scope import unpack_scope
 from channels_demux_layer.layer.handshake import Open
@@ -94,7 +94,6 @@ class WorkerSession:
     async def _run_host(
         self, application: ASGIApplication, stream: Stream, own_thread: bool
     ) -> None:
-        settings = get_settings()
         opening = self._opening
         scope = stream_scope(
             await unpack_scope(opening.scope),
@@ -103,14 +102,11 @@ class WorkerSession:
             name=opening.stream,
             attempt=opening.attempt,
         )
-        self._host = Host(
+        self._host = new_host(
             application,
             scope,
             self,
-            write_text=text_writer(stream, manage_envelope=settings.MANAGE_ENVELOPE),
-            max_payload=settings.MAX_PAYLOAD,
-            close_timeout=settings.CONSUMER_CLOSE_TIMEOUT,
-            stall_timeout=settings.STALL_TIMEOUT,
+            stream,
             own_thread=own_thread,
         )
         if self._closed is not None:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from channels_demux_layer.contrib.postgres import SHORT, PostgresChannelLayer
+from channels_demux_layer.layer.calls import receive
 from tests.acceptance.harness.postgres_server import PostgresServer
 
 from .harness import until, within
@@ -175,21 +176,6 @@ async def test_a_server_that_cannot_be_reached(make_layer: MakeLayer) -> None:
     assert set(layer._queues) == {"a"}
 
 
-async def receive_again(layer: PostgresChannelLayer, channel: str) -> dict[str, Any]:
-    """Receive as a steadfast layer does: again where it fails.
-
-    Several connections are lost, one that listens and those of queries. Who receives hears of one
-    after the other.
-    """
-    while True:
-        try:
-            message: dict[str, Any] = await layer.receive(channel)
-        except psycopg.OperationalError:
-            await asyncio.sleep(0)
-        else:
-            return message
-
-
 async def test_a_server_that_restarts(
     make_layer: MakeLayer, postgres_server: PostgresServer
 ) -> None:
@@ -204,7 +190,8 @@ async def test_a_server_that_restarts(
     for task in receiving:
         assert isinstance(task.exception(), psycopg.OperationalError)
     postgres_server.come_back()  # a process ends with the thread that has started it
-    receiving = [asyncio.ensure_future(receive_again(layer, name)) for name in names]
+    # Several connections are lost: who receives hears of one after the other.
+    receiving = [asyncio.ensure_future(receive(layer, name)) for name in names]
     await layer.new_channel()  # listens by then
     with pytest.raises(psycopg.OperationalError):
         await sender.send(channel, numbered(1))
