@@ -205,8 +205,8 @@ def normal_channel_faults(layer: Layer) -> list[CheckMessage]:
     if PLAIN_POSTGRES_LAYER in layer.kinds and POSTGRES_LAYER not in layer.kinds:
         message = (
             f"Of all workers of a stream, the channel layer {layer.alias!r} gives opens to the "
+            "first that was started, and to none after its end or a restart of PostgreSQL."
         )
-        message += "first that was started, and to none after its end or a restart of PostgreSQL."
         hint = f"Set its BACKEND to {POSTGRES_LAYER!r}, which takes the same CONFIG."
         return [django_checks.Warning(message, hint=hint, id=f"{TAG}.W004")]
     return []
