@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -84,38 +83,11 @@ def records_are_complete(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert incomplete == []
 
 
-ROOT = Path(__file__).parent
-#: A folder whose tests may run anywhere, but for what their fixtures share.
-SCATTERED = ROOT / "acceptance"
-#: A folder whose tests share a browser and a demo.
-TOGETHER = ROOT / "browser"
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs a real server, and what pytest-xdist has to run in one process."""
+    """Marks what needs a real server."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "redis_installed" in fixtures:
             item.add_marker("redis")
         if "postgres_server" in fixtures:
             item.add_marker("postgres")
-        if group := _group(item):
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
-def _group(item: pytest.Item) -> str | None:
-    if TOGETHER in item.path.parents:
-        return TOGETHER.name
-    module = str(item.path.relative_to(ROOT))
-    return _shared(item, module) if SCATTERED in item.path.parents else module
-
-
-def _shared(item: pytest.Item, module: str) -> str | None:
-    """Names what a test shares with others of its module, or with all that have its parameter."""
-    params = item.callspec.params if hasattr(item, "callspec") else {}
-    definitions = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-    for name, (*_, fixture) in definitions.items():
-        if fixture.scope == "module" or (fixture.scope == "session" and fixture.params):
-            place = module if fixture.scope == "module" else name
-            return f"{place}-{params[name]}" if name in params else place
-    return None

@@ -199,7 +199,7 @@ def check_pytest(arguments: list[str]) -> None:
     parser.add_argument("-x", action="store_true")
     parser.add_argument("-q", action="store_true")
     parser.add_argument("-n", type=int)
-    parser.add_argument("--dist", choices=["loadgroup"])
+    parser.add_argument("--dist", choices=["loadfile"])
     parser.add_argument("files", nargs="*")
     found = parser.parse_args(arguments)
     markers = re.findall(
