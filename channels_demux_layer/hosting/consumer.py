@@ -133,6 +133,7 @@ class Host:
         stall_timeout: float,
         own_thread: bool = False,
     ) -> None:
+        self._is_consumer = attribute(application, "consumer_class") is not None
         self._application = tracing.traced(application)
         self._is_traced = self._application is not application
         self._trace_context: object = None
@@ -146,7 +147,7 @@ class Host:
         self._own_thread = own_thread
         self._context = contextvars.copy_context()
         self._inbox: deque[Message] = deque([{"type": "websocket.connect"}])
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[Message] | None = None
         self._in_hand: int | None = None
         self._accepted = False
         self._is_over = False
@@ -188,23 +189,40 @@ class Host:
 
     def _put(self, message: Message) -> None:
         self._inbox.append(message)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._hand_over()
 
-    async def _receive(self) -> Message:
+    def _receive_as_future(self) -> asyncio.Future[Message]:
+        # Channels' consumers make a task of a coroutine for each message, which costs a turn of
+        # the event loop; a future they take as it is.
         if self._in_hand is not None:
             size, self._in_hand = self._in_hand, None
             self._outlet.consumed(size)
-        while not self._inbox:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        self._hand_over()
+        return waiter
+
+    def _hand_over(self) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done() or not self._inbox:
+            return
         message = self._inbox.popleft()
         if message is self._disconnect:
             self._is_over = True
             self._kill_in(self._close_timeout)
         elif message["type"] == "websocket.receive":
             self._in_hand = len(message.get("text") or message.get("bytes") or b"")
-        return message
+        waiter.set_result(message)
+
+    async def _receive(self) -> Message:
+        # Whoever writes an application by hand may make a task of this, and cancel it.
+        waiter = self._receive_as_future()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # In the very moment: it is for the next call.
+                self._in_hand = None
+                self._inbox.appendleft(waiter.result())
+            raise
 
     # -- what goes out ------------------------------------------------------------------------
 
@@ -267,7 +285,8 @@ class Host:
                 # Entered and not left: leaving it would wait for the thread. It goes with the
                 # task's context.
                 await ThreadSensitiveContext().__aenter__()  # type: ignore[no-untyped-call]
-            await self._application(self._scope, self._receive, self._send)
+            receive = self._receive_as_future if self._is_consumer else self._receive
+            await self._application(self._scope, receive, self._send)
         except asyncio.CancelledError:
             if not self._timed_out:
                 self._outlet.close(CloseCode.GOING_AWAY, "")

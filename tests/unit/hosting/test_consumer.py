@@ -83,6 +83,50 @@ async def test_a_payload_is_consumed_when_the_next_one_is_asked_for(outlet: Outl
     assert outlet.said == ["accept", 1, 2, 0, (1000, "")]
 
 
+async def test_an_application_by_hand_may_make_a_task_of_receive(outlet: Outlet) -> None:
+    """What comes in the very moment in which such a task is cancelled is for the next one."""
+    seen: list[Any] = []
+
+    async def by_hand(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        patience = asyncio.create_task(receive())
+        await asyncio.sleep(0)
+        patience.cancel()
+        await asyncio.wait([patience])
+        moment = asyncio.create_task(receive())
+        await asyncio.sleep(0)
+        hosted.deliver("1")
+        moment.cancel()
+        await asyncio.wait([moment])
+        seen.extend([moment.cancelled(), await receive()])
+        hosted.disconnect(1000)
+        await receive()
+
+    hosted = host(by_hand, outlet)
+    await hosted.run()
+    assert seen == [True, {"type": "websocket.receive", "text": "1"}]
+    assert outlet.said == ["accept", 1, (1000, "")]
+
+
+async def test_a_consumer_of_channels_needs_no_task_for_a_message(outlet: Outlet) -> None:
+    """However many there are, the consumer's own is the only one."""
+    names: list[Any] = []
+
+    def making(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        names.append(coroutine.__qualname__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    hosted = host(AsyncWebsocketConsumer.as_asgi(), outlet)
+    for data in ("1", b"22", ""):
+        hosted.deliver(data)
+    hosted.disconnect(1000)
+    asyncio.get_running_loop().set_task_factory(making)
+    await asyncio.ensure_future(hosted.run())
+    assert outlet.said == ["accept", 1, 2, 0, (1000, "")]
+    assert names == ["Host.run"]
+
+
 async def test_the_scope_has_no_extensions(outlet: Outlet) -> None:
     """What the server offers beside WebSockets is not offered to a stream."""
     seen: list[Any] = []
