@@ -1,0 +1,119 @@
+"""Calls of channels_rabbitmq's layer, made so that none is cut off, lost or held for ever.
+
+Whoever waits for a call here may be cancelled at any time: a consumer whose client has gone, a node
+that stops. That layer (4.0.1) then ends its connection when RabbitMQ answers the call, and stays
+without one. It waits for ever for an answer that a lost connection still owes it, and for the next
+connection; and of what it could not send it says nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+__all__ = ["RabbitmqCalls", "made_whole"]
+
+RABBITMQ = "channels_rabbitmq.core"
+#: How long a call waits for the first connection, in seconds.
+CONNECT_LIMIT = 5.0
+
+
+class RabbitmqCalls:
+    """Passes everything on to channels_rabbitmq's layer; a call fails when its connection does.
+
+    Args:
+        layer: The layer.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self._layer = layer
+        # The event loop itself keeps no task from being collected.
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._has_connected = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._layer, name)
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send a message to a channel.
+
+        Raises:
+            ConnectionError: RabbitMQ cannot be reached.
+            Exception: Whatever the layer raises.
+        """
+        await self._make(lambda: self._layer.send(channel, message))
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send a message to a group.
+
+        Raises:
+            ConnectionError: RabbitMQ cannot be reached.
+            Exception: Whatever the layer raises.
+        """
+        await self._make(lambda: self._layer.group_send(group, message))
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Add a channel to a group.
+
+        Raises:
+            ConnectionError: RabbitMQ cannot be reached.
+            Exception: Whatever the layer raises.
+        """
+        await self._make(lambda: self._layer.group_add(group, channel))
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Remove a channel from a group.
+
+        Raises:
+            ConnectionError: RabbitMQ cannot be reached.
+            Exception: Whatever the layer raises.
+        """
+        await self._make(lambda: self._layer.group_discard(group, channel))
+
+    async def _make(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        lost = await self._connected()
+        making = asyncio.ensure_future(call())
+        self._under_way.add(making)
+
+        def give_up(lost: object) -> None:
+            making.cancel()
+
+        def over(making: asyncio.Task[None]) -> None:
+            self._under_way.discard(making)
+            lost.remove_done_callback(give_up)
+            if not making.cancelled():
+                making.exception()  # Who waited may have gone: it is nobody's then.
+
+        lost.add_done_callback(give_up)
+        making.add_done_callback(over)
+        await asyncio.wait([making])
+        if lost.done():
+            raise ConnectionError("The connection to RabbitMQ was lost.")
+        making.result()
+
+    async def _connected(self) -> asyncio.Future[None]:
+        """Return what is done when the connection is lost; wait for the first one."""
+        connecting: asyncio.Future[Any] = self._layer.carehare_connection
+        if not connecting.done() and not self._has_connected:
+            # Not awaited itself: it is everybody's, and would be cancelled with who waits.
+            await asyncio.wait([connecting], timeout=CONNECT_LIMIT)
+        if not connecting.done():
+            raise ConnectionError("There is no connection to RabbitMQ.")
+        self._has_connected = True
+        lost: asyncio.Future[None] = connecting.result().closed
+        return lost
+
+
+def made_whole(layer: Any) -> Any:
+    """Return what to call a project's channel layer by.
+
+    Args:
+        layer: The layer.
+
+    Returns:
+        `RabbitmqCalls` for channels_rabbitmq's layer; any other itself.
+    """
+    rabbitmq = getattr(sys.modules.get(RABBITMQ), "RabbitmqChannelLayer", None)
+    return layer if rabbitmq is None or not isinstance(layer, rabbitmq) else RabbitmqCalls(layer)
