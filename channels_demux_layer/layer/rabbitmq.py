@@ -72,6 +72,14 @@ class RabbitmqCalls:
         """
         await self._make(lambda: self._layer.group_discard(group, channel))
 
+    async def close_pools(self) -> None:
+        """Close the layer for good, if RabbitMQ can be reached; channels_redis' name for it."""
+        connecting = self._layer.carehare_connection
+        # Its close() waits for ever where no connection is there yet.
+        await asyncio.wait([connecting], timeout=CONNECT_LIMIT)
+        if connecting.done():
+            await self._layer.close()
+
     async def _make(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
         lost = await self._connected()
         making = asyncio.ensure_future(call())

@@ -15,8 +15,6 @@ from .waiting import wait_until
 DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 BACKEND = "channels_rabbitmq.core.RabbitmqChannelLayer"
 READY = "Server startup complete"
-#: Bytes of a frame. carehare cuts what is longer where it no longer fits (RabbitMQ has 131,072).
-FRAME_MAX = 2_097_152
 
 
 def find_rabbitmq() -> str | None:
@@ -103,9 +101,8 @@ class RabbitmqServer:
 
     def come_back(self) -> None:
         """Starts the server on the same ports."""
-        options = {"listeners.tcp.local": f"127.0.0.1:{self._port}", "frame_max": FRAME_MAX}
-        lines = [f"{name} = {value}\n" for name, value in options.items()]
-        (self._directory / "rabbitmq.conf").write_text("".join(lines))
+        listener = f"listeners.tcp.local = 127.0.0.1:{self._port}\n"
+        (self._directory / "rabbitmq.conf").write_text(listener)
         script = find_rabbitmq()
         assert script is not None
         self.process = Process("rabbitmq", [script], self._environment(), self._directory)
