@@ -18,6 +18,9 @@ __all__ = ["RabbitmqCalls", "made_whole"]
 RABBITMQ = "channels_rabbitmq.core"
 #: How long a call waits for the first connection, in seconds.
 CONNECT_LIMIT = 5.0
+#: Where the layer has its tasks: the one that connects, and one that begins with it. It starts both
+#: when it is asked for its connection and they are not there.
+TASKS = ("_reconnect_forever_task", "_expire_task")
 
 
 class RabbitmqCalls:
@@ -103,6 +106,7 @@ class RabbitmqCalls:
 
     async def _connected(self) -> asyncio.Future[None]:
         """Return what is done when the connection is lost; wait for the first one."""
+        self._revive()
         connecting: asyncio.Future[Any] = self._layer.carehare_connection
         if not connecting.done() and not self._has_connected:
             # Not awaited itself: it is everybody's, and would be cancelled with who waits.
@@ -112,6 +116,20 @@ class RabbitmqCalls:
         self._has_connected = True
         lost: asyncio.Future[None] = connecting.result().closed
         return lost
+
+    def _revive(self) -> None:
+        """Have the layer connect again where it has given that up.
+
+        It does so for good when a connection is lost while it is being set up.
+        """
+        parts = vars(self._layer)
+        task = parts.get(TASKS[0])
+        if task is not None and task.done():
+            for name in TASKS:
+                if name in parts:
+                    parts.pop(name).cancel()
+            if parts["_carehare_connection"].done():
+                parts["_carehare_connection"] = asyncio.get_running_loop().create_future()
 
 
 def made_whole(layer: Any) -> Any:

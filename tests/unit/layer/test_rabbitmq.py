@@ -169,6 +169,31 @@ async def test_who_waits_for_the_connection_may_go(
     await waiting
 
 
+@pytest.mark.parametrize("was_connected", [True, False])
+async def test_a_layer_that_has_given_up_is_made_to_connect(
+    layer: Layer, was_connected: bool
+) -> None:
+    """Where its task has ended, its tasks are forgotten, so that it starts them again."""
+    task: asyncio.Future[None] = asyncio.Future()
+    expiring: asyncio.Future[None] = asyncio.Future()
+    vars(layer).update({rabbitmq.TASKS[0]: task})
+    calls = RabbitmqCalls(layer)
+    layer.connect()
+    layer.answer.set_result(None)
+    await calls.send("c", {})
+    assert rabbitmq.TASKS[0] in vars(layer)
+    task.set_exception(OSError("over"))
+    old = layer._carehare_connection
+    if was_connected:
+        old.set_result(None)
+        vars(layer).update({rabbitmq.TASKS[1]: expiring})
+    await calls.send("c", {})
+    assert not set(rabbitmq.TASKS) & vars(layer).keys()
+    assert expiring.cancelled() == was_connected
+    assert (layer._carehare_connection is not old) == was_connected
+    assert task.exception()
+
+
 async def test_closing(layer: Layer) -> None:
     """A layer that has a connection is closed; the close() of one that has none would hang."""
     calls = RabbitmqCalls(layer)
