@@ -18,11 +18,13 @@ READY = "Server startup complete"
 
 
 def find_rabbitmq() -> str | None:
-    """Looks for RabbitMQ's start script.
+    """Looks for RabbitMQ's start script, and for Erlang's `epmd`, which it needs.
 
     Returns:
-        The path of the script; None where there is none.
+        The path of the script; None where one of them is missing.
     """
+    if shutil.which("epmd") is None:
+        return None
     return str(DEBIAN) if DEBIAN.exists() else shutil.which("rabbitmq-server")
 
 
