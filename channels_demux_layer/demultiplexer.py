@@ -107,9 +107,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         settings = get_settings()
         hosting = cls.stream_table()[name].hosting or settings.HOSTING
         if hosting == "auto":
-            layer = get_channel_layer(settings.CHANNEL_LAYER)
-            is_local = layer is None or isinstance(layer, InMemoryChannelLayer)
-            return "inline" if is_local else "workers"
+            return "inline" if _is_local(settings.CHANNEL_LAYER) else "workers"
         return hosting
 
     @classmethod
@@ -318,6 +316,17 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         """Close the socket, after all that waits to be written."""
         message = {"type": "websocket.close", "code": code, "reason": reason}
         self._connection.outbox.put_last(message)
+
+
+def _is_local(alias: str) -> bool:
+    """Tell whether a channel layer reaches no other process."""
+    try:
+        layer = get_channel_layer(alias)
+    except RuntimeError:
+        # Some layers can be made in a running event loop alone, which checks have not: those are
+        # for many processes.
+        return False
+    return layer is None or isinstance(layer, InMemoryChannelLayer)
 
 
 def _first(own: Number | None, setting: Number) -> Number:

@@ -19,6 +19,7 @@ from channels.layers import get_channel_layer
 from .conf import get_settings
 from .exceptions import ConfigurationError, LayerFailed
 from .layer.inbox import inbox_of
+from .layer.rabbitmq import made_whole
 from .layer.steadfast import unsteady
 from .logs import about
 from .reports.fleet import FleetReport
@@ -64,7 +65,7 @@ async def ask_nodes(
     layer = get_channel_layer(alias)
     if layer is None:
         raise ConfigurationError(f"CHANNEL_LAYERS has no {alias!r}: no node can be asked.")
-    asking = _Asking(unsteady(layer), limit)
+    asking = _Asking(made_whole(unsteady(layer)), limit)
     try:
         await asking.ask()
         await asking.listen(quiet)

@@ -1,4 +1,4 @@
-"""What all tests share: a private Redis with both channel layers over it, and a PostgreSQL."""
+"""What all tests share: private servers; with Redis come both channel layers over it."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import pytest
 from channels_demux_layer.logs import KEYS
 from tests.acceptance.harness.layers import KINDS, Layer
 from tests.acceptance.harness.postgres_server import PostgresServer, find_postgres
+from tests.acceptance.harness.rabbitmq_server import RabbitmqServer, find_rabbitmq
 from tests.acceptance.harness.redis_server import RedisServer, find_redis_server
 
 
@@ -52,6 +53,23 @@ def postgres_server() -> Iterator[PostgresServer]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitmqServer]:
+    """A RabbitMQ of this run's own; skips where there is none, which on CI is a failure.
+
+    Yields:
+        The running server.
+    """
+    if find_rabbitmq() is None:
+        reason = "There is no RabbitMQ here: install Debian's package rabbitmq-server."
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    server = RabbitmqServer()
+    yield server
+    server.stop()
+
+
 @pytest.fixture(params=KINDS)
 def layer(request: pytest.FixtureRequest, redis_server: RedisServer) -> Layer:
     """Each of the two Redis channel layers in turn, on an empty Redis.
@@ -91,3 +109,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("redis")
         if "postgres_server" in fixtures:
             item.add_marker("postgres")
+        if "rabbitmq_server" in fixtures:
+            item.add_marker("rabbitmq")

@@ -13,6 +13,7 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer, channel_layers
 
 from .calls import persist, receive
+from .rabbitmq import made_whole
 
 __all__ = ["LEAVE", "RememberingLayer", "SteadfastLayer", "make_steadfast", "unsteady"]
 
@@ -126,7 +127,7 @@ class SteadfastLayer:
     """
 
     def __init__(self, layer: Any) -> None:
-        self.unsteady = RememberingLayer(layer)
+        self.unsteady = RememberingLayer(made_whole(layer))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.unsteady, name)

@@ -13,10 +13,11 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer.demo import redis_stand_in
+from channels_demux_layer.layer.rabbitmq import made_whole
 from channels_demux_layer.testing.database import connections_kept
 from tests.acceptance.harness.layers import channel_layers
 
-from .harness import Place
+from .harness import Place, configure, within
 
 #: Seconds that what is ending may take to end.
 GRACE = 5.0
@@ -26,14 +27,26 @@ MEMORY = "memory"
 FAKE = ("fakeredis-core", "fakeredis-pubsub")
 REDIS = ("redis-core", "redis-pubsub")
 POSTGRES = "postgres"
-MARKS = {POSTGRES: pytest.mark.postgres, **dict.fromkeys(REDIS, pytest.mark.redis)}
+RABBITMQ = "rabbitmq"
+MARKS = {
+    POSTGRES: pytest.mark.postgres,
+    RABBITMQ: pytest.mark.rabbitmq,
+    **dict.fromkeys(REDIS, pytest.mark.redis),
+}
+#: What runs as long as a layer of channels_rabbitmq is open.
+RABBITMQ_TASKS = (
+    *("RabbitmqChannelLayer._reconnect_forever", "MultiQueue.expire_locally_until_closed"),
+    *("Queue.get", "Event.wait"),
+)
+#: The layer of opens where the one of payloads has no normal channels.
+OPENS = "opens"
 
 #: Every way to host a stream. The inline one has an in-memory layer for consumers' own groups.
-PLACES = (INLINE, MEMORY, *FAKE, *REDIS, POSTGRES)
+PLACES = (INLINE, MEMORY, *FAKE, *REDIS, POSTGRES, RABBITMQ)
 #: Those with a layer between the edge and its workers.
 LAYERS = PLACES[1:]
 #: The same without fakeredis, which is slow: for what does not depend on the layer in detail.
-QUICK_PLACES = (INLINE, MEMORY, *REDIS, POSTGRES)
+QUICK_PLACES = (INLINE, MEMORY, *REDIS, POSTGRES, RABBITMQ)
 QUICK_LAYERS = QUICK_PLACES[1:]
 
 
@@ -60,6 +73,10 @@ def _layers(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     if name == POSTGRES:
         layers: dict[str, Any] = request.getfixturevalue("postgres_server").channel_layers()
         return layers
+    if name == RABBITMQ:
+        # Edge and workers are one process here: what is in memory reaches both.
+        opens = {OPENS: {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+        return {**request.getfixturevalue("rabbitmq_server").channel_layers(), **opens}
     is_fake = name in FAKE
     url = request.getfixturevalue("fakeredis_url" if is_fake else "redis_server")
     kind = "core" if name.endswith("core") else "pubsub"
@@ -73,18 +90,45 @@ async def _open_place(
     name: str, request: pytest.FixtureRequest, settings: Any
 ) -> AsyncIterator[Place]:
     settings.CHANNEL_LAYERS = _layers(name, request)
+    if OPENS in settings.CHANNEL_LAYERS:
+        configure(settings, {"DISPATCH_LAYER": OPENS})
     with connections_kept():
         yield Place(name, is_inline=name == INLINE)
     layer = get_channel_layer()
-    await layer.flush()
+    if name != RABBITMQ:
+        await layer.flush()
     known = {asyncio.current_task(), getattr(layer, "_listener", None)}
+    if name == RABBITMQ:
+        known |= _rabbitmq_tasks()
     left: set[asyncio.Task[Any]] = asyncio.all_tasks() - known  # type: ignore[arg-type]
     if left:  # a consumer that was cut off has a moment to end
         _, left = await asyncio.wait(left, timeout=GRACE)
-    await layer.flush()  # again, for what that moment may have opened
+    if name == RABBITMQ:
+        layer = made_whole(layer)  # which no node has done where there was none
+    else:
+        await layer.flush()  # again, for what that moment may have opened
     if hasattr(layer, "close_pools"):
-        await layer.close_pools()
+        await within(layer.close_pools())
+    if name == RABBITMQ:
+        left |= await _end_rabbitmq_tasks()
     assert not left, f"Still running: {left}"
+
+
+def _rabbitmq_tasks() -> set[asyncio.Task[Any]]:
+    """Find what channels_rabbitmq has running until its layer is closed."""
+    return {task for task in asyncio.all_tasks() if _name(task) in RABBITMQ_TASKS}
+
+
+async def _end_rabbitmq_tasks() -> set[asyncio.Task[Any]]:
+    tasks = _rabbitmq_tasks()
+    for task in tasks:
+        if _name(task) == "Event.wait":  # with local_expiry it leaves one behind
+            task.cancel()
+    return (await asyncio.wait(tasks, timeout=GRACE))[1] if tasks else tasks
+
+
+def _name(task: asyncio.Task[Any]) -> str:
+    return str(getattr(task.get_coro(), "__qualname__", ""))
 
 
 @pytest.fixture(params=params(PLACES))

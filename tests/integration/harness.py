@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import WebsocketDemultiplexer
+from channels_demux_layer.conf import SETTING, get_settings
 from channels_demux_layer.edge.inline import InlineSession
 from channels_demux_layer.edge.remote import RemoteSession
 from channels_demux_layer.routing import stream_workers
@@ -38,6 +39,16 @@ async def until(look: Callable[[], Result]) -> Result:
         assert asyncio.get_running_loop().time() < deadline, "It never comes."
         await asyncio.sleep(PAUSE)
     return seen
+
+
+def configure(settings: Any, options: Mapping[str, Any]) -> None:
+    """Set options of the package, beside those that the place needs."""
+    setattr(settings, SETTING, {**getattr(settings, SETTING, {}), **options})
+
+
+def opens_layer() -> Any:
+    """Return the channel layer that opens go through."""
+    return get_channel_layer(get_settings().dispatch_layer)
 
 
 def closed(stream: str, code: int, reason: str = "") -> dict[str, Any]:
@@ -123,4 +134,4 @@ async def lone_worker(cls: type[WebsocketDemultiplexer]) -> AsyncIterator[Callab
 
 async def _listen(channel: str, messages: asyncio.Queue[Any]) -> None:
     while True:
-        messages.put_nowait(await get_channel_layer().receive(channel))
+        messages.put_nowait(await opens_layer().receive(channel))

@@ -19,7 +19,7 @@ from channels_demux_layer.reports.report import NODES
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
-from .harness import LIMIT, Place, demultiplexer, lone_worker, until, within
+from .harness import LIMIT, Place, configure, demultiplexer, lone_worker, until, within
 
 QUICK = {"PEER_TIMEOUT": 0.8, "OPEN_RETRY": 0.1}
 
@@ -109,7 +109,7 @@ async def worker_nodes(
     memory: Place, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[list[Node]]:
     """Workers have nodes of their own, as in processes of their own: one for each stream."""
-    settings.CHANNELS_DEMUX_LAYER = QUICK
+    configure(settings, QUICK)
     nodes: list[Node] = []
 
     async def get_node(alias: str) -> Node:
@@ -310,7 +310,7 @@ async def test_a_worker_that_dies_is_replaced(
     memory: Place, worker_nodes: list[Node], settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After PEER_TIMEOUT the edge opens the dead worker's sessions elsewhere."""
-    settings.CHANNELS_DEMUX_LAYER = {**QUICK, "HOSTING": "workers"}
+    configure(settings, {**QUICK, "HOSTING": "workers"})
     consumer = holding()
     cls = demultiplexer({"hold": consumer})
     async with lone_worker(cls) as kill:

@@ -14,7 +14,7 @@ from channels_demux_layer.exceptions import PayloadTooLarge
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
-from .harness import LIMIT, Place, demultiplexer, until, within
+from .harness import LIMIT, Place, configure, demultiplexer, until, within
 from .test_lifecycle import closed
 
 
@@ -73,7 +73,7 @@ async def test_the_edge_stops_taking_for_a_consumer_that_does_not(
     quick_place: Place, settings: Any
 ) -> None:
     """A window's worth of payloads is taken from the client, and no more until there is room."""
-    settings.CHANNELS_DEMUX_LAYER = {"WINDOW_FRAMES": 4}
+    configure(settings, {"WINDOW_FRAMES": 4})
     slow = gated()
     async with quick_place.client({"slow": slow, "quick": consumers.Json}) as client:
         for number in range(50):
@@ -91,7 +91,7 @@ async def test_the_edge_stops_taking_for_a_consumer_that_does_not(
 
 async def test_large_payloads_fill_a_window_as_well(quick_place: Place, settings: Any) -> None:
     """The window counts bytes too: payloads larger than it pass one at a time."""
-    settings.CHANNELS_DEMUX_LAYER = {"WINDOW_BYTES": 1000}
+    configure(settings, {"WINDOW_BYTES": 1000})
     slow = gated()
     async with quick_place.client({"slow": slow}) as client:
         for _ in range(5):
@@ -140,7 +140,7 @@ async def test_a_client_that_does_not_read_holds_up_its_consumer(
     quick_place: Place, settings: Any
 ) -> None:
     """A consumer's send() waits while the client's socket takes nothing."""
-    settings.CHANNELS_DEMUX_LAYER = {"WINDOW_FRAMES": 4}
+    configure(settings, {"WINDOW_FRAMES": 4})
     pushing = type("Pushing", (Pushing,), {"sent": []})
     cls = demultiplexer({"push": pushing})
     async with quick_place.run(cls):
@@ -162,7 +162,7 @@ async def test_a_client_that_never_reads_loses_its_stream(
     quick_place: Place, settings: Any
 ) -> None:
     """After STALL_TIMEOUT a consumer that waits for its client is closed, and says goodbye."""
-    settings.CHANNELS_DEMUX_LAYER = {"WINDOW_FRAMES": 4, "STALL_TIMEOUT": 0.2}
+    configure(settings, {"WINDOW_FRAMES": 4, "STALL_TIMEOUT": 0.2})
     codes: list[int] = []
 
     async def disconnect(self: Any, code: int) -> None:
@@ -189,7 +189,7 @@ async def test_a_consumer_that_takes_nothing_loses_its_stream(
     quick_place: Place, settings: Any
 ) -> None:
     """After STALL_TIMEOUT a stream whose window stays full is closed, and the others go on."""
-    settings.CHANNELS_DEMUX_LAYER = {"WINDOW_FRAMES": 2, "STALL_TIMEOUT": 0.2}
+    configure(settings, {"WINDOW_FRAMES": 2, "STALL_TIMEOUT": 0.2})
     slow = gated()
     async with quick_place.client({"slow": slow, "quick": consumers.Json}) as client:
         for number in range(4):
@@ -204,7 +204,7 @@ async def test_a_consumer_that_takes_nothing_loses_its_stream(
 
 async def test_a_payload_of_the_client_may_be_too_large(quick_place: Place, settings: Any) -> None:
     """A payload over MAX_PAYLOAD is refused with an event; bytes of UTF-8 count."""
-    settings.CHANNELS_DEMUX_LAYER = {"MAX_PAYLOAD": 100}
+    configure(settings, {"MAX_PAYLOAD": 100})
     async with quick_place.client({"echo": consumers.Plain}) as client:
         for payload in ("x" * 99, "ü" * 50, b"x" * 101):
             await client.send_to("echo", payload)
@@ -223,7 +223,7 @@ async def test_a_payload_of_the_consumer_may_be_too_large(
 
     Text counts as it travels: what is not JSON as a JSON string.
     """
-    settings.CHANNELS_DEMUX_LAYER = {"MAX_PAYLOAD": 100}
+    configure(settings, {"MAX_PAYLOAD": 100})
 
     class Careful(consumers.Json):
         async def receive_json(self, content: Any) -> None:

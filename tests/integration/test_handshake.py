@@ -16,7 +16,7 @@ from channels_demux_layer.link.frames import BATCH, VERSION
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
 
 from . import consumers
-from .harness import LIMIT, Place, demultiplexer, lone_worker, until, within
+from .harness import LIMIT, Place, configure, demultiplexer, lone_worker, opens_layer, until, within
 
 WORKERS = {"HOSTING": "workers", "OPEN_RETRY": 0.1, "OPEN_TIMEOUT": 0.2}
 
@@ -68,7 +68,7 @@ async def test_a_stream_without_a_worker_is_unavailable_until_one_comes(
     quick_layer: Place, settings: Any
 ) -> None:
     """The client is told once, other streams are not concerned, and what it sent is kept."""
-    settings.CHANNELS_DEMUX_LAYER = WORKERS
+    configure(settings, WORKERS)
     here = demultiplexer({"echo": consumers.Json})
     both = demultiplexer({"echo": consumers.Json, "later": consumers.Json})
     later = demultiplexer({"later": consumers.Json})
@@ -88,7 +88,7 @@ async def test_a_full_worker_claims_nothing(
     memory: Place, settings: Any, log: pytest.LogCaptureFixture
 ) -> None:
     """With MAX_SESSIONS sessions a worker leaves opens to others, until one ends."""
-    settings.CHANNELS_DEMUX_LAYER = {**WORKERS, "MAX_SESSIONS": 1}
+    configure(settings, {**WORKERS, "MAX_SESSIONS": 1})
     cls = demultiplexer({"echo": consumers.Json})
     async with memory.run(cls), DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as first:
         await first.send_to("echo", 1)
@@ -184,7 +184,7 @@ async def test_claims_that_gather_travel_together(memory: Place) -> None:
 
 async def test_a_claim_that_lapses_is_forgotten(memory: Place, settings: Any) -> None:
     """What no edge grants stops counting as load."""
-    settings.CHANNELS_DEMUX_LAYER = {**WORKERS, "MAX_SESSIONS": 1}
+    configure(settings, {**WORKERS, "MAX_SESSIONS": 1})
     cls = demultiplexer({"echo": consumers.Json})
     layer = get_channel_layer()
     async with memory.run(cls):
@@ -200,7 +200,7 @@ async def test_foreign_messages_on_a_streams_channel_are_ignored(
 ) -> None:
     """Whatever is sent to a stream's channel, its workers go on, and say what they ignored."""
     cls = demultiplexer({"echo": consumers.Json})
-    layer = get_channel_layer()
+    layer = opens_layer()
     async with layered.run(cls):
         await layer.send("demux.echo", {"type": "somebody.elses"})
         await layer.send("demux.echo", {"type": "demux.open"})

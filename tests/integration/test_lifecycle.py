@@ -14,7 +14,7 @@ from channels_demux_layer import Stream
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
-from .harness import HOSTING_LOG, LIMIT, Place, closed, demultiplexer, until, within
+from .harness import HOSTING_LOG, LIMIT, Place, closed, configure, demultiplexer, until, within
 
 
 class Denying(AsyncJsonWebsocketConsumer):
@@ -307,7 +307,7 @@ async def test_a_disconnect_that_hangs_is_cut_off(
     place: Place, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """CONSUMER_CLOSE_TIMEOUT bounds a consumer's disconnect(), and the log says so."""
-    settings.CHANNELS_DEMUX_LAYER = {"CONSUMER_CLOSE_TIMEOUT": 0.1}
+    configure(settings, {"CONSUMER_CLOSE_TIMEOUT": 0.1})
     cancelled = asyncio.Event()
 
     class Hanging(consumers.Json):
@@ -330,7 +330,7 @@ async def test_without_a_bound_a_disconnect_takes_as_long_as_it_takes(
     quick_place: Place, settings: Any
 ) -> None:
     """CONSUMER_CLOSE_TIMEOUT = None waits for disconnect() without end."""
-    settings.CHANNELS_DEMUX_LAYER = {"CONSUMER_CLOSE_TIMEOUT": None}
+    configure(settings, {"CONSUMER_CLOSE_TIMEOUT": None})
     begun, ending, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     class Slow(consumers.Json):

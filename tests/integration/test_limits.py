@@ -13,14 +13,14 @@ from channels_demux_layer.edge.limits import MOST_REFUSALS
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
-from .harness import LIMIT, Place, demultiplexer, until, within
+from .harness import LIMIT, Place, configure, demultiplexer, until, within
 
 LAZY = Stream(consumers.Json, lazy=True)
 
 
 async def test_too_many_streams_are_refused(quick_place: Place, settings: Any) -> None:
     """One more than MAX_OPEN_STREAMS gets an error; after a close there is room again."""
-    settings.CHANNELS_DEMUX_LAYER = {"MAX_OPEN_STREAMS": 2}
+    configure(settings, {"MAX_OPEN_STREAMS": 2})
     streams = {"first": consumers.Json, "second": LAZY, "third": LAZY}
     async with quick_place.client(streams) as client:
         await client.send_to("second", 2)
@@ -192,7 +192,7 @@ async def test_what_travels_to_workers_can_be_cut(
             async with client:
                 return await within(scopes.get())
 
-    settings.CHANNELS_DEMUX_LAYER = {attribute.upper(): ["x-mark", "theme"]}
+    configure(settings, {attribute.upper(): ["x-mark", "theme"]})
     cut = await scope_of(portable_scope=lambda self: dict(self.scope))
     assert (b"x-mark", b"1") in [tuple(pair) for pair in cut["headers"]]
     assert b"secret" not in dict(cut["headers"]).get(b"cookie", b"")

@@ -14,17 +14,20 @@ from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
-from .harness import LIMIT, Place
+from .harness import LIMIT, Place, configure
 from .test_lifecycle import Denying
 
 
 async def test_the_keys_of_envelopes_are_configurable(quick_place: Place, settings: Any) -> None:
     """Envelopes and events use the configured keys, both ways."""
-    settings.CHANNELS_DEMUX_LAYER = {
-        "MULTIPLEX_KEY": "to",
-        "PAYLOAD_KEY": "what",
-        "EVENT_KEY": "note",
-    }
+    configure(
+        settings,
+        {
+            "MULTIPLEX_KEY": "to",
+            "PAYLOAD_KEY": "what",
+            "EVENT_KEY": "note",
+        },
+    )
     async with quick_place.client({"echo": consumers.Json, "deny": Denying}) as client:
         await client.send_to("echo", 1)
         assert await client.receive_from("echo") == 1
@@ -42,7 +45,7 @@ async def test_without_managed_envelopes_consumers_get_and_send_them_whole(
     quick_place: Place, settings: Any
 ) -> None:
     """With MANAGE_ENVELOPE off a frame reaches its consumer, and a reply the client, unchanged."""
-    settings.CHANNELS_DEMUX_LAYER = {"MANAGE_ENVELOPE": False}
+    configure(settings, {"MANAGE_ENVELOPE": False})
     async with quick_place.client({"plain": consumers.Plain}) as client:
         frames = ['{ "stream": "plain", "payload": [1, 2], "more": null }', b"\x05plainbytes"]
         for frame in frames:

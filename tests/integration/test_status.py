@@ -25,7 +25,7 @@ from channels_demux_layer.status import ask_nodes
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
-from .harness import LIMIT, Place, demultiplexer, until
+from .harness import LIMIT, Place, configure, demultiplexer, until
 
 NODE = NodeReport(node="n!1", kind="server", release="1", wire=1, host="h", pid=1)
 #: However slow the machine is, an answer comes.
@@ -113,7 +113,7 @@ async def test_an_inline_stream_is_seen(inline: Place) -> None:
 
 async def test_what_waits_for_a_worker_is_pending(memory: Place, settings: Any) -> None:
     """An open that no consumer has accepted is pending, and nobody takes it."""
-    settings.CHANNELS_DEMUX_LAYER = {"HOSTING": "workers"}
+    configure(settings, {"HOSTING": "workers"})
     cls = demultiplexer({"echo": consumers.Json})
     async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
         await client.send_to("echo", 1)
@@ -268,7 +268,7 @@ async def test_a_crowd_that_asks_is_not_all_answered(
 
 async def test_what_links_have_counted_outlives_them(memory: Place, settings: Any) -> None:
     """The totals of a node never go down when a link is over."""
-    settings.CHANNELS_DEMUX_LAYER = {"PEER_TIMEOUT": 0.05}
+    configure(settings, {"PEER_TIMEOUT": 0.05})
     async with memory.client({"echo": consumers.Json}) as client:
         await client.send_to("echo", 1)
         await client.receive_from("echo")

@@ -90,6 +90,7 @@ RINGS = {
         "workers.runner",
         "hosting.scope",
         "status",
+        "layer.rabbitmq",
         "layer.steadfast",
         "reports.tally",
         "edge.throttle",

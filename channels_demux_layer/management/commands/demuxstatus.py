@@ -14,6 +14,7 @@ from django.core.management import BaseCommand, CommandError
 
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import DemuxError
+from channels_demux_layer.layer.rabbitmq import made_whole
 from channels_demux_layer.reports.fleet import FleetReport
 from channels_demux_layer.reports.view import (
     TableView,
@@ -62,7 +63,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Ask and show; the exit code is 1 where nobody answers."""
-        _check_layer()
         try:
             if options["json"]:
                 self._print_json(asyncio.run(_ask_once(options["limit"])))
@@ -92,6 +92,7 @@ class Command(BaseCommand):
 
 
 def _check_layer() -> None:
+    # Called where an event loop runs: some layers can be made nowhere else.
     alias = get_settings().CHANNEL_LAYER
     if isinstance(get_channel_layer(alias), InMemoryChannelLayer):
         raise CommandError(
@@ -105,6 +106,7 @@ def _check_somebody(fleet: FleetReport) -> None:
 
 
 async def _ask_once(limit: float) -> FleetReport:
+    _check_layer()
     try:
         return await ask_nodes(limit=limit)
     finally:
@@ -113,6 +115,7 @@ async def _ask_once(limit: float) -> FleetReport:
 
 async def _ask_again(pause: float, limit: float) -> AsyncGenerator[tuple[FleetReport, float], None]:
     now = asyncio.get_running_loop().time
+    _check_layer()
     try:
         while True:
             fleet = await ask_nodes(limit=limit)
@@ -123,7 +126,7 @@ async def _ask_again(pause: float, limit: float) -> AsyncGenerator[tuple[FleetRe
 
 
 async def _close_layer() -> None:
-    layer: Any = get_channel_layer(get_settings().CHANNEL_LAYER)
+    layer: Any = made_whole(get_channel_layer(get_settings().CHANNEL_LAYER))
     if hasattr(layer, "close_pools"):
         await layer.close_pools()
     # What layers have under way, until it has ended: one cancellation may be swallowed below.
