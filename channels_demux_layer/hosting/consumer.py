@@ -184,8 +184,9 @@ class Host:
         """Tell the consumer that its stream is over, after all payloads before."""
         if self._disconnect is None:
             self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
-            self._put(self._disconnect)
+            # Before it is put: who takes it at once has another time from then on.
             self._kill_in(self._stall_timeout)
+            self._put(self._disconnect)
 
     def _put(self, message: Message) -> None:
         self._inbox.append(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import weakref
 from typing import Any
 from unittest import mock
 
@@ -16,6 +17,7 @@ from channels.sessions import CookieMiddleware
 from django.urls import path
 
 from channels_demux_layer import Stream, tracing
+from channels_demux_layer.hosting import hops
 from channels_demux_layer.hosting.consumer import Host, has_sync_consumer, text_writer
 
 
@@ -109,8 +111,12 @@ async def test_an_application_by_hand_may_make_a_task_of_receive(outlet: Outlet)
     assert outlet.said == ["accept", 1, (1000, "")]
 
 
-async def test_a_consumer_of_channels_needs_no_task_for_a_message(outlet: Outlet) -> None:
+async def test_a_consumer_of_channels_needs_no_task_for_a_message(
+    outlet: Outlet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many there are, the consumer's own is the only one."""
+    # Earlier tests may have left connections to a database, which a consumer would close.
+    monkeypatch.setattr(hops, "_threads", weakref.WeakSet())
     names: list[Any] = []
 
     def making(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
