@@ -79,6 +79,7 @@ async def test_the_edge_stops_taking_for_a_consumer_that_does_not(
         for number in range(50):
             await client.send_to("slow", number)
         await client.send_to("quick", "behind them")
+        await until(lambda: slow.taken)  # A window fills before there is a consumer, too.
         # One in the consumer's hand and three that wait for it make four; the fifth the edge has.
         await until(lambda: client.input_queue.qsize() == 46)
         assert await client.receive_nothing()
