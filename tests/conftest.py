@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 
@@ -80,6 +81,16 @@ def layer(request: pytest.FixtureRequest, redis_server: RedisServer) -> Layer:
     with redis_server.client() as client:
         client.flushall()
     return Layer(request.param, redis_server)
+
+
+@pytest.fixture(autouse=True)
+def connections_are_left_alone() -> Iterator[None]:
+    """Keeps Channels from closing the connections to a database that earlier tests have left.
+
+    To look at one is forbidden where a test has no database, and one in memory is never closed.
+    """
+    with mock.patch("channels.db.close_old_connections", return_value=None):
+        yield
 
 
 #: Of this tree, what is no part of a deployment, or said by a test itself.

@@ -25,6 +25,8 @@ from channels_demux_layer.workers.worker import ClaimDesk, StreamWorker
 LIMIT = 30.0
 #: A stream that there is not. Its error tells that all frames before it have been taken.
 END = "the end"
+#: Stands behind all that a connection has written, once it is over.
+OVER: dict[str, Any] = {}
 
 
 class Traceback(AssertionError):  # noqa: N818 - says what was found
@@ -101,10 +103,14 @@ async def converse(frames: Sequence[str | bytes]) -> list[dict[str, Any]]:
         incoming.put_nowait({"type": "websocket.receive", key: frame})
     scope = {"type": "websocket", "path": "/", "headers": []}
     serving = asyncio.ensure_future(Fuzzed.as_asgi()(scope, incoming.get, outgoing.put))
+    serving.add_done_callback(lambda done: outgoing.put_nowait(OVER))
     written: list[dict[str, Any]] = []
     try:
         while not (written and _is_end(written[-1])):
             written.append(await asyncio.wait_for(outgoing.get(), LIMIT))
+            if written[-1] is OVER:
+                await serving  # raises what it has raised
+                raise AssertionError("The connection has ended.")
         incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
         await asyncio.wait_for(serving, LIMIT)
     finally:

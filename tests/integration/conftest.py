@@ -14,7 +14,6 @@ from channels.layers import get_channel_layer
 
 from channels_demux_layer.demo import redis_stand_in
 from channels_demux_layer.layer.rabbitmq import made_whole
-from channels_demux_layer.testing.database import connections_kept
 from tests.acceptance.harness.layers import channel_layers
 
 from .harness import Place, configure, within
@@ -92,8 +91,7 @@ async def _open_place(
     settings.CHANNEL_LAYERS = _layers(name, request)
     if OPENS in settings.CHANNEL_LAYERS:
         configure(settings, {"DISPATCH_LAYER": OPENS})
-    with connections_kept():
-        yield Place(name, is_inline=name == INLINE)
+    yield Place(name, is_inline=name == INLINE)
     layer = get_channel_layer()
     if name != RABBITMQ:
         await layer.flush()

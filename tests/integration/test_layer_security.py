@@ -20,7 +20,6 @@ from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.layer import calls
 from channels_demux_layer.layer.node import find_node, stop_nodes
 from channels_demux_layer.testing import DemuxCommunicator
-from channels_demux_layer.testing.database import connections_kept
 from tests.acceptance.harness.layers import KINDS, Kind, channel_layers
 from tests.acceptance.harness.redis_server import RedisServer
 
@@ -45,10 +44,9 @@ async def hosted(layers: dict[str, Any], settings: Any) -> AsyncIterator[DemuxCo
     settings.CHANNEL_LAYERS = layers
     streams = {"echo": Stream(consumers.Json, hosting="workers")}
     cls: type[WebsocketDemultiplexer] = demultiplexer(streams)
-    with connections_kept():
-        async with lone_worker(cls), DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
-            yield client
-        await stop_nodes()
+    async with lone_worker(cls), DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
+        yield client
+    await stop_nodes()
     layer = get_channel_layer()
     if hasattr(layer, "close_pools"):
         await layer.close_pools()

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from channels_demux_layer.edge.permissions import GuardedSession, is_permitted
-from channels_demux_layer.testing.database import connections_kept
 from tests.integration.harness import within
 
 DEMUX = {"connection": "c" * 32, "stream": "s", "attempt": 1}
-
-
-@pytest.fixture(autouse=True)
-def no_database() -> Iterator[None]:
-    """Leaves alone what connections other tests have left in the thread."""
-    with connections_kept():
-        yield
 
 
 class User:
