@@ -247,20 +247,22 @@ class Holding(consumers.Json):
     """Takes nothing on its first attempt, and says what it hears on the next."""
 
     attempts: list[int]
+    heard: list[Any]
 
     async def connect(self) -> None:
         self.attempts.append(self.scope["demux"]["attempt"])
         await self.accept()
 
     async def receive_json(self, content: Any) -> None:
+        self.heard.append(content)
         if len(self.attempts) == 1:
             await asyncio.Event().wait()
         await self.send_json(content)
 
 
 def holding() -> type[Holding]:
-    """Make a consumer with a list of its own."""
-    return type("Holding", (Holding,), {"attempts": []})
+    """Make a consumer with lists of its own."""
+    return type("Holding", (Holding,), {"attempts": [], "heard": []})
 
 
 async def test_a_session_that_is_lost_goes_on_with_another_consumer(quick_layer: Place) -> None:
@@ -317,7 +319,7 @@ async def test_a_worker_that_dies_is_replaced(
         client = DemuxCommunicator(cls.as_asgi(), timeout=LIMIT)
         await client.connect()
         await client.send_to("hold", 1)
-        await until(lambda: consumer.attempts)
+        await until(lambda: consumer.heard)  # So the edge knows that it has accepted.
         kill()
         await crash(worker_nodes[0])
         async with lone_worker(cls):
