@@ -1,6 +1,5 @@
 """What all tests share: private servers; with Redis come both channel layers over it."""
 
-import os
 from collections.abc import Iterator
 from unittest import mock
 
@@ -11,16 +10,13 @@ from tests.acceptance.harness.layers import KINDS, Layer
 from tests.acceptance.harness.postgres_server import PostgresServer, find_postgres
 from tests.acceptance.harness.rabbitmq_server import RabbitmqServer, find_rabbitmq
 from tests.acceptance.harness.redis_server import RedisServer, find_redis_server
+from tests.installed import need
 
 
 @pytest.fixture(scope="session")
 def redis_installed() -> None:
     """Skips what needs a Redis where there is none; on CI that is a failure."""
-    if find_redis_server() is None:
-        reason = "There is no redis-server here: install Debian's package redis-server."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need(find_redis_server(), "redis-server", "redis-server")
 
 
 @pytest.fixture(scope="session")
@@ -44,11 +40,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     Yields:
         The running server.
     """
-    if find_postgres() is None:
-        reason = "There is no PostgreSQL here: install Debian's package postgresql."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need(find_postgres(), "PostgreSQL", "postgresql")
     server = PostgresServer()
     yield server
     server.stop()
@@ -61,11 +53,7 @@ def rabbitmq_server() -> Iterator[RabbitmqServer]:
     Yields:
         The running server.
     """
-    if find_rabbitmq() is None:
-        reason = "There is no RabbitMQ here: install Debian's package rabbitmq-server."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need(find_rabbitmq(), "RabbitMQ", "rabbitmq-server")
     server = RabbitmqServer()
     yield server
     server.stop()

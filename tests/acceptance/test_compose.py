@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from channels_demux_layer.demo.plan import STREAMS
+from tests.installed import need
 
 from .harness.client import connect
 from .harness.processes import ROOT, Process
@@ -231,12 +232,7 @@ def compose_tool() -> list[str] | None:
 
 def test_the_file_is_a_valid_one() -> None:
     """The tool that will read the file finds no fault in it."""
-    command = compose_tool()
-    if command is None:
-        reason = "There is no docker-compose here: install Debian's package docker-compose."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    command = need(compose_tool(), "docker-compose", "docker-compose")
     done = subprocess.run(
         [*command, "--file", str(COMPOSE_FILE), "config", "--quiet"],
         capture_output=True,

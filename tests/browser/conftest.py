@@ -14,6 +14,7 @@ from tests.acceptance.conftest import (  # noqa: F401 - the logs of processes, f
     pytest_runtest_setup,
 )
 from tests.acceptance.harness.demo import READY, Demo, running
+from tests.installed import need
 
 from .demo_page import DemoPage
 
@@ -42,12 +43,7 @@ def chromium() -> str:
         The program.
     """
     found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        reason = "There is no chromium here: install Debian's package chromium."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    return need(found, "chromium", "chromium")
 
 
 @pytest.fixture(scope="package")

@@ -13,6 +13,7 @@ import pytest
 import channels_demux_layer
 from tests.acceptance.harness.processes import STARTED, Process
 from tests.acceptance.harness.redis_server import free_port
+from tests.installed import need
 
 HERE = Path(__file__).parent
 CLIENT = (
@@ -36,13 +37,7 @@ def node() -> str:
     Returns:
         The program.
     """
-    found = shutil.which("node")
-    if found is None:
-        reason = "There is no node here: install Debian's package nodejs."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    return need(shutil.which("node"), "node", "nodejs")
 
 
 @pytest.fixture(scope="module")
