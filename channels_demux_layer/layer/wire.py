@@ -18,6 +18,7 @@ from channels_demux_layer.link.window import SendWindow
 
 from .ignored import IgnoredMessages
 from .link_log import LinkLog
+from .portion import PORTION_SIZE, Portion
 
 __all__ = ["Hosted", "LinkHost", "LinkWire", "SessionOwner", "SessionPort", "link_config"]
 
@@ -112,6 +113,7 @@ class SessionPort:
 
     def take(self, size: int) -> None:
         """Say that a received payload of this size has been taken."""
+        self._wire.taken += 1
         self._wire.link.take(self._session, size, self._wire.now())
         self._wire.flush()
 
@@ -169,6 +171,7 @@ class LinkWire:
 
     Attributes:
         heard_at: When the peer was last heard, or the wire was made.
+        taken: How many of the peer's payloads were taken here.
     """
 
     def __init__(self, node: LinkHost, link: Link, peer: str) -> None:
@@ -181,7 +184,10 @@ class LinkWire:
         if self._log.is_on:
             self._log.say("+", "to %s, as %s", peer, "edge" if link.is_edge else "worker")
         self._excused_at = -math.inf
-        self._is_receiving = False
+        self.taken = 0
+        self._is_passing_on = False
+        #: The end of a turn of the event loop, while consumers go through a portion.
+        self._turn: asyncio.Handle | None = None
         self._publishing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
@@ -196,8 +202,8 @@ class LinkWire:
 
     def flush(self) -> None:
         """Start to publish what waits, unless that is under way; see to the timer."""
-        # Once at the end of a batch, and not for each of its frames that is answered at once.
-        if self._publishing is None and not self._is_receiving:
+        # Once for all that is answered at once, and not for each of it.
+        if self._publishing is None and self._turn is None and not self._is_passing_on:
             if self.link.wants_to_send(self.now()):
                 self._publishing = self._node.start_task(self._publish())
             else:
@@ -209,6 +215,8 @@ class LinkWire:
                 if self._log.is_on:
                     self._log.batch(">", outgoing.batch, outgoing.group)
                 await self._node.publish(outgoing.group, self.peer, outgoing.batch.to_message())
+                if self._turn is not None:
+                    break  # What waits is flushed at the portion's end.
         except Exception:
             # What cannot be sent now cannot be sent later: better another link than none.
             text = "The link to node %s is given up."
@@ -225,13 +233,36 @@ class LinkWire:
         if self._log.is_on:
             self._log.batch("<", batch)
         self.heard_at = self.now()
-        self._is_receiving = True
+        self.link.receive_batch(batch, self.heard_at)
+        if self._turn is None:
+            self._pass_on_and_flush()
+
+    def _pass_on_and_flush(self) -> None:
+        self._is_passing_on = True
         try:
-            self.link.receive_batch(batch, self.heard_at)
-            self._pass_on_events()
+            # A client's socket takes everything at once, a consumer one payload after the other.
+            if self.link.is_edge:
+                self._pass_on_events()
+            else:
+                self._pass_on_portion()
         finally:
-            self._is_receiving = False
+            self._is_passing_on = False
         self.flush()
+
+    def _pass_on_portion(self) -> None:
+        payloads = self._pass_on_events(PORTION_SIZE)
+        if payloads > 1:
+            portion = Portion(payloads, self.taken, self.now())
+            self._turn = self._node.loop.call_soon(self._end_turn, portion)
+
+    def _end_turn(self, portion: Portion) -> None:
+        if not portion.is_over(self.taken, self.now()):
+            self._turn = self._node.loop.call_soon(self._end_turn, portion)
+            return
+        self._turn = None
+        # Its answers go before those to the next.
+        self.flush()
+        self._pass_on_and_flush()
 
     def excuse(self) -> None:
         """Let the peer's silence count from now, unless it is the peer's own.
@@ -279,17 +310,22 @@ class LinkWire:
             self._log.say("x", "over")
         if self._timer is not None:
             self._timer.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
 
     # -- events -------------------------------------------------------------------------------
 
-    def _pass_on_events(self) -> None:
+    def _pass_on_events(self, max_payloads: float = math.inf) -> int:
         events = self.link.events()
-        while events:
+        payloads = 0
+        while events and payloads < max_payloads:
             event = events.popleft()
             if isinstance(event, ev.Received):  # first: there is one for each frame
                 event.session.owner.received(event.data)  # who has accepted has an owner
+                payloads += 1
             else:
                 self._pass_on(event)
+        return payloads
 
     def _pass_on(self, event: ev.RareEvent) -> None:
         if self._log.is_on:

@@ -43,6 +43,7 @@ RINGS = {
         "exceptions",
         "reports.fleet",
         "layer.handshake",
+        "layer.portion",
         "json_text",
         "link",
         "link.*",
