@@ -14,6 +14,7 @@ from channels_demux_layer.edge.remote import RemoteSession
 from channels_demux_layer.hosting.consumer import Host
 from channels_demux_layer.layer.groups import Memberships
 from channels_demux_layer.layer.node import Node
+from channels_demux_layer.layer.portion import Portion
 from channels_demux_layer.layer.steadfast import RememberingLayer
 from channels_demux_layer.link.frames import Batch
 from channels_demux_layer.link.liveness import Liveness
@@ -206,6 +207,16 @@ def disconnected_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Host, "_receive", receive)
 
 
+def endless_portion(patch: pytest.MonkeyPatch) -> None:
+    """A worker waits for consumers that wait for something else, before it publishes."""
+    original = Portion.is_over
+
+    def is_over(self: Portion, taken: int, now: float) -> bool:
+        return original(self, taken, now) and taken >= self._goal
+
+    patch.setattr(Portion, "is_over", is_over)
+
+
 MUTANTS: list[Mutant] = [
     skipped_retransmission,
     no_dedupe,
@@ -227,4 +238,5 @@ MUTANTS: list[Mutant] = [
     forgotten_batches,
     deaf_to_early,
     disconnected_twice,
+    endless_portion,
 ]

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
+from channels_demux_layer.layer import wire as wire_module
 from channels_demux_layer.layer.ignored import IgnoredMessages
-from channels_demux_layer.layer.wire import LinkWire, link_config
+from channels_demux_layer.layer.wire import LinkWire, SessionPort, link_config
 from channels_demux_layer.link.config import LinkConfig
-from channels_demux_layer.link.frames import Accept, Batch, Close, Grant, encode_frames
+from channels_demux_layer.link.frames import (
+    Accept,
+    Batch,
+    Close,
+    Grant,
+    Text,
+    decode_frames,
+    encode_frames,
+    parse_batch,
+)
 from channels_demux_layer.link.machine import Link
 from tests.integration.harness import until
 
@@ -50,6 +61,10 @@ class Clock:
         self.timers.append(Timer(when, ring))
         return self.timers[-1]
 
+    def call_soon(self, call: Callable[..., None], *arguments: Any) -> asyncio.Handle:
+        """Call at the end of this turn of the event loop."""
+        return asyncio.get_running_loop().call_soon(call, *arguments)
+
     @property
     def next(self) -> Timer:
         """The timer that rings next: there is one at a time."""
@@ -72,6 +87,7 @@ class Host:
 
     Attributes:
         published: What was published, in order.
+        ports: The sessions that were granted, in order.
         forgotten: The wires that are over.
         heard_at: When anything was heard.
         is_cut_off: Whether nobody can be heard.
@@ -84,6 +100,7 @@ class Host:
         self.heard_at = self.loop.time()
         self.is_cut_off = False
         self.published: list[tuple[str | None, dict[str, Any]]] = []
+        self.ports: list[SessionPort] = []
         self.forgotten: list[Any] = []
         self.gate = asyncio.Event()
 
@@ -102,7 +119,57 @@ class Host:
         self.forgotten.append(wire)
 
     def granted(self, ref: str, port: Any) -> None:
-        """Nobody wants it; and nobody disowns it."""
+        """Note the session; nobody disowns it."""
+        self.ports.append(port)
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The payloads of each batch that was published and has some."""
+        batches = (decode_frames(parse_batch(m).frames) for _, m in self.published if m["seq"])
+        texts = ([frame.text for frame in batch if isinstance(frame, Text)] for batch in batches)
+        return [each for each in texts if each]
+
+
+class Echo:
+    """The owner of a session whose consumer echoes, and takes a payload in two turns of the loop.
+
+    Attributes:
+        heard: The payloads that have been passed on, in order.
+        closed: Called with the peer's last word.
+    """
+
+    def __init__(self, port: SessionPort) -> None:
+        self.closed = Mock()
+        self.heard: list[str] = []
+        self._port = port
+        self._waiting: deque[str] = deque()
+        self._is_busy = False
+        port.attach(self, "group")
+        port.accept()
+
+    def received(self, data: str) -> None:
+        """Take a payload after those before."""
+        self.heard.append(data)
+        self._waiting.append(data)
+        if not self._is_busy:
+            self._is_busy = True
+            asyncio.get_running_loop().call_soon(self._answer)
+
+    def _answer(self) -> None:
+        self._port.send(self._waiting[0])
+        asyncio.get_running_loop().call_soon(self._take)
+
+    def _take(self) -> None:
+        self._port.take(len(self._waiting.popleft()))
+        self._is_busy = bool(self._waiting)
+        if self._is_busy:
+            asyncio.get_running_loop().call_soon(self._answer)
+
+
+async def pass_turns(turns: int) -> None:
+    """Let the event loop turn."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
 
 
 def a_batch(seq: int, *frames: Any) -> Batch:
@@ -269,3 +336,102 @@ async def test_a_link_that_cannot_be_sent_is_given_up(
     assert host.forgotten == [wire]
     wire.flush()
     assert not host.published
+
+
+#: More turns than any consumer here needs, and any portion has.
+MANY_TURNS = 50
+#: The turns after which the answer to a payload is on its way: in one it is given, in the next it
+#: is published.
+SOON = 2
+
+
+async def an_echo(host: Host, wire: LinkWire) -> Echo:
+    """A session of a worker, open."""
+    wire.receive(a_batch(1, Grant(1, "ref")))
+    echo = Echo(host.ports[0])
+    host.gate.set()
+    await pass_turns(MANY_TURNS)
+    return echo
+
+
+def texts_of(*payloads: str) -> list[Text]:
+    """Payloads of the session."""
+    return [Text(1, payload) for payload in payloads]
+
+
+async def test_answers_to_what_came_together_leave_together(host: Host) -> None:
+    """A client that sends four frames at once gets four answers at once."""
+    wire = a_wire(host, is_edge=False)
+    await an_echo(host, wire)
+    wire.receive(a_batch(2, *texts_of("1", "2", "3", "4")))
+    await pass_turns(SOON)
+    assert host.texts == []
+    await pass_turns(MANY_TURNS)
+    assert host.texts == [["1", "2", "3", "4"]]
+
+
+async def test_the_answer_to_a_lone_payload_waits_for_nothing(host: Host) -> None:
+    """It may be all that its client waits for."""
+    wire = a_wire(host, is_edge=False)
+    await an_echo(host, wire)
+    wire.receive(a_batch(2, *texts_of("1")))
+    await pass_turns(SOON)
+    assert host.texts == [["1"]]
+
+
+async def test_what_comes_behind_a_portion_waits_for_its_end(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the first answers do not wait for the last; whatever comes meanwhile goes behind."""
+    monkeypatch.setattr(wire_module, "PORTION_SIZE", 2)
+    wire = a_wire(host, is_edge=False)
+    echo = await an_echo(host, wire)
+    wire.receive(a_batch(2, *texts_of("1", "2", "3")))
+    wire.receive(a_batch(3, *texts_of("4", "5"), Close(1, 1000)))
+    assert echo.heard == ["1", "2"]
+    echo.closed.assert_not_called()
+    await pass_turns(MANY_TURNS)
+    assert echo.heard == ["1", "2", "3", "4", "5"]
+    assert host.texts == [["1", "2"], ["3", "4"], ["5"]]
+    echo.closed.assert_called_once_with(1000, "")
+
+
+async def test_a_publish_that_ends_within_a_portion_takes_nothing_of_it(host: Host) -> None:
+    """Its answers leave at its end, even if those before took long."""
+    wire = a_wire(host, is_edge=False)
+    await an_echo(host, wire)
+    host.gate.clear()
+    wire.receive(a_batch(2, *texts_of("1")))
+    await pass_turns(MANY_TURNS)
+    wire.receive(a_batch(3, *texts_of("2", "3", "4")))
+    await pass_turns(SOON)
+    host.gate.set()
+    await pass_turns(SOON)
+    assert host.texts == [["1"]]
+    await pass_turns(MANY_TURNS)
+    assert host.texts == [["1"], ["2", "3", "4"]]
+
+
+async def test_answers_that_gather_while_the_layer_hangs_go_when_it_has_done(host: Host) -> None:
+    """A portion that is over by then holds up nothing."""
+    wire = a_wire(host, is_edge=False)
+    await an_echo(host, wire)
+    host.gate.clear()
+    wire.receive(a_batch(2, *texts_of("1")))
+    await pass_turns(SOON)
+    wire.receive(a_batch(3, *texts_of("2", "3")))
+    await pass_turns(MANY_TURNS)
+    assert host.texts == [["1"]]
+    host.gate.set()
+    await pass_turns(MANY_TURNS)
+    assert host.texts == [["1"], ["2", "3"]]
+
+
+async def test_a_wire_that_is_stopped_ends_no_portion(host: Host) -> None:
+    """A node that ends publishes nothing more, and waits for no consumer."""
+    wire = a_wire(host, is_edge=False)
+    await an_echo(host, wire)
+    wire.receive(a_batch(2, *texts_of("1", "2")))
+    wire.stop()
+    await pass_turns(MANY_TURNS)
+    assert host.texts == []
