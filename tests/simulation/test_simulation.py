@@ -19,7 +19,7 @@ SEEDS, PORTION = 400, 20
 PATIENCE = 1_000
 
 #: The seeds at which mutants were noticed that are hard to find.
-HINTS: dict[str, int] = {}
+HINTS = {"lost_credit": 98, "no_last_words": 94}
 
 TRACE = """
 import django; django.setup()
