@@ -3,7 +3,7 @@
 Consumers take turns in the event loop, one payload at a time, so the answers to what one client
 has sent together would leave in batch after batch, and reach its socket one by one. A portion's
 answers wait for each other: a few turns of the loop, never for a timer, and only as long as
-consumers get on. A payload that comes alone is no portion; its answer waits for nothing.
+consumers get on (L3.10). A payload that comes alone is no portion; its answer waits for nothing.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from channels_demux_layer import streams
 from channels_demux_layer.edge import limits, opening, outbox
 from channels_demux_layer.edge.envelope import MAX_DEPTH
 from channels_demux_layer.hosting import portable
-from channels_demux_layer.layer import reporter
+from channels_demux_layer.layer import portion, reporter
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.recovery import REORDER_THRESHOLD
 
@@ -136,6 +136,7 @@ FIGURES = [
     ("L3.6", f"from {CONFIG.min_timeout} s to {CONFIG.max_timeout:.0f} s"),
     ("L3.6", f"{ {3: 'three'}[REORDER_THRESHOLD] } or more"),
     ("L3.9", f"or has {CONFIG.batch_frames:,}"),
+    ("L3.10", f"longer than {portion.MAX_TIME * 1000:.0f} ms"),
     ("L5.3", f"after {CONFIG.ack_delay * 1000:.0f} ms"),
     ("L6.3", f"more than {portable.MAX_DEPTH} levels"),
     ("L7.4", f"answers {reporter.MAX_ANSWERS} questions"),

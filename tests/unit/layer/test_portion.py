@@ -41,6 +41,6 @@ def test_answers_wait_for_few_turns() -> None:
 
 
 def test_answers_wait_for_no_further_turn_where_turns_are_long() -> None:
-    """Consumers that take the processor for long hold nobody up."""
+    """Consumers that take the processor for long hold nobody up (L3.10)."""
     assert turns_of(Portion(1000, BEFORE, 0.0), [1] * 1000, turn=MAX_TIME) == 1
     assert turns_of(Portion(1000, BEFORE, 0.0), [1] * 1000, turn=MAX_TIME / 2) == 2
