@@ -12,12 +12,8 @@ BEFORE = 1000
 
 def turns_of(portion: Portion, taken: list[int], *, turn: float = 0.0) -> int:
     """Count the turns until a portion is over, where so many payloads are taken in each."""
-    total = BEFORE
-    for number in count():
-        total += taken[number] if number < len(taken) else 0
-        if portion.is_over(total, (number + 1) * turn):
-            return number + 1
-    raise AssertionError("unreachable")
+    totals = ((turns, BEFORE + sum(taken[:turns])) for turns in count(1))
+    return next(turns for turns, total in totals if portion.is_over(total, turns * turn))
 
 
 @pytest.mark.parametrize(

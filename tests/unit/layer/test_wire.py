@@ -354,6 +354,15 @@ async def an_echo(host: Host, wire: LinkWire) -> Echo:
     return echo
 
 
+async def an_answer_that_hangs(host: Host, wire: LinkWire) -> None:
+    """A session of a worker, open, and its first answer on a layer that does not take it."""
+    await an_echo(host, wire)
+    host.gate.clear()
+    wire.receive(a_batch(2, *texts_of("1")))
+    await pass_turns(MANY_TURNS)
+    assert host.texts == [["1"]]
+
+
 def texts_of(*payloads: str) -> list[Text]:
     """Payloads of the session."""
     return [Text(1, payload) for payload in payloads]
@@ -399,10 +408,7 @@ async def test_what_comes_behind_a_portion_waits_for_its_end(
 async def test_a_publish_that_ends_within_a_portion_takes_nothing_of_it(host: Host) -> None:
     """Its answers leave at its end, even if those before took long."""
     wire = a_wire(host, is_edge=False)
-    await an_echo(host, wire)
-    host.gate.clear()
-    wire.receive(a_batch(2, *texts_of("1")))
-    await pass_turns(MANY_TURNS)
+    await an_answer_that_hangs(host, wire)
     wire.receive(a_batch(3, *texts_of("2", "3", "4")))
     await pass_turns(SOON)
     host.gate.set()
@@ -415,10 +421,7 @@ async def test_a_publish_that_ends_within_a_portion_takes_nothing_of_it(host: Ho
 async def test_answers_that_gather_while_the_layer_hangs_go_when_it_has_done(host: Host) -> None:
     """A portion that is over by then holds up nothing."""
     wire = a_wire(host, is_edge=False)
-    await an_echo(host, wire)
-    host.gate.clear()
-    wire.receive(a_batch(2, *texts_of("1")))
-    await pass_turns(SOON)
+    await an_answer_that_hangs(host, wire)
     wire.receive(a_batch(3, *texts_of("2", "3")))
     await pass_turns(MANY_TURNS)
     assert host.texts == [["1"]]
