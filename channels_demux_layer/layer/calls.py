@@ -6,12 +6,15 @@ import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from channels.exceptions import ChannelFull
 
 from channels_demux_layer.faults import RepeatedLog, layer_faults
 from channels_demux_layer.logs import about
+
+if TYPE_CHECKING:
+    from .publisher import Publisher
 
 __all__ = ["LayerCalls", "messages", "persist", "receive"]
 
@@ -206,6 +209,7 @@ class LayerCalls:
         layer: The channel layer.
         reconnected: Called when the layer works again after it has failed.
         unreadable: Called with the channel, and why, for each message that cannot be read.
+        publisher: What to publish with, if not the layer.
 
     Attributes:
         slots: Bounds the calls that are under way at once.
@@ -217,8 +221,10 @@ class LayerCalls:
         layer: Any,
         reconnected: Callable[[], None],
         unreadable: Callable[[str, Exception], None] = tell_unreadable,
+        publisher: Publisher | None = None,
     ) -> None:
         self.layer = layer
+        self._publisher = publisher or layer
         self._unreadable = unreadable
         self.slots = asyncio.Semaphore(MAX_CALLS)
         self.is_cut_off = False
@@ -233,9 +239,9 @@ class LayerCalls:
         async with self.slots:
             try:
                 if group is None:
-                    await self.layer.send(channel, message)
+                    await self._publisher.send(channel, message)
                 else:
-                    await self.layer.group_send(group, message)
+                    await self._publisher.group_send(group, message)
             except ChannelFull:
                 # The layer answers: who lets a channel fill up may be dead.
                 logger.debug("Channel %s is full.", channel, extra=about(peer=channel))

@@ -31,6 +31,7 @@ from .groups import Memberships
 from .handshake import CLAIM, Claim, check_names, parse_claim
 from .ignored import IgnoredMessages
 from .inbox import inbox_of
+from .publisher import publisher_of
 from .reporter import Reporter
 from .steadfast import LEAVE, RememberingLayer, make_steadfast, unsteady
 from .wire import Hosted, LinkWire, SessionPort, link_config
@@ -93,7 +94,8 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox = inbox_of(layer)
         self.ignored = IgnoredMessages()
-        self._calls = LayerCalls(layer, self._reconnected, self.ignored.unreadable)
+        publisher = publisher_of(layer)
+        self._calls = LayerCalls(layer, self._reconnected, self.ignored.unreadable, publisher)
         self._started: asyncio.Future[None] | None = None
 
     # -- life ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import pytest
 from channels.layers import get_channel_layer
 from redis.asyncio.connection import AbstractConnection
 
+from channels_demux_layer.layer.publisher import PubSubPublisher
 from channels_demux_layer.testing import DemuxCommunicator
 from tests.simulation.fleet import Fleet, fleet
 
@@ -242,7 +243,8 @@ async def echoing(
 
     pack = AbstractConnection.pack_command
     with monkeypatch.context() as patch:
-        for name in PUBLISHES:
-            patch.setattr(layer, name, counted(name, getattr(layer, name)))
+        for publisher in (layer, PubSubPublisher):
+            for name in PUBLISHES:
+                patch.setattr(publisher, name, counted(name, getattr(publisher, name)))
         patch.setattr(AbstractConnection, "pack_command", counted("commands", pack))
         yield

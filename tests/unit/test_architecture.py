@@ -81,6 +81,8 @@ RINGS = {
         "logs",
         "measuring",
         "layer.node",
+        "layer.pipeline",
+        "layer.publisher",
         "edge.opening",
         "edge.outbox",
         "edge.permissions",
