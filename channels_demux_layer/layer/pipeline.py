@@ -99,8 +99,15 @@ class Pipeline:
             if self._redis is shard._redis:
                 await self._connection.connect()
             else:
-                self._connection = await shard._redis.connection_pool.get_connection()
+                self._connection = await _take_connection(shard._redis.connection_pool)
                 self._redis = shard._redis
+
+
+async def _take_connection(pool: Any) -> Any:
+    try:
+        return await pool.get_connection()
+    except TypeError:
+        return await pool.get_connection(PUBLISH)  # before redis-py 5.3
 
 
 async def _read_error(connection: Any) -> Exception | None:

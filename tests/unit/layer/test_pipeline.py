@@ -215,6 +215,19 @@ async def test_a_pool_that_was_closed_is_left(
     assert [each.writes for each in shard.connections[1:]] == [[["a"]]]
 
 
+async def test_a_pool_that_asks_what_for_is_told(shard: Shard) -> None:
+    """As those of redis-py did before its release 5.3."""
+    take = shard._get_connection
+
+    async def get_connection(command_name: str) -> Connection:
+        assert command_name == "PUBLISH"
+        return await take()
+
+    shard._get_connection = get_connection  # type: ignore[method-assign, assignment]
+    await Pipeline(shard).publish("a", b"")
+    assert shard.connections[0].writes == [["a"]]
+
+
 async def test_a_pool_is_not_closed_while_a_connection_is_made(
     pipeline: Pipeline, connection: Connection, shard: Shard
 ) -> None:
