@@ -260,7 +260,7 @@ SERVER = [
     (("edge.connection", "edge.remote"), "finds the stream's session"),
     (("hosting.flow", "link.window"), "gives it room in the window"),
     (("layer.wire", "link.machine"), "numbers it, within a batch"),
-    (("layer.node", "layer.calls"), "publishes the batch"),
+    (("layer.calls", "layer.publisher"), "publishes the batch"),
 ]
 HOST = [
     (("hosting.consumer",), "gives it to the consumer"),
