@@ -21,7 +21,7 @@ def excess_size(data: str | bytes, limit: int) -> int:
         Its size in bytes; 0 where it is within the limit.
     """
     length = len(data)
-    if isinstance(data, str) and length * 4 > limit:
+    if isinstance(data, str) and length * 4 > limit and not data.isascii():
         length = len(data.encode("utf-8", "surrogatepass"))
     return length if length > limit else 0
 

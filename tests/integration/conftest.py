@@ -92,24 +92,33 @@ async def _open_place(
     if OPENS in settings.CHANNEL_LAYERS:
         configure(settings, {"DISPATCH_LAYER": OPENS})
     yield Place(name, is_inline=name == INLINE)
-    layer = get_channel_layer()
-    if name != RABBITMQ:
-        await layer.flush()
-    known = {asyncio.current_task(), getattr(layer, "_listener", None)}
-    if name == RABBITMQ:
-        known |= _rabbitmq_tasks()
-    left: set[asyncio.Task[Any]] = asyncio.all_tasks() - known  # type: ignore[arg-type]
-    if left:  # a consumer that was cut off has a moment to end
-        _, left = await asyncio.wait(left, timeout=GRACE)
-    if name == RABBITMQ:
-        layer = made_whole(layer)  # which no node has done where there was none
-    else:
-        await layer.flush()  # again, for what that moment may have opened
+    end = _end_rabbitmq if name == RABBITMQ else _end
+    left = await end(get_channel_layer())
+    assert not left, f"Still running: {left}"
+
+
+async def _end(layer: Any) -> set[asyncio.Task[Any]]:
+    """Close a layer, and return what runs on."""
+    await layer.flush()
+    left = await _still_running({getattr(layer, "_listener", None)})
+    await layer.flush()  # again, for what that moment may have opened
     if hasattr(layer, "close_pools"):
         await within(layer.close_pools())
-    if name == RABBITMQ:
-        left |= await _end_rabbitmq_tasks()
-    assert not left, f"Still running: {left}"
+    return left
+
+
+async def _end_rabbitmq(layer: Any) -> set[asyncio.Task[Any]]:
+    left = await _still_running(_rabbitmq_tasks())
+    # Made whole by no node where there was none.
+    await within(made_whole(layer).close_pools())
+    return left | await _end_rabbitmq_tasks()
+
+
+async def _still_running(known: set[Any]) -> set[asyncio.Task[Any]]:
+    left = asyncio.all_tasks() - known - {asyncio.current_task()}
+    if left:  # a consumer that was cut off has a moment to end
+        _, left = await asyncio.wait(left, timeout=GRACE)
+    return left
 
 
 def _rabbitmq_tasks() -> set[asyncio.Task[Any]]:
