@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -14,7 +15,7 @@ from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
-from .harness import LIMIT, Place, configure
+from .harness import LIMIT, Place, configure, within
 from .test_lifecycle import Denying
 
 
@@ -81,9 +82,19 @@ async def test_text_that_is_no_json_travels_as_a_string(quick_place: Place) -> N
 
 async def test_with_events_off_clients_get_payloads_only(quick_place: Place) -> None:
     """send_events = False keeps every event from the client; the socket closes all the same."""
-    streams = {"deny": Denying, "leave": Stream(consumers.Json)}
+    has_denied = asyncio.Event()
+
+    class Telling(Denying):
+        async def close(self, code: Any = None, reason: str | None = None) -> None:
+            await super().close(code, reason)
+            has_denied.set()
+
+    streams = {"deny": Telling, "leave": Stream(consumers.Json)}
     async with quick_place.client(streams, send_events=False) as client:
         await client.send_frame("nonsense")
+        # Else either stream may be the last, whose code the socket closes with. What the other one
+        # says from here on comes after it.
+        await within(has_denied.wait())
         await client.send_to("leave", 1)
         assert await client.receive_frame() == '{"stream":"leave","payload":1}'
         await client.close("leave")
