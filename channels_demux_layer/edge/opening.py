@@ -34,9 +34,10 @@ PAUSE_GROWTH = 1.5
 #: The pause after a call that the layer refused, in seconds: at least, and at most. Random, so
 #: that a crowd of clients does not come back as one.
 REFUSED_PAUSE = (0.05, 0.5)
-#: How long to wait for more claims after the first, in seconds (L2.4). A layer that gives an open
-#: to all workers would otherwise have the quickest host everything.
-CLAIM_WINDOW = 0.005
+#: How long to wait for more claims after the first, in seconds (L2.4): where it is not known from
+#: whom, or not all of them come. A layer that gives an open to all workers would otherwise have the
+#: quickest host everything.
+CLAIM_WINDOW = 0.025
 #: How old an open may be when it is claimed, in times of the pause before the next one (L2.1): in a
 #: long queue, each would be too old otherwise.
 LATEST = 3
@@ -214,7 +215,8 @@ class Claims:
         self._channel = channel
         self._claims: list[tuple[Claim, str]] = []
         self._refs: list[str] = []
-        self._arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._arrived: asyncio.Future[None] = self._loop.create_future()
         self._node: Node
 
     def _receive(self, claim: Claim, ref: str) -> None:
@@ -247,15 +249,25 @@ class Claims:
         layer = find_node(get_settings().dispatch_layer)
         if not await _finish(layer.publish(None, self._channel, opening.to_message())):
             patience = random.uniform(*REFUSED_PAUSE)
-        # Not wait_for(), which before Python 3.12 may swallow a cancellation.
-        await asyncio.wait([self._arrived], timeout=patience)
+        await self._wait_until(lambda: bool(self._claims), patience)
         if not self._claims:
             return None
-        if self._channel not in node.uncontested:
-            await asyncio.sleep(CLAIM_WINDOW)
-            if len(self._claims) == 1:
-                node.uncontested.add(self._channel)
+        known = node.claimants.get(self._channel, set())
+        if len(known) != 1:  # Else each open is claimed once, whoever does it.
+            await self._wait_until(lambda: bool(known) and known <= self._claimants, CLAIM_WINDOW)
+            node.claimants[self._channel] = self._claimants
         return min(self._claims, key=self._preference)
+
+    @property
+    def _claimants(self) -> set[str]:
+        return {claim.channel for claim, _ in self._claims}
+
+    async def _wait_until(self, are_enough: Callable[[], bool], patience: float) -> None:
+        ends_at = self._loop.time() + patience
+        while not are_enough() and (left := ends_at - self._loop.time()) > 0:
+            self._arrived = self._loop.create_future()
+            # Not wait_for(), which before Python 3.12 may swallow a cancellation.
+            await asyncio.wait([self._arrived], timeout=left)
 
     def _preference(self, claimed: tuple[Claim, str]) -> tuple[int, int, float]:
         claim, _ = claimed

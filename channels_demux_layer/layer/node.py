@@ -62,8 +62,8 @@ class Node:
         groups: The groups that the node is a member of.
         claimable: The opens that an edge of this process waits to have claimed, by ref.
         grantable: The claims that a worker of this process waits to have granted, by ref.
-        uncontested: The streams' channels whose opens are claimed once, as far as is known: the
-            layer gives each to one worker.
+        claimants: For each stream's channel the nodes that claim one open of it, as far as is
+            known: a single one where the layer gives each to one worker.
         hosted: The sessions that the workers of this process host.
         is_draining: Whether the workers of this process take no more sessions.
         max_sessions: How many sessions the workers of this process host at a time; 0 for no
@@ -81,7 +81,7 @@ class Node:
         self.groups: Memberships
         self.claimable: dict[str, Callable[[Claim], None]] = {}
         self.grantable: dict[str, Callable[[SessionPort], None]] = {}
-        self.uncontested: set[str] = set()
+        self.claimants: dict[str, set[str]] = {}
         self.hosted: set[Hosted] = set()
         self.is_draining = False
         self.max_sessions = get_settings().MAX_SESSIONS
@@ -256,7 +256,7 @@ class Node:
             if waiting is not None:
                 waiting(claim)
             else:
-                self.uncontested.discard(claim.stream_channel)
+                self.claimants.get(claim.stream_channel, set()).add(claim.channel)
 
     # -- links --------------------------------------------------------------------------------
 

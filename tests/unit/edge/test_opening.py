@@ -77,9 +77,37 @@ async def test_a_layer_that_gives_an_open_to_one_worker_is_learned(access: Remot
         opened = await next_open()
         await get_channel_layer().send(opened.channel, a_claim(opened.ref, channel))
         assert (await finding)[1].channel == channel
-        assert node.uncontested == {"demux.echo"}
+        assert node.claimants == {"demux.echo": {"one!1"}}
     await get_channel_layer().send(node.channel, a_claim(opened.ref, "late!3"))
-    await until(lambda: not node.uncontested)
+    await until(lambda: node.claimants == {"demux.echo": {"one!1", "late!3"}})
+
+
+async def test_those_who_claimed_before_are_waited_for_and_nobody_else(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once all of them have claimed, the one with the lowest load has it."""
+    monkeypatch.setattr(opening, "CLAIM_WINDOW", LIMIT * 2)
+    known = {"busy!1", "idle!2", "busy!3"}
+    find_node("default").claimants["demux.echo"] = known
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    for channel in sorted(known):
+        assert not finding.done()
+        load = 0 if channel == "idle!2" else 5
+        await get_channel_layer().send(opened.channel, a_claim(opened.ref, channel, load))
+    assert (await finding)[1].channel == "idle!2"
+    assert find_node("default").claimants == {"demux.echo": known}
+
+
+async def test_who_claims_no_more_is_waited_for_once(access: RemoteAccess) -> None:
+    """A worker that is full, or gone, holds up one open and no other."""
+    node = find_node("default")
+    node.claimants["demux.echo"] = {"one!1", "gone!2"}
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    await get_channel_layer().send(opened.channel, a_claim(opened.ref, "one!1"))
+    assert (await finding)[1].channel == "one!1"
+    assert node.claimants == {"demux.echo": {"one!1"}}
 
 
 async def test_every_try_has_a_new_ref_and_an_expiry(access: RemoteAccess) -> None:
