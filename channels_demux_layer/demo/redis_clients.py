@@ -19,6 +19,7 @@ ANSWER_LIMIT = 3.0
 """Seconds that Redis may take to answer: it is on the same machine or network."""
 
 NAME = re.compile(rb"(?:^| )name=(\S+)", re.MULTILINE)
+"""The name that a client goes by, where it has one, in Redis' list of clients."""
 
 
 def client_names(url: str) -> set[str]:

@@ -8,11 +8,10 @@ repeat what was lost, and a dead node's messages are nobody's.
 
 from __future__ import annotations
 
-import sys
 import uuid
 from typing import Any, Protocol
 
-from .steadfast import RememberingLayer
+from .stock import find_class, is_unchanged, itself
 
 __all__ = ["CoreInbox", "Inbox", "inbox_of"]
 
@@ -99,10 +98,7 @@ def inbox_of(layer: Any) -> Inbox:
         A `CoreInbox` for channels_redis' core layer, as long as it receives as it did when this
         was written; the layer itself otherwise.
     """
-    inner = layer.inner if isinstance(layer, RememberingLayer) else layer
-    core = getattr(sys.modules.get(CORE), "RedisChannelLayer", None)
-    receives_alike = core is not None and all(
-        getattr(type(inner), name, None) is getattr(core, name, PARTS) for name in METHODS
-    )
-    is_known = receives_alike and all(hasattr(inner, name) for name in PARTS)
+    inner = itself(layer)
+    receives_alike = is_unchanged(inner, find_class(CORE, "RedisChannelLayer"), METHODS)
+    is_known = receives_alike and all(hasattr(inner, name) for name in (*METHODS, *PARTS))
     return CoreInbox(inner) if is_known else layer

@@ -6,10 +6,9 @@ waits for the answer to the one before, and for every join of a group that has c
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .steadfast import RememberingLayer
+from .stock import find_class, is_unchanged, itself
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -19,8 +18,11 @@ __all__ = ["PubSubPublisher", "Publisher", "publisher_of"]
 PUBSUB = "channels_redis.pubsub"
 #: How the pub/sub layer publishes; who has changed that wants it so.
 METHODS = ("_get_layer", "group_send", "send")
-#: What PubSubPublisher needs of the layer of an event loop.
-PARTS = ("_get_group_channel_name", "_get_shard")
+#: What publishing needs of the layer of an event loop, and of its connection to a server.
+PARTS = {
+    "RedisPubSubLoopLayer": ("_get_group_channel_name", "_get_shard"),
+    "RedisSingleShardConnection": ("_ensure_redis",),
+}
 
 
 class Publisher(Protocol):
@@ -93,19 +95,12 @@ def publisher_of(layer: Any) -> Publisher:
         A `PubSubPublisher` for channels_redis' pub/sub layer, as long as it publishes as it did
         when this was written; the layer itself otherwise.
     """
-    inner = layer.inner if isinstance(layer, RememberingLayer) else layer
-    module = sys.modules.get(PUBSUB)
-    return PubSubPublisher(inner) if _publishes_alike(inner, module) else layer
+    inner = itself(layer)
+    publishes_alike = is_unchanged(inner, find_class(PUBSUB, "RedisPubSubChannelLayer"), METHODS)
+    return PubSubPublisher(inner) if publishes_alike and _has_parts() else layer
 
 
-def _publishes_alike(layer: Any, module: Any) -> bool:
-    proxy = getattr(module, "RedisPubSubChannelLayer", None)
-    own = getattr(module, "RedisPubSubLoopLayer", None)
-    shard = getattr(module, "RedisSingleShardConnection", None)
-    return (
-        proxy is not None
-        and isinstance(layer, proxy)
-        and all(getattr(type(layer), name, None) is getattr(proxy, name, None) for name in METHODS)
-        and all(hasattr(own, name) for name in PARTS)
-        and hasattr(shard, "_ensure_redis")
+def _has_parts() -> bool:
+    return all(
+        hasattr(find_class(PUBSUB, name), part) for name, parts in PARTS.items() for part in parts
     )

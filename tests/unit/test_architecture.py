@@ -95,6 +95,7 @@ RINGS = {
         "status",
         "layer.rabbitmq",
         "layer.steadfast",
+        "layer.stock",
         "reports.tally",
         "edge.throttle",
         "tracing",
