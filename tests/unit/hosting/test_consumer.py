@@ -239,7 +239,11 @@ def test_applications_of_other_frameworks_are_looked_at_with_care() -> None:
     class Listing:
         routes = "none"
 
-    for application in (Framework(), Listing(), mock.MagicMock()):
+    class MadeUp:
+        def __getattr__(self, name: str) -> MadeUp:
+            return MadeUp()
+
+    for application in (Framework(), Listing(), MadeUp()):
         assert has_sync_consumer(application) is False
 
 
