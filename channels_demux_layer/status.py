@@ -21,6 +21,7 @@ from .exceptions import ConfigurationError, LayerFailed
 from .layer.inbox import inbox_of
 from .layer.rabbitmq import made_whole
 from .layer.steadfast import unsteady
+from .link.frames import Batch
 from .logs import about
 from .reports.fleet import FleetReport
 from .reports.report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
@@ -90,7 +91,7 @@ class _Asking:
         self._ref = uuid.uuid4().hex
         self._nodes: dict[str, NodeReport] = {}
         self._unreadable = 0
-        self._receiving: asyncio.Task[dict[str, Any]] | None = None
+        self._receiving: asyncio.Task[dict[str, Any] | Batch] | None = None
         self._channel = ""
 
     async def ask(self) -> None:
@@ -115,9 +116,9 @@ class _Asking:
     def _receive(self) -> None:
         self._receiving = asyncio.ensure_future(self._inbox.receive(self._channel))
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _take(self, message: dict[str, Any] | Batch) -> None:
         try:
-            if message.get("type") != REPORT:
+            if isinstance(message, Batch) or message.get("type") != REPORT:
                 return
             answer = parse_answer(message)
             if answer.ref != self._ref:

@@ -92,9 +92,8 @@ class Node:
         self._wires: dict[tuple[str, bool], LinkWire] = {}
         self._edge_wires: dict[str, LinkWire] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._inbox = inbox_of(layer)
+        self._inbox, publisher = inbox_of(layer), publisher_of(layer)
         self.ignored = IgnoredMessages()
-        publisher = publisher_of(layer)
         self._calls = LayerCalls(layer, self._reconnected, self.ignored.unreadable, publisher)
         self._started: asyncio.Future[None] | None = None
 
@@ -107,12 +106,12 @@ class Node:
             Exception: Whatever the channel layer raises when it cannot be reached.
         """
         if self._started is None or (self._started.done() and self._started.exception()):
-            self._started = asyncio.ensure_future(self._start())
+            self._started = self.start_task(self._start())
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
         self.channel = self.ignored.node = await self._inbox.new_channel()
-        self.groups = Memberships(self.layer, self.channel, self._calls.slots)
+        self.groups = Memberships(self._inbox, self.channel, self._calls.slots)
         self.start_task(self._receive_forever())
         self._persist("join the group of all nodes", lambda: self.groups.join(NODES))
         if isinstance(self.layer, RememberingLayer):
@@ -211,7 +210,9 @@ class Node:
     def _dispatch(self, message: Any) -> None:
         kind = message.get("type") if isinstance(message, dict) else message
         try:
-            if kind == BATCH:
+            if isinstance(kind, Batch):
+                self._receive_batch(kind)
+            elif kind == BATCH:
                 self._receive_batch(parse_batch(message))
             elif kind == CLAIM:
                 self._receive_claim(parse_claim(message))

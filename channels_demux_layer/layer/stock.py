@@ -12,7 +12,11 @@ from typing import Any
 
 from .steadfast import RememberingLayer
 
-__all__ = ["find_class", "is_unchanged", "itself"]
+__all__ = ["can_take_over", "find_class", "is_unchanged", "itself"]
+
+#: What OwnConnection takes from redis-py.
+CONNECTION = "redis.asyncio.connection"
+STREAMS = ("_reader", "_writer")
 
 
 def itself(layer: Any) -> Any:
@@ -46,3 +50,9 @@ def is_unchanged(layer: Any, cls: Any, methods: Iterable[str]) -> bool:
         and isinstance(layer, cls)
         and all(getattr(type(layer), name, None) is getattr(cls, name, None) for name in methods)
     )
+
+
+def can_take_over() -> bool:
+    """Tell whether connections of redis-py have what it takes to read and write in its place."""
+    connection = find_class(CONNECTION, "AbstractConnection")
+    return all(hasattr(connection, name) for name in STREAMS)

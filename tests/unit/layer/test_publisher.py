@@ -14,8 +14,9 @@ from channels_redis.pubsub import (
     RedisSingleShardConnection,
 )
 
-from channels_demux_layer.layer.pipeline import Pipeline
-from channels_demux_layer.layer.publisher import PubSubPublisher, publisher_of
+from channels_demux_layer.layer.publisher import publisher_of
+from channels_demux_layer.layer.pubsub import PubSubPublisher
+from channels_demux_layer.layer.redis.pipeline import Pipeline
 from channels_demux_layer.layer.steadfast import RememberingLayer
 from channels_demux_layer.testing.faulty import FaultyLayer
 
@@ -33,6 +34,13 @@ class Changed(RedisPubSubChannelLayer):
         """Send."""
 
 
+class ChangedCore(RedisChannelLayer):
+    """A core layer that publishes in a way of its own."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send."""
+
+
 @pytest.mark.parametrize("layer", [RedisPubSubChannelLayer(), Named()], ids=["itself", "named"])
 def test_the_pubsub_layers_servers_are_published_to_directly(layer: Any) -> None:
     """Also where its groups are remembered."""
@@ -44,14 +52,15 @@ def test_the_pubsub_layers_servers_are_published_to_directly(layer: Any) -> None
     "other",
     [
         InMemoryChannelLayer(),
-        RedisChannelLayer(),
         Changed(),
+        ChangedCore(),
+        FaultyLayer(RedisChannelLayer()),
         FaultyLayer(RedisPubSubChannelLayer()),
     ],
     ids=lambda other: type(other).__name__,
 )
 def test_other_layers_publish_themselves(other: Any) -> None:
-    """Whatever is not the pub/sub layer, wraps it, or changes how it publishes."""
+    """Whatever is none of channels_redis' layers, wraps one, or changes how it publishes."""
     assert publisher_of(other) is other
     remembering = RememberingLayer(other)
     assert publisher_of(remembering) is remembering
@@ -80,8 +89,8 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str, bytes]]:
     """What pipelines were given: the connection they are for, the name, the message."""
     given: list[tuple[Any, str, bytes]] = []
 
-    async def publish(self: Pipeline, name: str, data: bytes) -> None:
-        given.append((self._shard, name, data))
+    async def publish(self: Pipeline, name: str, data: list[bytes]) -> None:
+        given.append((self._own._shard, name, b"".join(data)))
 
     monkeypatch.setattr(Pipeline, "publish", publish)
     return given

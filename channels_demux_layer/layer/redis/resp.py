@@ -1,0 +1,147 @@
+"""Reads what a Redis server says, out of bytes as they come (RESP 2, and what is used of 3).
+
+A payload may be large, and the bytes of one that is are not copied once they have been received:
+who gets it gets a view of the buffer, which is not used again then.
+
+See https://redis.io/docs/latest/develop/reference/protocol-spec/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+__all__ = ["Push", "Refusal", "RespReader", "Value"]
+
+#: Bytes that are received together where no more are known to come.
+ROOM = 65_536
+#: Less room than this is not worth a read.
+LEAST_ROOM = 4_096
+#: Strings of so many bytes are given as a view.
+LARGE = 32_768
+#: Longer strings than this Redis does not take, unless it is told to (proto-max-bulk-len).
+LONGEST = 512 * 1024 * 1024
+END = b"\r\n"
+
+#: A string, or a view of one that is large; a number, an error, an array of these, or nothing.
+Value: TypeAlias = "bytes | memoryview | float | Refusal | list[Any] | None"
+
+
+class Refusal(str):
+    """What a server answers to a command that it refuses."""
+
+    __slots__ = ()
+
+
+class Push(list[Any]):
+    """What a server says without having been asked, where RESP 3 is spoken."""
+
+    __slots__ = ()
+
+
+def _nothing(_: bytearray) -> None:
+    pass
+
+
+#: How values of one line are read.
+SCALARS: dict[str, Callable[[bytearray], Value]] = {
+    "+": bytes,
+    "-": lambda line: Refusal(line.decode()),
+    ":": int,
+    ",": float,
+    "_": _nothing,
+}
+
+
+class _IncompleteError(Exception):
+    """More bytes are to come: at least so many."""
+
+
+class RespReader:
+    """Takes the bytes of one connection apart."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(ROOM)
+        self._start = self._end = 0
+        self._missing = 0
+        self._is_shared = False
+
+    def room(self) -> memoryview:
+        """Return where the next bytes go."""
+        if self._start == self._end and not self._is_shared:
+            self._start = self._end = 0
+        if len(self._buffer) - self._end < max(self._missing, LEAST_ROOM):
+            self._make_room()
+        return memoryview(self._buffer)[self._end :]
+
+    def _make_room(self) -> None:
+        left = self._buffer[self._start : self._end]
+        self._buffer = bytearray(max(ROOM, len(left) + self._missing + LEAST_ROOM))
+        self._buffer[: len(left)] = left
+        self._start, self._end = 0, len(left)
+        self._is_shared = False
+
+    def read(self, count: int) -> list[Value]:
+        """Return the values that are complete with the bytes received last.
+
+        Args:
+            count: How many bytes those were.
+
+        Returns:
+            The values, in order. A view keeps its bytes for as long as it is kept itself.
+
+        Raises:
+            ValueError: This is not what Redis sends.
+        """
+        self._end += count
+        self._missing = 0
+        values = []
+        try:
+            while self._start < self._end:
+                value, self._start = self._value(self._start)
+                values.append(value)
+        except _IncompleteError as incomplete:
+            (self._missing,) = incomplete.args
+        except RecursionError as error:
+            raise ValueError("Redis does not nest so deep.") from error
+        return values
+
+    def _value(self, start: int) -> tuple[Value, int]:
+        line_end = self._buffer.find(END, start, self._end)
+        if line_end < 0:
+            raise _IncompleteError(1)
+        kind, line = chr(self._buffer[start]), self._buffer[start + 1 : line_end]
+        after = line_end + len(END)
+        if kind == "$":
+            return self._string(after, int(line))
+        if kind == "*":
+            return self._array(after, int(line))
+        if kind == ">":
+            items, after = self._array(after, int(line))
+            return Push(items or ()), after
+        if kind in SCALARS:
+            return SCALARS[kind](line), after
+        raise ValueError(f"No value of Redis begins with {kind!r}.")
+
+    def _string(self, start: int, length: int) -> tuple[Value, int]:
+        if length < 0:
+            return None, start
+        if length > LONGEST:
+            raise ValueError(f"No string of Redis has {length} bytes.")
+        end = start + length
+        after = end + len(END)
+        if after > self._end:
+            raise _IncompleteError(after - self._end)
+        if length < LARGE:
+            return bytes(self._buffer[start:end]), after
+        self._is_shared = True
+        return memoryview(self._buffer)[start:end], after
+
+    def _array(self, start: int, length: int) -> tuple[list[Any] | None, int]:
+        if length < 0:
+            return None, start
+        items = []
+        for _ in range(length):
+            item, start = self._value(start)
+            items.append(item)
+        return items, start
