@@ -240,9 +240,9 @@ async def echoing(
 
         return count
 
-    def tell(own: OwnConnection, commands: list[bytes], answers: list[Any]) -> None:
+    def tell(own: OwnConnection, commands: list[bytes], answers: list[Any], **options: Any) -> None:
         counts["commands"] += len(answers)
-        told(own, commands, answers)
+        told(own, commands, answers, **options)
 
     told, send = OwnConnection.tell, AbstractConnection.send_packed_command
     with monkeypatch.context() as patch:

@@ -9,23 +9,12 @@ from channels.layers import get_channel_layer
 
 from channels_demux_layer.layer.inbox import inbox_of
 from channels_demux_layer.layer.publisher import publisher_of
-from channels_demux_layer.link.frames import Batch
+from tests.batches import make_batch
 
 from .conftest import FAKE, REDIS, params
 from .harness import Place, within
 
-BATCH = Batch(
-    version=1,
-    link="l",
-    to_edge=True,
-    channel="c",
-    seq=1,
-    base=1,
-    ack=0,
-    early=[2],
-    again=False,
-    frames=b"\x90" * 300_000,
-)
+BATCH = make_batch(to_edge=True, early=[2], frames=b"\x90" * 300_000)
 MESSAGES: list[dict[str, Any]] = [
     {"type": "x", "n": 1, "data": b"\x00", "list": ["a", None]},
     BATCH.to_message(),

@@ -88,16 +88,9 @@ class OwnRedis(Redis):
     async def _ask(self, command: tuple[Any, ...]) -> Any:
         if not self._own.is_open:
             await self._own.open()
-        loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        self._own.tell(self._own.pack(command), [answer])
-        if self._blocks or self._own.patience is None:
-            return await answer
-        timer = loop.call_later(self._own.patience, self._own.abort)
-        try:
-            return await answer
-        finally:
-            timer.cancel()
+        answer = asyncio.get_running_loop().create_future()
+        self._own.tell(self._own.pack(command), [answer], in_time=not self._blocks)
+        return await answer
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
         """Return what sends several commands together; none of the core layer's must be atomic."""

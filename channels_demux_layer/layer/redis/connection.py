@@ -107,20 +107,38 @@ class OwnConnection:
         parts: list[bytes] = self._connection.pack_command(*command)
         return parts
 
-    def tell(self, commands: list[bytes], answers: list[asyncio.Future[Any]]) -> None:
+    def tell(
+        self, commands: list[bytes], answers: list[asyncio.Future[Any]], *, in_time: bool = False
+    ) -> None:
         """Send commands.
 
         Args:
             commands: The commands, in one part or in several.
             answers: Is told of each command's answer, an error that the server answers, or that
                 the connection was lost before it came.
+            in_time: Whether to give the connection up if redis-py's `socket_timeout` passes first.
         """
         if self._conversation is not None:
+            if in_time and self.patience is not None:
+                self._expect(answers, self.patience)
             self._conversation.tell(commands, answers)
             return
         for answer in answers:
             if not answer.done():
                 answer.set_exception(RedisConnectionError("Connection lost."))
+
+    def _expect(self, answers: list[asyncio.Future[Any]], patience: float) -> None:
+        def give_up() -> None:
+            if not all(answer.done() for answer in answers):
+                self.abort()
+
+        def come(last: asyncio.Future[Any]) -> None:
+            # Whoever is cut off says nothing of those before.
+            if not last.cancelled():
+                timer.cancel()
+
+        timer = asyncio.get_running_loop().call_later(patience, give_up)
+        answers[-1].add_done_callback(come)
 
     def abort(self) -> None:
         """Close it at once; nobody is told that it is lost."""

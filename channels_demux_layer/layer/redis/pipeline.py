@@ -31,7 +31,6 @@ class Pipeline:
         self._own = OwnConnection(shard, PUBLISH)
         self._waiting: list[tuple[list[bytes], asyncio.Future[None]]] = []
         self._is_busy = False
-        self._timer: asyncio.TimerHandle | None = None
 
     async def publish(self, name: str, data: list[bytes]) -> None:
         """Publish a message.
@@ -66,19 +65,9 @@ class Pipeline:
         joined = parts if sum(map(len, parts)) >= LARGE else [b"".join(parts)]
         answers = [taken for _, taken in together]
         answers[-1].add_done_callback(self._go_on)
-        if self._own.patience is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._own.patience, self._give_up, answers)
-        self._own.tell(joined, answers)
+        self._own.tell(joined, answers, in_time=True)
 
-    def _give_up(self, answers: list[asyncio.Future[None]]) -> None:
-        if not all(answer.done() for answer in answers):
-            self._own.abort()
-
-    def _go_on(self, last: asyncio.Future[None]) -> None:
-        # Whoever is cut off says nothing of those before.
-        if self._timer is not None and not last.cancelled():
-            self._timer.cancel()
+    def _go_on(self, _: asyncio.Future[None]) -> None:
         self._is_busy = bool(self._waiting)
         if self._is_busy:
             self._send_waiting()

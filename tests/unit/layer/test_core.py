@@ -15,21 +15,11 @@ from channels_demux_layer.layer.inbox import inbox_of
 from channels_demux_layer.layer.publisher import publisher_of
 from channels_demux_layer.layer.steadfast import RememberingLayer
 from channels_demux_layer.link.frames import Batch
+from tests.batches import make_batch
 from tests.integration.harness import until, within
 from tests.unit.layer.redis.server import REFUSAL, ScriptedServer, bulk
 
-BATCH = Batch(
-    version=1,
-    link="l",
-    to_edge=True,
-    channel="c",
-    seq=1,
-    base=1,
-    ack=0,
-    early=[],
-    again=False,
-    frames=b"\x90" * 100_000,
-)
+BATCH = make_batch(to_edge=True, frames=b"\x90" * 100_000)
 NONE = b"*-1\r\n"
 
 

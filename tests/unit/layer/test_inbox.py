@@ -73,38 +73,23 @@ def test_other_layers_receive_themselves(other: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cls", "part"),
+    ("layer", "cls", "part"),
     [
-        (RedisChannelLayer, "brpop_timeout"),
-        (channels_redis.core, "RedisLoopLayer"),
-        (AbstractConnection, "_reader"),
+        (RedisChannelLayer, RedisChannelLayer, "brpop_timeout"),
+        (RedisChannelLayer, channels_redis.core, "RedisLoopLayer"),
+        (RedisChannelLayer, AbstractConnection, "_reader"),
+        (RedisPubSubChannelLayer, RedisPubSubLoopLayer, "_get_shard"),
+        (RedisPubSubChannelLayer, RedisPubSubLoopLayer, "_get_group_channel_name"),
+        (RedisPubSubChannelLayer, RedisSingleShardConnection, "_ensure_redis"),
+        (RedisPubSubChannelLayer, AbstractConnection, "_reader"),
+        (RedisPubSubChannelLayer, AbstractConnection, "_writer"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_core_layer_without_what_is_needed_receives_itself(
-    cls: Any, part: str, monkeypatch: pytest.MonkeyPatch
+def test_a_layer_without_what_is_needed_receives_itself(
+    layer: Any, cls: Any, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A later release, of channels_redis or of redis-py, may have other parts."""
-    layer = RedisChannelLayer()
+    layer = layer()
     monkeypatch.delattr(cls, part)
     assert inbox_of(layer) is layer
-
-
-@pytest.mark.parametrize(
-    ("cls", "part"),
-    [
-        (RedisPubSubLoopLayer, "_get_shard"),
-        (RedisPubSubLoopLayer, "_get_group_channel_name"),
-        (RedisSingleShardConnection, "_ensure_redis"),
-        (AbstractConnection, "_reader"),
-        (AbstractConnection, "_writer"),
-    ],
-    ids=lambda value: getattr(value, "__name__", value),
-)
-def test_a_pubsub_layer_without_what_is_needed_receives_itself(
-    cls: type, part: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A later release, of channels_redis or of redis-py, may have other parts."""
-    pubsub = RedisPubSubChannelLayer()
-    monkeypatch.delattr(cls, part)
-    assert inbox_of(pubsub) is pubsub

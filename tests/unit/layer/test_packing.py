@@ -10,6 +10,7 @@ import pytest
 
 from channels_demux_layer.layer.packing import LARGE, deserialize, serialize
 from channels_demux_layer.link.frames import BATCH, Batch
+from tests.batches import make_batch
 
 CLAIM = {
     "type": "demux.claim",
@@ -28,18 +29,7 @@ SIZES = [0, 1, 255, 256, 65_534, 65_535, 65_536, 65_537, 70_000, 1_000_000]
 
 def a_batch(frames: bytes) -> Batch:
     """Return a batch with these frames."""
-    return Batch(
-        version=1,
-        link="link",
-        to_edge=False,
-        channel="asgispecific.x",
-        seq=70_000,
-        base=3,
-        ack=0,
-        early=[4, 300],
-        again=True,
-        frames=frames,
-    )
+    return make_batch(seq=70_000, base=3, early=[4, 300], again=True, frames=frames)
 
 
 @pytest.mark.parametrize("size", SIZES)

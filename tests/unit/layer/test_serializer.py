@@ -13,19 +13,9 @@ from msgspec import DecodeError
 from channels_demux_layer.layer.calls import is_unreadable
 from channels_demux_layer.layer.serializer import serializer_of
 from channels_demux_layer.link.frames import Batch
+from tests.batches import make_batch
 
-BATCH = Batch(
-    version=1,
-    link="l",
-    to_edge=True,
-    channel="c",
-    seq=1,
-    base=1,
-    ack=0,
-    early=[],
-    again=False,
-    frames=b"\x90",
-)
+BATCH = make_batch(to_edge=True)
 MESSAGE = {"type": "demux.claim", "data": b"\x00", "list": ["a", 1, None]}
 
 

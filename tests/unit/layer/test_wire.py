@@ -25,6 +25,7 @@ from channels_demux_layer.link.frames import (
     parse_batch,
 )
 from channels_demux_layer.link.machine import Link
+from tests.batches import make_batch
 from tests.integration.harness import until
 
 
@@ -174,18 +175,7 @@ async def pass_turns(turns: int) -> None:
 
 def a_batch(seq: int, *frames: Any) -> Batch:
     """A batch of an edge."""
-    return Batch(
-        version=1,
-        link="l",
-        to_edge=False,
-        channel="edge!1",
-        seq=seq,
-        base=1,
-        ack=0,
-        early=[],
-        again=False,
-        frames=encode_frames(list(frames)),
-    )
+    return make_batch(link="l", channel="edge!1", seq=seq, frames=encode_frames(list(frames)))
 
 
 @pytest.fixture

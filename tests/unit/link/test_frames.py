@@ -22,6 +22,7 @@ from channels_demux_layer.link.frames import (
     encode_frames,
     parse_batch,
 )
+from tests.batches import make_batch
 
 ALL_FRAMES: list[Frame] = [
     Grant(1, "ref"),
@@ -35,23 +36,6 @@ ALL_FRAMES: list[Frame] = [
     Context(1, {"traceparent": "00-1-2-01", "tracestate": ""}),
     Context(1, {}),
 ]
-
-
-def make_batch(**fields: Any) -> Batch:
-    """Return a batch with nothing remarkable about it but these fields."""
-    plain: dict[str, Any] = {
-        "version": VERSION,
-        "link": "link",
-        "to_edge": False,
-        "channel": "node",
-        "seq": 1,
-        "base": 1,
-        "ack": 0,
-        "early": [],
-        "again": False,
-        "frames": b"\x90",
-    }
-    return Batch(**plain | fields)
 
 
 def test_frames_come_back_as_they_were() -> None:

@@ -25,6 +25,7 @@ from channels_demux_layer.link.frames import (
 )
 from channels_demux_layer.link.machine import Link, Outgoing
 from channels_demux_layer.link.session import Session, SessionState
+from tests.batches import make_batch
 
 CONFIG = LinkConfig(window_frames=4, window_bytes=1_000, batch_bytes=200, peer_timeout=10.0)
 
@@ -103,19 +104,7 @@ def frames_of(outgoing: Outgoing) -> list[Frame]:
 
 def batch_of(*frames: Frame, seq: int, **fields: Any) -> Batch:
     """Return a batch with these frames, as a peer with a will of its own may send it."""
-    plain: dict[str, Any] = {
-        "version": 1,
-        "link": "link",
-        "to_edge": False,
-        "channel": "node",
-        "seq": seq,
-        "base": 1,
-        "ack": 0,
-        "early": [],
-        "again": False,
-        "frames": encode_frames(list(frames)),
-    }
-    return Batch(**plain | fields)
+    return make_batch(**{"seq": seq, "frames": encode_frames(list(frames))} | fields)
 
 
 # -- batches ----------------------------------------------------------------------------------
