@@ -34,10 +34,12 @@ PAUSE_GROWTH = 1.5
 #: The pause after a call that the layer refused, in seconds: at least, and at most. Random, so
 #: that a crowd of clients does not come back as one.
 REFUSED_PAUSE = (0.05, 0.5)
-#: How long to wait for more claims after the first, in seconds (L2.4): where it is not known from
-#: whom, or not all of them come. A layer that gives an open to all workers would otherwise have the
+#: How long to wait for more claims after the first, in seconds (L2.4): where not all of those come
+#: who are known to claim. A layer that gives an open to all workers would otherwise have the
 #: quickest host everything.
 CLAIM_WINDOW = 0.025
+#: The same where nobody is known yet: a worker of Channels begins to connect with its first open.
+FIRST_WINDOW = 0.1
 #: How old an open may be when it is claimed, in times of the pause before the next one (L2.1): in a
 #: long queue, each would be too old otherwise.
 LATEST = 3
@@ -254,7 +256,8 @@ class Claims:
             return None
         known = node.claimants.get(self._channel, set())
         if len(known) != 1:  # Else each open is claimed once, whoever does it.
-            await self._wait_until(lambda: bool(known) and known <= self._claimants, CLAIM_WINDOW)
+            window = CLAIM_WINDOW if known else FIRST_WINDOW
+            await self._wait_until(lambda: bool(known) and known <= self._claimants, window)
             node.claimants[self._channel] = self._claimants
         return min(self._claims, key=self._preference)
 

@@ -127,6 +127,7 @@ FIGURES = [
     ("C6.4", f"{limits.MOST_REFUSALS} opens"),
     ("C6.5", f"more than {outbox.MUCH} frames"),
     ("L2.4", f"{opening.CLAIM_WINDOW * 1000:.0f} ms"),
+    ("L2.4", f"{opening.FIRST_WINDOW * 1000:.0f} ms"),
     ("L2.7", f"{opening.LONGEST_PAUSE:.0f} s"),
     ("L3.3", f"at most {CONFIG.max_early}"),
     ("L3.4", f"after {CONFIG.ack_delay * 1000:.0f} ms, after {CONFIG.ack_every} batches"),

@@ -99,6 +99,19 @@ async def test_those_who_claimed_before_are_waited_for_and_nobody_else(
     assert find_node("default").claimants == {"demux.echo": known}
 
 
+async def test_where_nobody_is_known_there_is_another_bound(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers may have to connect first, and all who claim within it have the choice."""
+    monkeypatch.setattr(opening, "CLAIM_WINDOW", LIMIT * 2)
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    for channel, load in (("quick!1", 5), ("slow!2", 0)):
+        await get_channel_layer().send(opened.channel, a_claim(opened.ref, channel, load))
+    assert (await finding)[1].channel == "slow!2"
+    assert find_node("default").claimants == {"demux.echo": {"quick!1", "slow!2"}}
+
+
 async def test_who_claims_no_more_is_waited_for_once(access: RemoteAccess) -> None:
     """A worker that is full, or gone, holds up one open and no other."""
     node = find_node("default")
