@@ -206,6 +206,7 @@ class Node:
             except Exception:
                 text = "A channel-layer message could not be handled."
                 logger.exception(text, extra=about(node=self.channel))
+            del message  # It may be large, and the next one long in coming.
 
     def _dispatch(self, message: Any) -> None:
         kind = message.get("type") if isinstance(message, dict) else message

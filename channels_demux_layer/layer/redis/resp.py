@@ -1,7 +1,7 @@
 """Reads what a Redis server says, out of bytes as they come (RESP 2, and what is used of 3).
 
 A payload may be large, and the bytes of one that is are not copied once they have been received:
-who gets it gets a view of the buffer, which is not used again then.
+who gets it gets a view of the buffer, which is not used again until nobody has one.
 
 See https://redis.io/docs/latest/develop/reference/protocol-spec/.
 """
@@ -19,6 +19,8 @@ ROOM = 65_536
 LEAST_ROOM = 4_096
 #: Strings of so many bytes are given as a view.
 LARGE = 32_768
+#: Buffers of more bytes are not kept for what comes later.
+KEPT = 1_048_576
 #: Longer strings than this Redis does not take, unless it is told to (proto-max-bulk-len).
 LONGEST = 512 * 1024 * 1024
 END = b"\r\n"
@@ -53,6 +55,19 @@ SCALARS: dict[str, Callable[[bytearray], Value]] = {
 }
 
 
+def _new_buffer(size: int) -> bytearray:
+    return bytearray(max(size, ROOM))
+
+
+def _is_free(buffer: bytearray) -> bool:
+    # Whoever has a view of one keeps it from getting shorter.
+    try:
+        buffer.append(buffer.pop())
+    except BufferError:
+        return False
+    return True
+
+
 class _IncompleteError(Exception):
     """More bytes are to come: at least so many."""
 
@@ -61,25 +76,40 @@ class RespReader:
     """Takes the bytes of one connection apart."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray(ROOM)
+        self._buffer = _new_buffer(ROOM)
+        # The one before: it is taken again when nobody has a view of it any more.
+        self._spare = bytearray()
         self._start = self._end = 0
         self._missing = 0
         self._is_shared = False
 
     def room(self) -> memoryview:
         """Return where the next bytes go."""
-        if self._start == self._end and not self._is_shared:
+        if self._start == self._end and not self._is_shared and len(self._buffer) <= KEPT:
             self._start = self._end = 0
-        if len(self._buffer) - self._end < max(self._missing, LEAST_ROOM):
-            self._make_room()
+        elif self._start == self._end or not self._has_room:
+            self._change_buffers()
         return memoryview(self._buffer)[self._end :]
 
-    def _make_room(self) -> None:
-        left = self._buffer[self._start : self._end]
-        self._buffer = bytearray(max(ROOM, len(left) + self._missing + LEAST_ROOM))
-        self._buffer[: len(left)] = left
+    @property
+    def _has_room(self) -> bool:
+        return len(self._buffer) - self._end >= max(self._missing, LEAST_ROOM)
+
+    def _change_buffers(self) -> None:
+        left = memoryview(self._buffer)[self._start : self._end]
+        buffer = self._take_spare(len(left) + self._missing + LEAST_ROOM)
+        buffer[: len(left)] = left
+        self._spare = self._buffer if len(self._buffer) <= KEPT else bytearray()
+        self._buffer = buffer
         self._start, self._end = 0, len(left)
         self._is_shared = False
+
+    def _take_spare(self, size: int) -> bytearray:
+        spare = self._spare
+        if len(spare) >= max(size, ROOM) and _is_free(spare):
+            return spare
+        # No smaller than what has been of use.
+        return _new_buffer(max(size, len(spare)))
 
     def read(self, count: int) -> list[Value]:
         """Return the values that are complete with the bytes received last.
