@@ -20,7 +20,7 @@ from .edge.limits import Limits
 from .edge.trimming import trim_scope
 from .exceptions import BadFrame
 from .hosting.scope import pack_scope
-from .layer.node import find_node
+from .layer.nodes import find_node
 from .streams import StreamTable
 
 __all__ = ["WebsocketDemultiplexer"]

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 
 from channels_demux_layer.discovery import find_demultiplexers
-from channels_demux_layer.layer.node import running_nodes
+from channels_demux_layer.layer.nodes import running_nodes
 from channels_demux_layer.readiness import find_problems, health_page, join_in_time
 
 __all__ = ["live", "ready"]

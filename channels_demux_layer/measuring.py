@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .layer.node import all_nodes
+from .layer.nodes import all_nodes
 from .metrics import Sample, samples
 from .reports.tally import all_tallies
 

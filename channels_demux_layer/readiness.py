@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 
 from .conf import get_settings
 from .http_pages import Page, Pages
-from .layer.node import Node, find_node, running_nodes
+from .layer.node import Node
+from .layer.nodes import find_node, running_nodes
 from .reports.report import PROBE
 
 __all__ = ["find_problems", "health_page", "health_pages", "join_in_time"]

@@ -16,7 +16,8 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import FaultLog
 from channels_demux_layer.layer.handshake import Claim, Open
-from channels_demux_layer.layer.node import Node, find_node, get_node
+from channels_demux_layer.layer.node import Node
+from channels_demux_layer.layer.nodes import find_node, get_node
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.naming import edge_group, stream_channel, stream_group
 

@@ -34,5 +34,5 @@ def publisher_of(layer: Any) -> Publisher:
     if pubsub.publishes_alike(layer):
         publisher = pubsub.PubSubPublisher(itself(layer))
     elif core.publishes_alike(layer):
-        publisher = core.core_publisher(itself(layer))
+        publisher = core.CorePublisher(itself(layer))
     return publisher

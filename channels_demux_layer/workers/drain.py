@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from channels_demux_layer.layer.node import Node, running_nodes
+from channels_demux_layer.layer.node import Node
+from channels_demux_layer.layer.nodes import running_nodes
 from channels_demux_layer.layer.wire import Hosted
 from channels_demux_layer.logs import about
 

@@ -22,7 +22,8 @@ from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.http_pages import Pages, serve_pages
 from channels_demux_layer.layer.calls import messages
-from channels_demux_layer.layer.node import LEAVE_LIMIT, find_node, stop_nodes
+from channels_demux_layer.layer.node import LEAVE_LIMIT
+from channels_demux_layer.layer.nodes import find_node, stop_nodes
 from channels_demux_layer.logs import about
 
 from .drain import LAST_WORDS, drain_workers

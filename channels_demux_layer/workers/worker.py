@@ -14,7 +14,8 @@ from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import FaultLog
 from channels_demux_layer.hosting.consumer import has_sync_consumer
 from channels_demux_layer.layer.handshake import OPEN, Claim, Open, parse_open
-from channels_demux_layer.layer.node import Node, get_node
+from channels_demux_layer.layer.node import Node
+from channels_demux_layer.layer.nodes import get_node
 from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.reports.tally import get_tally

@@ -12,8 +12,9 @@ from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream
 from channels_demux_layer.layer import calls as calls_module
-from channels_demux_layer.layer import node as node_module
-from channels_demux_layer.layer.node import Node, find_node, stop_nodes
+from channels_demux_layer.layer import nodes as nodes_module
+from channels_demux_layer.layer.node import Node
+from channels_demux_layer.layer.nodes import find_node, stop_nodes
 from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.reports.report import NODES
 from channels_demux_layer.testing import DemuxCommunicator
@@ -91,8 +92,8 @@ def shaky(monkeypatch: pytest.MonkeyPatch) -> Shaky:
             layers.append(Shaky(get_channel_layer(alias)))
         return layers[0]
 
-    monkeypatch.setattr(node_module, "get_channel_layer", get)
-    monkeypatch.setattr(node_module, "make_steadfast", lambda alias, layer: layer)
+    monkeypatch.setattr(nodes_module, "get_channel_layer", get)
+    monkeypatch.setattr(nodes_module, "make_steadfast", lambda alias, layer: layer)
     monkeypatch.setattr(calls_module, "BACK_OFF", (0.01, 0.02))
     monkeypatch.setattr("channels_demux_layer.workers.worker.JOIN_PAUSE", 0.01)
     return get("default")
@@ -113,7 +114,7 @@ async def worker_nodes(
     nodes: list[Node] = []
 
     async def get_node(alias: str) -> Node:
-        node = Node(get_channel_layer(alias), node_module.link_config())
+        node = Node(get_channel_layer(alias), nodes_module.link_config())
         nodes.append(node)
         await node.start()
         return node

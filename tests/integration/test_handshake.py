@@ -11,7 +11,7 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer.layer.handshake import Open
-from channels_demux_layer.layer.node import find_node
+from channels_demux_layer.layer.nodes import find_node
 from channels_demux_layer.link.frames import BATCH, VERSION
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
 
@@ -125,9 +125,9 @@ async def test_an_open_that_comes_repeatedly_starts_one_consumer(
 ) -> None:
     """However often an open is delivered, its stream has one consumer."""
     cls = demultiplexer({"one": noting, "two": noting})
-    monkeypatch.setattr("channels_demux_layer.layer.node.get_channel_layer", _wrapped(Repeating))
+    monkeypatch.setattr("channels_demux_layer.layer.nodes.get_channel_layer", _wrapped(Repeating))
     monkeypatch.setattr(
-        "channels_demux_layer.layer.node.make_steadfast", lambda alias, layer: layer
+        "channels_demux_layer.layer.nodes.make_steadfast", lambda alias, layer: layer
     )
     async with memory.run(cls):
         for _ in range(5):

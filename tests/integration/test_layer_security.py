@@ -18,7 +18,7 @@ from channels.layers import get_channel_layer
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.layer import calls
-from channels_demux_layer.layer.node import find_node, stop_nodes
+from channels_demux_layer.layer.nodes import find_node, stop_nodes
 from channels_demux_layer.testing import DemuxCommunicator
 from tests.acceptance.harness.layers import KINDS, Kind, channel_layers
 from tests.acceptance.harness.redis_server import RedisServer

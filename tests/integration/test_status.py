@@ -15,7 +15,7 @@ from channels_demux_layer import status as status_module
 from channels_demux_layer.exceptions import ConfigurationError, LayerFailed
 from channels_demux_layer.layer import reporter as reporter_module
 from channels_demux_layer.layer.ignored import REASONS
-from channels_demux_layer.layer.node import find_node, get_node, stop_nodes
+from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
 from channels_demux_layer.layer.steadfast import unsteady
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.measuring import measure_process

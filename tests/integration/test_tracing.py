@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
-from channels_demux_layer.layer.node import find_node
+from channels_demux_layer.layer.nodes import find_node
 from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.link.backlog import Backlog
 from channels_demux_layer.link.frames import Context, Frame, Text

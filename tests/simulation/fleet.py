@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from channels_demux_layer import WebsocketDemultiplexer
-from channels_demux_layer.layer.node import stop_nodes
+from channels_demux_layer.layer.nodes import stop_nodes
 from channels_demux_layer.routing import stream_workers
 
 from .layer import SharedLayer

@@ -19,10 +19,10 @@ from django.test.utils import override_settings
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer import demultiplexer as edge_module
 from channels_demux_layer.edge import opening
-from channels_demux_layer.layer import node as node_module
+from channels_demux_layer.layer import nodes as nodes_module
 from channels_demux_layer.layer import steadfast as steadfast_module
 from channels_demux_layer.layer.calls import messages
-from channels_demux_layer.layer.node import find_node, stop_nodes
+from channels_demux_layer.layer.nodes import find_node, stop_nodes
 from channels_demux_layer.link.session import Session
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.workers import session, worker
@@ -195,8 +195,8 @@ def environment(scenario: Scenario, rng: random.Random, now: Any) -> Iterator[No
     clock = SimpleNamespace(time=now)
     with ExitStack() as stack:
         for target, name, value in [
-            (node_module, "_nodes", NodesByProcess()),
-            (node_module, "get_channel_layer", LayersByProcess.get_channel_layer),
+            (nodes_module, "_nodes", NodesByProcess()),
+            (nodes_module, "get_channel_layer", LayersByProcess.get_channel_layer),
             (edge_module, "get_channel_layer", LayersByProcess.get_channel_layer),
             (steadfast_module, "channel_layers", LayersByProcess()),
             (opening, "random", rng),

@@ -87,6 +87,7 @@ RINGS = {
         "logs",
         "measuring",
         "layer.node",
+        "layer.nodes",
         "layer.publisher",
         "layer.pubsub",
         "layer.redis.connection",

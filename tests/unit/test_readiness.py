@@ -11,7 +11,8 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import readiness
-from channels_demux_layer.layer.node import Node, find_node, get_node, stop_nodes
+from channels_demux_layer.layer.node import Node
+from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
 from channels_demux_layer.readiness import (
     CUT_OFF,
     DRAINING,

@@ -13,7 +13,7 @@ from channels.layers import get_channel_layer
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.layer import node as node_module
+from channels_demux_layer.layer import nodes as nodes_module
 from channels_demux_layer.testing import DemuxCommunicator, database, run_workers, workers
 from tests.integration.harness import until
 
@@ -339,7 +339,7 @@ async def test_workers_host_the_streams_while_they_run(settings: Any) -> None:
         async with communicator() as client:
             await client.send_to("one", 1)
             assert await client.receive_from("one") == 1
-        assert node_module.find_node("default").channel
+        assert nodes_module.find_node("default").channel
     assert get_settings().HOSTING == "auto"
     assert Pair.hosting_of("one") == "inline"
 

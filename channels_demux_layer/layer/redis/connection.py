@@ -102,11 +102,6 @@ class OwnConnection:
         except TypeError:
             return await pool.get_connection(self._purpose)  # before redis-py 5.3
 
-    def pack(self, command: tuple[Any, ...]) -> list[bytes]:
-        """Write a command, in parts that are not copied where they are large."""
-        parts: list[bytes] = self._connection.pack_command(*command)
-        return parts
-
     def tell(
         self, commands: list[bytes], answers: list[asyncio.Future[Any]], *, in_time: bool = False
     ) -> None:

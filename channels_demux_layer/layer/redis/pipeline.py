@@ -12,12 +12,11 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from .connection import OwnConnection
+from .resp import LARGE_ARGUMENT, write_command
 
 __all__ = ["Pipeline"]
 
 PUBLISH = "PUBLISH"
-#: Bytes from which on it costs less to write parts one by one than to join them.
-LARGE = 65_536
 
 
 class Pipeline:
@@ -42,7 +41,7 @@ class Pipeline:
         Raises:
             Exception: Whatever redis-py raises.
         """
-        command = _pack(name.encode(), data)
+        command = write_command(PUBLISH, name, data)
         try:
             await self._publish(command)
         except RedisConnectionError:
@@ -62,7 +61,7 @@ class Pipeline:
         self._is_busy = True
         together, self._waiting = self._waiting, []
         parts = [part for command, _ in together for part in command]
-        joined = parts if sum(map(len, parts)) >= LARGE else [b"".join(parts)]
+        joined = parts if sum(map(len, parts)) >= LARGE_ARGUMENT else [b"".join(parts)]
         answers = [taken for _, taken in together]
         answers[-1].add_done_callback(self._go_on)
         self._own.tell(joined, answers, in_time=True)
@@ -71,9 +70,3 @@ class Pipeline:
         self._is_busy = bool(self._waiting)
         if self._is_busy:
             self._send_waiting()
-
-
-def _pack(name: bytes, data: list[bytes]) -> list[bytes]:
-    size = sum(map(len, data))
-    head = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n" % (len(name), name, size)
-    return [head, *data, b"\r\n"]

@@ -1,4 +1,6 @@
-"""Reads what a Redis server says, out of bytes as they come (RESP 2, and what is used of 3).
+"""Writes commands, and reads what a Redis server says out of bytes as they come.
+
+RESP 2, and what is used of 3.
 
 A payload may be large, and the bytes of one that is are not copied once they have been received:
 who gets it gets a view of the buffer, which is not used again until nobody has one.
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-__all__ = ["Push", "Refusal", "RespReader", "Value"]
+__all__ = ["Argument", "Push", "Refusal", "RespReader", "Value", "write_command"]
 
 #: Bytes that are received together where no more are known to come.
 ROOM = 65_536
@@ -19,6 +21,8 @@ ROOM = 65_536
 LEAST_ROOM = 4_096
 #: Strings of so many bytes are given as a view.
 LARGE = 32_768
+#: Arguments of so many bytes are not copied: it costs less to write parts one by one.
+LARGE_ARGUMENT = 65_536
 #: Buffers of more bytes are not kept for what comes later.
 KEPT = 1_048_576
 #: Longer strings than this Redis does not take, unless it is told to (proto-max-bulk-len).
@@ -27,6 +31,37 @@ END = b"\r\n"
 
 #: A string, or a view of one that is large; a number, an error, an array of these, or nothing.
 Value: TypeAlias = "bytes | memoryview | float | Refusal | list[Any] | None"
+
+
+#: What a command is made of: text, a number, or bytes, in one part or in several.
+Argument: TypeAlias = "str | float | bytes | list[bytes]"
+
+
+def write_command(*arguments: Argument) -> list[bytes]:
+    """Write a command.
+
+    Args:
+        *arguments: Its name, and what follows it.
+
+    Returns:
+        Its bytes, in several parts where any of it is large.
+    """
+    parts: list[bytes] = []
+    small = [b"*%d\r\n" % len(arguments)]
+    for argument in arguments:
+        content = argument if isinstance(argument, list) else [_as_bytes(argument)]
+        size = sum(map(len, content))
+        small.append(b"$%d\r\n" % size)
+        if size >= LARGE_ARGUMENT:
+            parts += [b"".join(small), *content]
+            small = [END]
+        else:
+            small += [*content, END]
+    return [*parts, b"".join(small)]
+
+
+def _as_bytes(argument: str | float | bytes) -> bytes:
+    return argument if isinstance(argument, bytes) else str(argument).encode()
 
 
 class Refusal(str):

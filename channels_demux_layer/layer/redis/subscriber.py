@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .connection import OwnConnection
+from .resp import write_command
 
 __all__ = ["Subscriber"]
 
@@ -80,7 +81,7 @@ class Subscriber:
             await self._tell(UNSUBSCRIBE, [name])
 
     async def _tell(self, command: str, names: Iterable[str]) -> None:
-        commands = [_pack(command, name.encode()) for name in names]
+        commands = [part for name in names for part in write_command(command, name)]
         answers = [asyncio.get_running_loop().create_future() for _ in commands]
         self._own.tell([b"".join(commands)], answers)
         await asyncio.gather(*answers)
@@ -89,8 +90,3 @@ class Subscriber:
         """Listen for nothing more."""
         self._names.clear()
         self._own.abort()
-
-
-def _pack(command: str, name: bytes) -> bytes:
-    word = command.encode()
-    return b"*2\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(word), word, len(name), name)

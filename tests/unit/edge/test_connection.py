@@ -13,7 +13,7 @@ from channels_demux_layer.codes import ClientEvent, ServerEvent
 from channels_demux_layer.edge.connection import Connection
 from channels_demux_layer.edge.envelope import EnvelopeCodec, Incoming
 from channels_demux_layer.exceptions import BadFrame
-from channels_demux_layer.layer.node import stop_nodes
+from channels_demux_layer.layer.nodes import stop_nodes
 from channels_demux_layer.layer.steadfast import SteadfastLayer
 from tests.integration.harness import until
 

@@ -12,7 +12,8 @@ from channels.layers import get_channel_layer
 from channels_demux_layer.edge import opening
 from channels_demux_layer.edge.opening import RemoteAccess, find_worker
 from channels_demux_layer.layer.handshake import Claim, parse_open
-from channels_demux_layer.layer.node import Node, find_node, get_node, stop_nodes
+from channels_demux_layer.layer.node import Node
+from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.reports.report import NODES
 from tests.integration.harness import until

@@ -11,12 +11,14 @@ import pytest
 from channels.exceptions import ChannelFull
 from channels_redis.core import RedisChannelLayer
 
+from channels_demux_layer.layer.core import DELIVER, MEMBERS
 from channels_demux_layer.layer.inbox import inbox_of
 from channels_demux_layer.layer.publisher import publisher_of
 from channels_demux_layer.layer.steadfast import RememberingLayer
 from channels_demux_layer.link.frames import Batch
 from tests.batches import make_batch
 from tests.integration.harness import until, within
+from tests.unit.layer.conftest import SERVERS
 from tests.unit.layer.redis.server import REFUSAL, ScriptedServer, bulk
 
 BATCH = make_batch(to_edge=True, frames=b"\x90" * 100_000)
@@ -110,14 +112,72 @@ async def test_groups_are_joined_as_ever(layer: RedisChannelLayer) -> None:
     assert inbox.group_discard == remembering.group_discard
 
 
+@pytest.mark.parametrize("size", [10, 100_000], ids=["small", "large"])
+async def test_a_message_to_a_channel_is_one_command(
+    layer: RedisChannelLayer, servers: list[ScriptedServer], size: int
+) -> None:
+    """To its server, with what there may be under its key."""
+    server = servers[layer.consistent_hash("specific.a!b")]
+    server.replies.append(b":0\r\n")
+    message = {"type": "x", "data": b"\x00" * size}
+    await within(publisher_of(layer).send("specific.a!b", message))
+    ((command,),) = [end.heard for end in server.ends]
+    assert command[:4] == [b"EVAL", DELIVER.encode(), b"1", b"pspecific.a!"]
+    assert layer.deserialize(command[-2]) == {**message, "__asgi_channel__": "specific.a!b"}
+    assert command[-1] == b"100"
+    assert all(not other.ends for other in servers if other is not server)
+
+
+async def test_normal_channels_are_on_all_servers(
+    layer: RedisChannelLayer, servers: list[ScriptedServer]
+) -> None:
+    """As the layer sends to them: whoever receives asks all."""
+    publisher = publisher_of(layer)
+    for server in servers:
+        server.replies.append(b":0\r\n")
+    for _ in servers:
+        await within(publisher.send("normal", {"type": "x"}))
+    assert [end.heard[0][3] for server in servers for end in server.ends] == [b"pnormal"] * SERVERS
+
+
 async def test_a_channel_that_is_full(
     layer: RedisChannelLayer, servers: list[ScriptedServer]
 ) -> None:
-    """The layer says so, as ever."""
-    server = servers[layer.consistent_hash("specific.a!b")]
-    server.replies.extend([b":0\r\n", b":100\r\n"])
+    """The sender is told."""
+    servers[layer.consistent_hash("specific.a!b")].replies.append(b":1\r\n")
     with pytest.raises(ChannelFull):
         await within(publisher_of(layer).send("specific.a!b", {"type": "x"}))
+
+
+async def test_a_group_is_on_several_servers(
+    layer: RedisChannelLayer, servers: list[ScriptedServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each gets one message for each of its keys; how many were full is logged."""
+    names = [f"specific.{n}!{end}" for n in range(9) for end in "ab"]
+    asked = servers[layer.consistent_hash("g")]
+    asked.replies.append(b"*%d\r\n" % len(names) + b"".join(bulk(n.encode()) for n in names))
+    for server in servers:
+        server.replies.append(b":2\r\n")
+    with caplog.at_level("DEBUG", "channels_demux_layer"):
+        await within(publisher_of(layer).group_send("g", {"type": "x", "n": 1}))
+    assert asked.ends[0].heard.pop(0)[:4] == [b"EVAL", MEMBERS.encode(), b"1", b"p:group:g"]
+    reached = set()
+    for index, server in enumerate(servers):
+        ((command,),) = [end.heard for end in server.ends]
+        count = int(command[2])
+        for key, data in zip(command[3 : 3 + count], command[6 + count :: 2], strict=True):
+            message = layer.deserialize(data)
+            channels = message.pop("__asgi_channel__")
+            assert {layer.prefix + layer.non_local_name(name) for name in channels} == {
+                key.decode()
+            }
+            assert layer.consistent_hash(key.decode().removeprefix("p")) == index
+            assert message == {"type": "x", "n": 1}
+            reached.update(channels)
+    assert reached == set(names)
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 channels of group g are full."
+    ] * SERVERS
 
 
 async def test_what_the_server_refuses_is_raised(

@@ -14,7 +14,9 @@ from channels.layers import InMemoryChannelLayer
 
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.layer import node as node_module
-from channels_demux_layer.layer.node import Node, find_node, get_node, stop_nodes
+from channels_demux_layer.layer import nodes as nodes_module
+from channels_demux_layer.layer.node import Node
+from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
 from channels_demux_layer.layer.steadfast import RememberingLayer
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.frames import BATCH, VERSION
@@ -65,7 +67,7 @@ def test_a_node_goes_with_its_loop(settings: Any) -> None:
         await stop_nodes()
 
     asyncio.run(end())
-    assert not any(loop.is_closed() for loop in node_module._nodes)
+    assert not any(loop.is_closed() for loop in nodes_module._nodes)
 
 
 async def test_a_node_needs_a_layer(settings: Any) -> None:

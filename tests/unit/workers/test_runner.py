@@ -15,7 +15,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 
 from channels_demux_layer.http_pages import Page, serve_pages
-from channels_demux_layer.layer.node import find_node, running_nodes
+from channels_demux_layer.layer.nodes import find_node, running_nodes
 from channels_demux_layer.workers import runner
 from channels_demux_layer.workers.runner import DrainingWorker, ListenerDied
 

@@ -14,7 +14,8 @@ from channels_demux_layer import Stream
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.hosting.scope import pack_scope
 from channels_demux_layer.layer.handshake import Open
-from channels_demux_layer.layer.node import Node, get_node, stop_nodes
+from channels_demux_layer.layer.node import Node
+from channels_demux_layer.layer.nodes import get_node, stop_nodes
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.reports.report import NODES

@@ -1,16 +1,20 @@
-"""Reading what a Redis server says."""
+"""Writing commands, and reading what a Redis server says."""
 
 from __future__ import annotations
 
 import pytest
 
 from channels_demux_layer.layer.redis.resp import (
+    KEPT,
     LARGE,
+    LARGE_ARGUMENT,
     LONGEST,
+    ROOM,
     Push,
     Refusal,
     RespReader,
     Value,
+    write_command,
 )
 
 
@@ -109,3 +113,66 @@ def test_what_redis_does_not_send_is_an_error(data: bytes) -> None:
     """Also what is merely too long or too deep, and what this has no use for."""
     with pytest.raises(ValueError, match=r"."):
         read(RespReader(), data)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a", [b"a", b"b"], b"a" * LARGE_ARGUMENT, [b"a", b"b" * LARGE_ARGUMENT]],
+    ids=["small", "parts", "large", "large parts"],
+)
+def test_commands_are_arrays_of_strings(content: bytes | list[bytes]) -> None:
+    """What is large is not copied."""
+    parts = write_command("ZADD", "ké", 1.5, content, 7)
+    joined = content if isinstance(content, bytes) else b"".join(content)
+    values = [b"ZADD", "ké".encode(), b"1.5", joined, b"7"]
+    assert read(RespReader(), b"".join(parts)) == [values]
+    pieces = content if isinstance(content, list) else [content]
+    assert all(any(part is piece for part in parts) for piece in pieces if len(piece) > LARGE)
+    assert (len(parts) > 1) == (len(joined) >= LARGE_ARGUMENT)
+
+
+class Recorder:
+    """Reads, and notes which buffers are read into."""
+
+    def __init__(self) -> None:
+        self.reader = RespReader()
+        self.buffers: list[object] = []
+
+    def read(self, data: bytes) -> list[Value]:
+        """Have all bytes read."""
+        values = read(self.reader, data)
+        if not any(self.reader.room().obj is known for known in self.buffers):
+            self.buffers.append(self.reader.room().obj)
+        return values
+
+
+def string(size: int) -> bytes:
+    """Write a string of some size."""
+    return b"$%d\r\n%b\r\n" % (size, b"x" * size)
+
+
+def test_buffers_of_large_strings_are_used_again() -> None:
+    """As soon as nobody has a view of them: two are enough, however many strings come."""
+    recorder = Recorder()
+    for size in (300_000, 200_000, 300_000) * 5:
+        (value,) = recorder.read(string(size))
+        assert value == b"x" * size
+        del value
+    assert len(recorder.buffers) <= 4  # those that were too small at first are among them
+
+
+def test_buffers_are_not_used_again_while_somebody_has_a_view() -> None:
+    """Whoever keeps a string keeps its bytes."""
+    recorder = Recorder()
+    kept = [recorder.read(string(LARGE + n))[0] for n in range(10)]
+    assert kept == [b"x" * (LARGE + n) for n in range(10)]
+
+
+@pytest.mark.parametrize("data", [string(2 * KEPT), b"*400000\r\n" + b"$1\r\na\r\n" * 400_000])
+def test_very_large_buffers_are_not_kept(data: bytes) -> None:
+    """One message must not have a connection take as much memory for ever."""
+    reader = RespReader()
+    assert len(read(reader, data)) == 1
+    for _ in range(3):
+        assert len(reader.room()) <= KEPT
+        assert read(reader, string(ROOM)) == [b"x" * ROOM]

@@ -1,0 +1,80 @@
+"""The nodes of a process: one for each event loop and each channel layer that is used there."""
+
+from __future__ import annotations
+
+import asyncio
+
+from channels.layers import get_channel_layer
+
+from channels_demux_layer.exceptions import ConfigurationError
+
+from .node import Node
+from .steadfast import make_steadfast, unsteady
+from .wire import link_config
+
+__all__ = ["all_nodes", "find_node", "get_node", "running_nodes", "stop_nodes"]
+
+_nodes: dict[asyncio.AbstractEventLoop, dict[str, Node]] = {}
+
+
+def find_node(alias: str) -> Node:
+    """Return this event loop's node on a channel layer; it need not be started to publish.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS.
+
+    Returns:
+        The node: always the same one for a loop, an alias and a layer.
+
+    Raises:
+        ConfigurationError: There is no such layer.
+    """
+    layer = get_channel_layer(alias)
+    if layer is None:
+        raise ConfigurationError(
+            f"CHANNEL_LAYERS has no {alias!r}: streams hosted by workers need a channel layer. "
+            "Configure one, or set HOSTING to 'inline'."
+        )
+    loop = asyncio.get_running_loop()
+    if loop not in _nodes:
+        for other in [other for other in _nodes if other.is_closed()]:
+            del _nodes[other]
+    nodes = _nodes.setdefault(loop, {})
+    node = nodes.get(alias)
+    if node is None or node.layer is not unsteady(layer):
+        node = nodes[alias] = Node(unsteady(make_steadfast(alias, layer)), link_config())
+    return node
+
+
+async def get_node(alias: str) -> Node:
+    """Return this event loop's node on a channel layer, started.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS.
+
+    Returns:
+        The node.
+
+    Raises:
+        ConfigurationError: There is no such layer.
+        Exception: Whatever the channel layer raises when it cannot be reached.
+    """
+    node = find_node(alias)
+    await node.start()
+    return node
+
+
+def running_nodes() -> list[Node]:
+    """Return all nodes of this event loop."""
+    return list(_nodes.get(asyncio.get_running_loop(), {}).values())
+
+
+def all_nodes() -> list[Node]:
+    """Return the nodes of all event loops of this process; any thread may ask."""
+    return [node for nodes in list(_nodes.values()) for node in list(nodes.values())]
+
+
+async def stop_nodes() -> None:
+    """Stop all nodes of this event loop, and forget them."""
+    for node in _nodes.pop(asyncio.get_running_loop(), {}).values():
+        await node.stop()
