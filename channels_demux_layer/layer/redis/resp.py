@@ -132,7 +132,9 @@ class RespReader:
 
     def _change_buffers(self) -> None:
         left = memoryview(self._buffer)[self._start : self._end]
-        buffer = self._take_spare(len(left) + self._missing + LEAST_ROOM)
+        # An array does not say how long it is, and is read anew each time that more has come.
+        least = max(len(left) + self._missing, 2 * len(left))
+        buffer = self._take_spare(least + LEAST_ROOM)
         buffer[: len(left)] = left
         self._spare = self._buffer if len(self._buffer) <= KEPT else bytearray()
         self._buffer = buffer
