@@ -185,7 +185,7 @@ class CorePublisher:
         oldest = int(time.time()) - layer.group_expiry
         client = self._clients[layer.consistent_hash(group)]
         members = await client.ask(EVAL, MEMBERS, 1, layer._group_key(group), oldest)
-        for server, keys in self._by_server(member.decode() for member in members).items():
+        for server, keys in self._by_server(str(name, "utf-8") for name in members).items():
             messages = {
                 key: ({**message, CHANNELS: channels}, layer.get_capacity(channels[0]))
                 for key, channels in keys.items()

@@ -210,8 +210,9 @@ class ScriptedServer:
 
 
 def _bound_socket(port: int) -> socket.socket:
-    # One that does not listen keeps the port for the one that does.
-    bound = socket.socket()
+    # One that does not listen keeps the port for the one that does. asyncio has only those send at
+    # once what is short that say that they are TCP.
+    bound = socket.socket(proto=socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     bound.bind((HOST, port))
     return bound
