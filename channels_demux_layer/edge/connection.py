@@ -265,9 +265,15 @@ class Connection:
             self.send_event(ServerEvent.ERROR, name, code=ErrorCode.NOT_PERMITTED, message=text)
         self.session_closed(name, CloseCode.NOT_PERMITTED, "not permitted")
 
-    def session_received(self, name: str, data: str | bytes, source: Taker) -> None:
+    def session_received(
+        self, name: str, data: str | bytes, source: Taker, *, more: bool = False
+    ) -> None:
         """Write a consumer's payload to the client."""
-        self.outbox.put_payload(name, data, source)
+        self.outbox.put_payload(name, data, source, more=more)
+
+    def session_delivered(self) -> None:
+        """Write what sessions have received."""
+        self.outbox.write()
 
     def session_reopened(self, name: str) -> None:
         """Tell the client that a stream goes on with another consumer (C5.8)."""

@@ -27,8 +27,13 @@ class SessionListener(Protocol):
     def new_window(self, name: str) -> SendWindow:
         """Return an empty window for what the consumer of a stream is sent."""
 
-    def session_received(self, name: str, data: str | bytes, source: Taker) -> None:
-        """The consumer has sent a payload."""
+    def session_received(
+        self, name: str, data: str | bytes, source: Taker, *, more: bool = False
+    ) -> None:
+        """The consumer has sent a payload; with more to come, session_delivered() follows."""
+
+    def session_delivered(self) -> None:
+        """All payloads that came together have been told of."""
 
     def session_closed(self, name: str, code: int, reason: str) -> None:
         """The stream is over."""

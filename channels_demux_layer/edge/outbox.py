@@ -61,21 +61,34 @@ class Outbox:
         self._is_writing = False
         self._is_closed = False
 
-    def put_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
-        """Write a stream's payload after all that waits."""
+    def put_payload(
+        self, stream: str, data: str | bytes, source: Taker, *, more: bool = False
+    ) -> None:
+        """Write a stream's payload after all that waits.
+
+        Args:
+            stream: The stream's name.
+            data: The payload.
+            source: Is told when it has been taken.
+            more: Whether more may follow at once, and write() then: who writes it all has a task.
+        """
         if self._is_closed:
             source.take(len(data))
             return
         self._waiting.append((stream, data, source))
-        if not self._is_writing:
+        if not more:
+            self.write()
+
+    def write(self) -> None:
+        """Write what waits, unless somebody does."""
+        if self._waiting and not self._is_writing:
             self._start_writing()
 
     def put_message(self, message: Message) -> None:
         """Write a message as it is, after all that waits."""
         if not self._is_closed:
             self._waiting.append(message)
-            if not self._is_writing:
-                self._start_writing()
+            self.write()
 
     def put_last(self, message: Message) -> None:
         """Write a message as it is, after all that waits, and nothing after it."""
@@ -168,11 +181,13 @@ class BoundedOutbox(Outbox):
         """Whether so much waits that the client is to read first."""
         return not (self._is_closed or self._buffered.has_room)
 
-    def put_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
+    def put_payload(
+        self, stream: str, data: str | bytes, source: Taker, *, more: bool = False
+    ) -> None:
         """Write a stream's payload after all that waits."""
         # Before it is written, which may be at once.
         self._buffered.used += len(data)
-        super().put_payload(stream, data, source)
+        super().put_payload(stream, data, source, more=more)
 
     async def _write_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
         try:

@@ -224,7 +224,11 @@ class RemoteSession:
         if self._is_told:
             self._port.take(len(data))  # The stream is over for the client, or is another one.
         else:
-            self._listener.session_received(self._name, data, self._port)
+            self._listener.session_received(self._name, data, self._port, more=True)
+
+    def delivered(self) -> None:
+        """Have all of it written together."""
+        self._listener.session_delivered()
 
     def traced(self, carrier: Carrier) -> None:
         """Does not come: it is the edge that traces."""

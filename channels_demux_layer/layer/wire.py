@@ -34,6 +34,9 @@ class SessionOwner(Protocol):
     def received(self, data: str | bytes) -> None:
         """A payload has arrived."""
 
+    def delivered(self) -> None:
+        """The payloads that came with the last one have been received as well (edge only)."""
+
     def traced(self, carrier: Carrier) -> None:
         """The trace context of the payloads that follow (worker only); none where it is empty."""
 
@@ -318,13 +321,19 @@ class LinkWire:
     def _pass_on_events(self, max_payloads: float = math.inf) -> int:
         events = self.link.events()
         payloads = 0
+        receivers: dict[SessionOwner, None] = {}
         while events and payloads < max_payloads:
             event = events.popleft()
             if isinstance(event, ev.Received):  # first: there is one for each frame
-                event.session.owner.received(event.data)  # who has accepted has an owner
+                owner = event.session.owner  # who has accepted has one
+                owner.received(event.data)
+                receivers[owner] = None
                 payloads += 1
             else:
                 self._pass_on(event)
+        if self.link.is_edge:
+            for owner in receivers:
+                owner.delivered()
         return payloads
 
     def _pass_on(self, event: ev.RareEvent) -> None:

@@ -136,6 +136,9 @@ class WorkerSession:
         if self._host is not None:
             self._host.deliver(data)
 
+    def delivered(self) -> None:
+        """Does not come: consumers take one payload after the other."""
+
     def traced(self, carrier: Carrier) -> None:
         """Note the trace context of the payloads that follow."""
         if tracing.tracer is not None and self._host is not None:

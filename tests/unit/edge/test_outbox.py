@@ -84,6 +84,30 @@ async def test_messages_are_written_in_order(socket: Socket, outbox: Outbox) -> 
     assert source.taken == [1, 2]
 
 
+async def test_what_comes_together_is_written_by_one_task(
+    socket: Socket, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once all of it is there, or something else is to be written; more often does no harm."""
+    starts: list[None] = []
+    start = outbox_module._start
+    monkeypatch.setattr(outbox_module, "_start", lambda *args: starts.append(None) or start(*args))
+    source = Source()
+    for data in ("1", "2", "3"):
+        outbox.put_payload("a", data, source, more=True)
+    assert (socket.written, starts) == ([], [])
+    outbox.write()
+    outbox.write()
+    await outbox.drain(20.0)
+    outbox.write()
+    assert socket.written == [{"a": "1"}, {"a": "2"}, {"a": "3"}]
+    assert len(starts) == 1
+    outbox.put_payload("a", "4", source, more=True)
+    outbox.put_message({"event": 1})
+    await outbox.drain(20.0)
+    assert socket.written[3:] == [{"a": "4"}, {"event": 1}]
+    assert source.taken == [1, 1, 1, 1]
+
+
 async def test_nothing_is_written_after_the_last_message(socket: Socket, outbox: Outbox) -> None:
     """What comes later is taken, and not written."""
     source = Source()

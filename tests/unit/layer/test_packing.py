@@ -85,6 +85,16 @@ def test_batches_are_read(size: int, kind: Any) -> None:
     )
 
 
+def test_frames_keep_the_bytes_that_they_are_a_view_of() -> None:
+    """Whoever reads the next message into a buffer that is free does not write over them."""
+    buffer = bytearray(msgpack.packb(a_batch(b"\x90").to_message()))
+    frames = deserialize(memoryview(buffer)).frames  # type: ignore[union-attr]
+    with pytest.raises(BufferError):
+        buffer.pop()
+    del frames
+    buffer.pop()
+
+
 @pytest.mark.parametrize(
     "message",
     [

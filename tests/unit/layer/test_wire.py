@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -237,6 +237,35 @@ async def test_no_time_passes_while_the_layer_hangs(host: Host) -> None:
     host.gate.set()
     await until(lambda: wire.deadline < float("inf"))
     assert host.loop.next
+
+
+async def test_an_edge_is_told_once_of_all_that_came_together(host: Host) -> None:
+    """Each session that has received something, when all have: it is written together then."""
+    wire = a_wire(host, is_edge=True)
+    told = Mock()
+    for name in ("a", "b", "c"):
+        window = wire.link.new_window()
+        session = wire.link.open_session(name, window, wire.now())
+        session.owner = getattr(told, name)
+    wire.receive(
+        make_batch(
+            link="l",
+            to_edge=True,
+            frames=encode_frames(
+                [*map(Accept, (1, 2, 3)), Text(2, "1"), Text(1, "2"), Text(2, "3"), Close(1, 1000)]
+            ),
+        )
+    )
+    assert told.mock_calls[3:] == [
+        call.b.received("1"),
+        call.a.received("2"),
+        call.b.received("3"),
+        call.a.closed(1000, ""),
+        call.b.delivered(),
+        call.a.delivered(),
+    ]
+    host.gate.set()
+    await asyncio.sleep(0)
 
 
 async def test_a_silent_peer_is_given_up(host: Host, caplog: pytest.LogCaptureFixture) -> None:
