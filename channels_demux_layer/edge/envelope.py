@@ -92,8 +92,8 @@ class EnvelopeCodec:
         "_event_key",
         "_example",
         "_largest_plain",
-        "_least",
         "_payload_key",
+        "_shortest",
         "_stream_key",
         "_text_head",
         "_whole",
@@ -114,9 +114,9 @@ class EnvelopeCodec:
         self._decode = _envelope_decoder(stream_key, payload_key)
         self._largest_plain = _largest_plain(stream_key, payload_key)
         self._example = f'{{{quote(stream_key)}: "<name>", {quote(payload_key)}: <any JSON>}}'
+        self._shortest = _shortest(stream_key, payload_key)
         self._before = before = f"{{{quote(stream_key)}:"
         after = f",{quote(payload_key)}:"
-        self._least = len(f'{before}""{after}}}')
         self._text_head = lru_cache(1024)(lambda stream: f"{before}{quote(stream)}{after}")
         self._binary_head = lru_cache(1024)(_binary_head)
 
@@ -149,7 +149,7 @@ class EnvelopeCodec:
             self._check_keys(text, decode_members(text))
         if self._whole:
             return Incoming(stream, text, None)
-        if is_ascii and rest == self._least and text.startswith(self._before):
+        if is_ascii and rest == self._shortest and text.startswith(self._before):
             # With nothing else in it, the payload is all but the head: half the cost of decoding.
             return Incoming(stream, text[-1 - len(payload) : -1], None)
         return Incoming(stream, str(payload, "utf-8"), None)
@@ -340,15 +340,20 @@ def _envelope_decoder(stream_key: str, payload_key: str) -> Callable[[str], _Env
     return cast(Callable[[str], _Envelope], msgspec.json.Decoder(struct).decode)
 
 
+def _shortest(stream_key: str, payload_key: str) -> int:
+    """Return how long an envelope, less name and payload, is with nothing else in it."""
+    return len('{"":"","":}') + len(stream_key.encode()) + len(payload_key.encode())
+
+
 def _largest_plain(stream_key: str, payload_key: str) -> int:
     """Return how long an envelope, less name and payload, can be without room for a repeated key.
 
     The shortest repetition is either a second ``"stream":0,`` or ``"payload":0,``, or twice
     ``"":0,`` beside both. Anything longer (white space, escapes, other keys) is looked at closely.
     """
-    keys = (len(stream_key.encode()), len(payload_key.encode()))
-    shortest = len('{"":"","":}') + sum(keys)
-    return shortest + min(2 * len('"":0,'), len('"":0,') + min(keys)) - 1
+    shorter_key = min(len(stream_key.encode()), len(payload_key.encode()))
+    repetition = min(2 * len('"":0,'), len('"":0,') + shorter_key)
+    return _shortest(stream_key, payload_key) + repetition - 1
 
 
 def _binary_head(stream: str) -> bytes:

@@ -20,6 +20,7 @@ from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.reports.tally import get_tally
 from channels_demux_layer.workers.worker import ClaimDesk, StreamWorker
+from tests.batches import make_batch
 
 #: Seconds after which something that never comes counts as a finding.
 LIMIT = 30.0
@@ -145,20 +146,7 @@ class SilentLayer(InMemoryChannelLayer):  # type: ignore[misc]
 
 def a_batch(**fields: Any) -> dict[str, Any]:
     """Return the first batch of a link, some of its fields as they are given."""
-    return {
-        "type": "demux.batch",
-        "version": VERSION,
-        "link": "0" * 32,
-        "to_edge": False,
-        "channel": "specific.peer!1",
-        "seq": 1,
-        "base": 1,
-        "ack": 0,
-        "early": [],
-        "again": False,
-        "frames": b"\x90",
-        **fields,
-    }
+    return {**make_batch(link="0" * 32, channel="specific.peer!1").to_message(), **fields}
 
 
 def an_open(**fields: Any) -> dict[str, Any]:

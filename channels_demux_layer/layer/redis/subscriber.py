@@ -81,7 +81,7 @@ class Subscriber:
             await self._tell(UNSUBSCRIBE, [name])
 
     async def _tell(self, command: str, names: Iterable[str]) -> None:
-        commands = [part for name in names for part in write_command(command, name)]
+        commands = [b"".join(write_command(command, name)) for name in names]
         answers = [asyncio.get_running_loop().create_future() for _ in commands]
         self._own.tell([b"".join(commands)], answers)
         await asyncio.gather(*answers)
