@@ -21,7 +21,7 @@ from .edge.trimming import trim_scope
 from .exceptions import BadFrame
 from .hosting.scope import pack_scope
 from .layer.nodes import find_node
-from .streams import StreamTable
+from .streams import StreamTable, new_stream_table
 
 __all__ = ["WebsocketDemultiplexer"]
 
@@ -91,7 +91,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         """
         table = cls.__dict__.get("_stream_table")
         if table is None:
-            table = cls._stream_table = StreamTable(cls.consumer_classes, cls.__name__)
+            table = cls._stream_table = new_stream_table(cls.consumer_classes, cls.__name__)
         return table
 
     @classmethod

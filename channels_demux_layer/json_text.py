@@ -9,6 +9,7 @@ from msgspec import Raw
 
 __all__ = [
     "REFUSALS",
+    "UTF8_BYTES",
     "as_json",
     "as_string",
     "decode_members",
@@ -24,6 +25,8 @@ __all__ = [
     "validate",
 ]
 
+#: The most bytes that a character takes in UTF-8.
+UTF8_BYTES = 4
 #: What msgspec's decoders raise for text: a fault in it, a lone surrogate, too many levels.
 REFUSALS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 

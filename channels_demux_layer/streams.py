@@ -1,9 +1,10 @@
 """What a demultiplexer's ``consumer_classes`` may hold, checked when it is first looked at."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from channels_demux_layer.exceptions import ConfigurationError
@@ -16,6 +17,7 @@ __all__ = [
     "Stream",
     "StreamTable",
     "Target",
+    "new_stream_table",
 ]
 
 _Receive = Callable[[], Awaitable[Any]]
@@ -110,43 +112,36 @@ class Stream:
         return application
 
 
-class StreamTable(Mapping[str, Stream]):
-    """The streams of a demultiplexer by name: its ``consumer_classes``, checked.
+#: The streams of a demultiplexer by name.
+StreamTable = Mapping[str, Stream]
+
+
+def new_stream_table(
+    consumer_classes: Mapping[str, Stream | Target], owner: str = "The demultiplexer"
+) -> StreamTable:
+    """Check the ``consumer_classes`` of a demultiplexer.
 
     Args:
         consumer_classes: Stream names, and for each a `Stream` or what a `Stream` may lead to.
         owner: The demultiplexer's name, for messages.
 
+    Returns:
+        The streams, which cannot be changed.
+
     Raises:
         ConfigurationError: A name or an entry is none that a stream can have.
     """
-
-    __slots__ = ("_streams",)
-
-    def __init__(
-        self, consumer_classes: Mapping[str, Stream | Target], owner: str = "The demultiplexer"
-    ) -> None:
-        if not isinstance(consumer_classes, Mapping):
-            raise ConfigurationError(
-                f"{owner}: consumer_classes is {consumer_classes!r}. Make it a dictionary of "
-                "stream names and consumer classes."
-            )
-        self._streams = {
+    if not isinstance(consumer_classes, Mapping):
+        raise ConfigurationError(
+            f"{owner}: consumer_classes is {consumer_classes!r}. Make it a dictionary of "
+            "stream names and consumer classes."
+        )
+    return MappingProxyType(
+        {
             _check_name(name, owner): _stream(name, entry, owner)
             for name, entry in consumer_classes.items()
         }
-
-    def __getitem__(self, name: str) -> Stream:
-        return self._streams[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._streams)
-
-    def __len__(self) -> int:
-        return len(self._streams)
-
-    def __repr__(self) -> str:
-        return f"StreamTable({self._streams!r})"
+    )
 
 
 def _check_name(name: object, owner: str) -> str:

@@ -52,7 +52,7 @@ class Talker:
     def send_some(self) -> None:
         """Send as long as there is room, with a pause now and then."""
         window = self.session.outgoing
-        while len(self.sent) < len(self.plan.payloads) and window.has_room and self.session.sends:
+        while len(self.sent) < len(self.plan.payloads) and window.has_room and self.session.state.sends:
             data = self.plan.payloads[len(self.sent)]
             window.push(data)
             self.sent.append(data)

@@ -12,6 +12,7 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import BadFrame
 from channels_demux_layer.hosting.consumer import stream_scope
 from channels_demux_layer.hosting.flow import excess_size
+from channels_demux_layer.json_text import UTF8_BYTES
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.naming import stream_channel
 from channels_demux_layer.reports.tally import get_tally
@@ -21,7 +22,7 @@ from .envelope import EnvelopeCodec, Incoming
 from .inline import InlineSession
 from .limits import BufferedBytes, Limits, OpenCount, SharedWindow
 from .opening import RemoteAccess
-from .outbox import BoundedOutbox, Outbox, Taker
+from .outbox import BoundedOutbox, Outbox
 from .permissions import GuardedSession
 from .remote import RemoteSession
 from .throttle import Throttle
@@ -86,6 +87,9 @@ class Connection:
             if buffered
             else Outbox(edge.wrap_payload, send, self.id)
         )
+        # Attributes and no methods of the connection's: they are called for each payload.
+        self.session_received = self.outbox.put_payload
+        self.session_delivered = self.outbox.write
         clock = asyncio.get_running_loop().time
         self.throttle = Throttle(limits, self.outbox, clock) if limits.hold_up else None
         self._edge = edge
@@ -97,6 +101,7 @@ class Connection:
         self._reopening: set[str] = set()
         self._is_over = False
         self._max_payload = get_settings().MAX_PAYLOAD
+        self._surely_fits = self._max_payload // UTF8_BYTES
         self._open_streams = limits.open_streams
         counts_opens = limits.open_streams or limits.opens_per_minute
         self._opens = OpenCount(limits.opens_per_minute, clock()) if counts_opens else None
@@ -128,21 +133,15 @@ class Connection:
         """
         if self._is_over:
             return None  # The socket is being closed: what was on its way meets nobody.
-        if incoming.data is None:
-            self._receive_event(incoming.stream, incoming.event)
+        name, data = incoming.stream, incoming.data
+        if data is None:
+            self._receive_event(name, incoming.event)
             return None
-        return self._receive_payload(incoming.stream, incoming.data)
-
-    def _receive_payload(self, name: str, data: str | bytes) -> Awaitable[None] | None:
-        size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
-        if size:
-            raise BadFrame(
-                ErrorCode.TOO_LARGE,
-                f"The payload has {size} bytes, and {self._max_payload} are allowed. "
-                "Send it in parts.",
-                name,
-            )
-        stream = self._stream(name)
+        if len(data) > self._surely_fits:
+            self._check_size(name, data)
+        stream = self._streams.get(name)
+        if stream is None:
+            raise self._unknown_stream(name)
         if stream.text and isinstance(data, str):
             data = self._codec.decode_string(data, name)
         session = self._live.get(name)
@@ -156,9 +155,20 @@ class Connection:
             )
         return session.deliver(data)
 
+    def _check_size(self, name: str, data: str | bytes) -> None:
+        size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
+        if size:
+            raise BadFrame(
+                ErrorCode.TOO_LARGE,
+                f"The payload has {size} bytes, and {self._max_payload} are allowed. "
+                "Send it in parts.",
+                name,
+            )
+
     def _receive_event(self, name: str, event: ClientEvent | None) -> None:
         """End a stream (C5.4), or open one: once it has ended, where it is to end (C5.3)."""
-        self._stream(name)
+        if name not in self._streams:
+            raise self._unknown_stream(name)
         if event is ClientEvent.CLOSE:
             self._reopening.discard(name)
             session = self._live.get(name)
@@ -171,14 +181,10 @@ class Connection:
         elif name in self._closing and name not in self._reopening and self._let_open(name):
             self._reopening.add(name)
 
-    def _stream(self, name: str) -> Stream:
-        stream = self._streams.get(name)
-        if stream is None:
-            known = ", ".join(map(repr, self._streams)) or "none"
-            raise BadFrame(
-                ErrorCode.UNKNOWN_STREAM, f"There is no such stream; there are: {known}.", name
-            )
-        return stream
+    def _unknown_stream(self, name: str) -> BadFrame:
+        known = ", ".join(map(repr, self._streams)) or "none"
+        problem = f"There is no such stream; there are: {known}."
+        return BadFrame(ErrorCode.UNKNOWN_STREAM, problem, name)
 
     def _let_open(self, name: str) -> bool:
         """Tell whether the client may open one more stream; close it where it asks on (C6.4)."""
@@ -264,16 +270,6 @@ class Connection:
         for _ in range(payloads):
             self.send_event(ServerEvent.ERROR, name, code=ErrorCode.NOT_PERMITTED, message=text)
         self.session_closed(name, CloseCode.NOT_PERMITTED, "not permitted")
-
-    def session_received(
-        self, name: str, data: str | bytes, source: Taker, *, more: bool = False
-    ) -> None:
-        """Write a consumer's payload to the client."""
-        self.outbox.put_payload(name, data, source, more=more)
-
-    def session_delivered(self) -> None:
-        """Write what sessions have received."""
-        self.outbox.write()
 
     def session_reopened(self, name: str) -> None:
         """Tell the client that a stream goes on with another consumer (C5.8)."""

@@ -8,7 +8,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from channels_demux_layer.logs import about
 
@@ -39,7 +39,7 @@ class Outbox:
 
     Args:
         wrap: Makes the WebSocket message of a stream's payload; gives the message, or what to
-            await for it.
+            await for it, which alone may raise.
         send: Writes a message to the socket; returns when it has been taken.
         connection: The connection's id, for the log.
     """
@@ -104,10 +104,19 @@ class Outbox:
         try:
             while self._waiting:
                 entry = self._waiting.popleft()
-                if isinstance(entry, tuple):
-                    await self._write_payload(*entry)
-                else:
+                if isinstance(entry, dict):
                     await self._send(entry)
+                    continue
+                stream, data, source = entry
+                try:
+                    # No coroutine of its own: there is one of these for each frame.
+                    message = self._wrap(stream, data)
+                    if isinstance(message, dict):
+                        await self._send(message)
+                    else:
+                        await self._send_wrapped(stream, message)
+                finally:
+                    source.take(len(data))
         except Exception as error:
             # The client has left: servers tell the consumer next, and that ends the connection.
             self.stop()
@@ -117,19 +126,15 @@ class Outbox:
             self._is_writing = False
             self._writer = None
 
-    async def _write_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
+    async def _send_wrapped(self, stream: str, wrapping: Awaitable[Message]) -> None:
         try:
-            message = self._wrap(stream, data)
-            if not isinstance(message, dict):
-                message = await message
+            message = await wrapping
         except Exception:
             facts = about(connection=self._connection, stream=stream)
-            message_text = "A payload of stream %r could not be put into an envelope."
-            logger.exception(message_text, stream, extra=facts)
+            text = "A payload of stream %r could not be put into an envelope."
+            logger.exception(text, stream, extra=facts)
         else:
             await self._send(message)
-        finally:
-            source.take(len(data))
 
     async def ease(self) -> None:
         """Wait while much waits: a client that sends and does not read gets no further (C6.5)."""
@@ -153,6 +158,17 @@ class Outbox:
             if isinstance(entry, tuple):
                 _, data, source = entry
                 source.take(len(data))
+
+
+class _Counted(NamedTuple):
+    """Where a payload came from, and the outbox that counts it."""
+
+    outbox: BoundedOutbox
+    source: Taker
+
+    def take(self, size: int) -> None:
+        self.source.take(size)
+        self.outbox.taken(size)
 
 
 class BoundedOutbox(Outbox):
@@ -187,14 +203,12 @@ class BoundedOutbox(Outbox):
         """Write a stream's payload after all that waits."""
         # Before it is written, which may be at once.
         self._buffered.used += len(data)
-        super().put_payload(stream, data, source, more=more)
+        super().put_payload(stream, data, _Counted(self, source), more=more)
 
-    async def _write_payload(self, stream: str, data: str | bytes, source: Taker) -> None:
-        try:
-            await super()._write_payload(stream, data, source)
-        finally:
-            self._buffered.used -= len(data)
-            self._relieve()
+    def taken(self, size: int) -> None:
+        """Note that a payload of this size waits no longer."""
+        self._buffered.used -= size
+        self._relieve()
 
     async def relief(self) -> None:
         """Wait until less waits, or nobody reads any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from channels_demux_layer.json_text import UTF8_BYTES
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.reports.tally import FlowTally
 
@@ -21,7 +22,7 @@ def excess_size(data: str | bytes, limit: int) -> int:
         Its size in bytes; 0 where it is within the limit.
     """
     length = len(data)
-    if isinstance(data, str) and length * 4 > limit and not data.isascii():
+    if isinstance(data, str) and length * UTF8_BYTES > limit and not data.isascii():
         length = len(data.encode("utf-8", "surrogatepass"))
     return length if length > limit else 0
 

@@ -117,8 +117,8 @@ class SessionPort:
     def take(self, size: int) -> None:
         """Say that a received payload of this size has been taken."""
         self._wire.taken += 1
-        self._wire.link.take(self._session, size, self._wire.now())
-        self._wire.flush()
+        if self._wire.link.take(self._session, size, self._wire.now()):
+            self._wire.flush()
 
     def move(self) -> None:
         """Worker: ask the edge to go on with another worker."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 
+from channels_demux_layer.json_text import UTF8_BYTES
+
 from .frames import Binary, Context, Frame, Text
 
 __all__ = ["Backlog"]
 
 #: An estimate of what a frame costs on the wire beside its payload, in bytes.
 FRAME_OVERHEAD = 16
-#: The most bytes that a character takes in UTF-8.
-UTF8_BYTES = 4
 
 
 class Backlog:
@@ -40,7 +40,11 @@ class Backlog:
             frame: The frame.
             group: The group of its session, if it may go there.
         """
-        size = _size(frame)
+        if isinstance(frame, Text):  # first: there is one for each payload
+            length = len(frame.text)
+            size = FRAME_OVERHEAD + (length if frame.text.isascii() else length * UTF8_BYTES)
+        else:
+            size = _size(frame)
         self._frames.append(frame)
         self._groups.append(group)
         self._sizes.append(size)
@@ -79,9 +83,6 @@ class Backlog:
 
 
 def _size(frame: Frame) -> int:
-    if isinstance(frame, Text):
-        length = len(frame.text)
-        return FRAME_OVERHEAD + (length if frame.text.isascii() else length * UTF8_BYTES)
     if isinstance(frame, Context):
         return FRAME_OVERHEAD + sum(map(len, (*frame.carrier, *frame.carrier.values())))
     return FRAME_OVERHEAD + (len(frame.data) if isinstance(frame, Binary) else 0)

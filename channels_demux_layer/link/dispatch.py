@@ -104,7 +104,7 @@ class FrameDispatch:
             self._refuse(f"a second grant of session {session.id}")
 
     def _receive_data(self, session: Session, data: str | bytes) -> None:
-        if session.receives:
+        if session.state.receives:
             self._events.append(ev.Received(session, data))
         else:
             self._refuse(f"a payload in a session that is {session.state.name}")
@@ -123,7 +123,7 @@ class FrameDispatch:
             self._events.append(ev.Moved(session))
 
     def _receive_context(self, frame: Context, session: Session) -> None:
-        if not self._is_edge and session.receives:
+        if not self._is_edge and session.state.receives:
             self._events.append(ev.Traced(session, frame.carrier))
         else:
             self._refuse("a trace context, which is for the edge to give to a session that is open")

@@ -113,7 +113,7 @@ class Link:
 
         Nothing is sent before the accept, and nothing after this end's last word.
         """
-        if session.sends:
+        if session.state.sends:
             frame = Text(session.id, data) if isinstance(data, str) else Binary(session.id, data)
             self._queue.put(frame, session.group)
 
@@ -124,7 +124,7 @@ class Link:
             session: Their session.
             carrier: The context; None where they have none.
         """
-        if session.sends and carrier != session.carrier:
+        if session.state.sends and carrier != session.carrier:
             session.carrier = carrier
             self._queue.put(Context(session.id, carrier or {}), session.group)
 

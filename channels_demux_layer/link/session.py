@@ -24,13 +24,26 @@ __all__ = ["TRANSITIONS", "Session", "SessionInput", "SessionState"]
 
 
 class SessionState(Enum):
-    """Where a session stands."""
+    """Where a session stands.
 
-    GRANTED = auto()
-    OPEN = auto()
-    CLOSE_SENT = auto()
-    CLOSE_RECEIVED = auto()
-    ENDED = auto()
+    Attributes:
+        sends: Whether a payload may still go: not before the accept, not after our own close.
+        receives: Whether a payload may still arrive: not before the accept, not after the peer's
+            close.
+    """
+
+    sends: bool
+    receives: bool
+
+    GRANTED = ("granted", False, False)
+    OPEN = ("open", True, True)
+    CLOSE_SENT = ("close sent", False, True)
+    CLOSE_RECEIVED = ("close received", True, False)
+    ENDED = ("ended", False, False)
+
+    def __init__(self, _name: str, sends: bool, receives: bool) -> None:
+        self.sends = sends
+        self.receives = receives
 
 
 class SessionInput(Enum):
@@ -54,10 +67,6 @@ TRANSITIONS: dict[tuple[SessionState, SessionInput], SessionState] = {
     (_S.CLOSE_SENT, _I.RECEIVE_CLOSE): _S.ENDED,
     (_S.CLOSE_RECEIVED, _I.SEND_CLOSE): _S.ENDED,
 }
-
-# Names of their own: they are looked up for each payload.
-_SENDING = (_S.OPEN, _S.CLOSE_RECEIVED)
-_RECEIVING = (_S.OPEN, _S.CLOSE_SENT)
 
 
 class Session:
@@ -103,13 +112,3 @@ class Session:
         """
         self.state = TRANSITIONS[self.state, what]
         return self.state
-
-    @property
-    def sends(self) -> bool:
-        """Whether a payload may still go: not before the accept, not after our own close."""
-        return self.state in _SENDING
-
-    @property
-    def receives(self) -> bool:
-        """Whether a payload may still arrive: not before the accept, not after the peer's close."""
-        return self.state in _RECEIVING

@@ -75,21 +75,27 @@ class SessionTable:
 
     # -- what they owe ------------------------------------------------------------------------
 
-    def take(self, session: Session, size: int, now: float) -> None:
+    def take(self, session: Session, size: int, now: float) -> bool:
         """Note that a received payload has been taken; nothing where its session has ended.
 
         Args:
             session: The session it came in.
             size: Its length.
             now: The present time in seconds.
+
+        Returns:
+            Whether credit is to go earlier than it was.
         """
         if session.id not in self.sessions:
-            return
+            return False
         self.indebted.add(session)
         if session.incoming.take(size):
             self.credit_at = now
         elif self.credit_at is None:
             self.credit_at = now + self._config.ack_delay
+        else:
+            return False
+        return True
 
     def credits(self) -> list[Frame]:
         """Return the credit of all sessions, which is told herewith."""

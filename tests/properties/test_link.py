@@ -157,7 +157,7 @@ def no_answer(patch: pytest.MonkeyPatch) -> None:
     original = Link.close_session
 
     def close_session(self: Link, session: Session, code: int, reason: str, now: float) -> None:
-        if session.receives:
+        if session.state.receives:
             original(self, session, code, reason, now)
 
     patch.setattr(Link, "close_session", close_session)

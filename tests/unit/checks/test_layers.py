@@ -18,7 +18,7 @@ from channels_demux_layer.checks.layers import (
 )
 from channels_demux_layer.conf import build_settings
 from channels_demux_layer.discovery import Edge
-from channels_demux_layer.streams import Stream, StreamTable
+from channels_demux_layer.streams import Stream, new_stream_table
 
 URL = "redis://example.org:6379/0"
 SAFE = {"hosts": [{"address": URL, "socket_timeout": None}]}
@@ -41,7 +41,7 @@ def _redis_8(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def edge(remote: bool = False, **streams: Any) -> Edge:
     """Make a demultiplexer with streams."""
-    table = StreamTable(streams)
+    table = new_stream_table(streams)
     cls = type("Demultiplexer", (), {"channel_prefix": "demux", "__module__": "project"})
     return Edge(cls, table, list(streams) if remote else [])
 

@@ -66,4 +66,4 @@ def test_nothing_leads_out_of_the_end() -> None:
 def test_when_payloads_travel(state: SessionState, *, sends: bool, receives: bool) -> None:
     """Payloads go until our own close, and come until the peer's."""
     session = session_in(state)
-    assert (session.sends, session.receives) == (sends, receives)
+    assert (session.state.sends, session.state.receives) == (sends, receives)
