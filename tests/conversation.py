@@ -51,10 +51,9 @@ class Talker:
 
     def send_some(self) -> None:
         """Send as long as there is room, with a pause now and then."""
-        window = self.session.outgoing
-        while len(self.sent) < len(self.plan.payloads) and window.has_room and self.session.state.sends:
+        while self._may_send():
             data = self.plan.payloads[len(self.sent)]
-            window.push(data)
+            self.session.outgoing.push(data)
             self.sent.append(data)
             self.end.link.send(self.session, data)
             self.end.flush()
@@ -62,6 +61,10 @@ class Talker:
                 self.agenda.after(self.rng.uniform(*self.plan.pause), self.send_some)
                 return
         self._close_if_done()
+
+    def _may_send(self) -> bool:
+        has_more = len(self.sent) < len(self.plan.payloads)
+        return has_more and self.session.outgoing.has_room and self.session.state.sends
 
     def on_received(self, data: str | bytes) -> None:
         """Note a payload, and take it later."""
