@@ -12,7 +12,6 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import BadFrame
 from channels_demux_layer.hosting.consumer import stream_scope
 from channels_demux_layer.hosting.flow import excess_size
-from channels_demux_layer.json_text import UTF8_BYTES
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.naming import stream_channel
 from channels_demux_layer.reports.tally import get_tally
@@ -101,7 +100,6 @@ class Connection:
         self._reopening: set[str] = set()
         self._is_over = False
         self._max_payload = get_settings().MAX_PAYLOAD
-        self._surely_fits = self._max_payload // UTF8_BYTES
         self._open_streams = limits.open_streams
         counts_opens = limits.open_streams or limits.opens_per_minute
         self._opens = OpenCount(limits.opens_per_minute, clock()) if counts_opens else None
@@ -137,8 +135,9 @@ class Connection:
         if data is None:
             self._receive_event(name, incoming.event)
             return None
-        if len(data) > self._surely_fits:
-            self._check_size(name, data)
+        size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
+        if size:
+            raise self._too_large(name, size)
         stream = self._streams.get(name)
         if stream is None:
             raise self._unknown_stream(name)
@@ -155,16 +154,6 @@ class Connection:
             )
         return session.deliver(data)
 
-    def _check_size(self, name: str, data: str | bytes) -> None:
-        size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
-        if size:
-            raise BadFrame(
-                ErrorCode.TOO_LARGE,
-                f"The payload has {size} bytes, and {self._max_payload} are allowed. "
-                "Send it in parts.",
-                name,
-            )
-
     def _receive_event(self, name: str, event: ClientEvent | None) -> None:
         """End a stream (C5.4), or open one: once it has ended, where it is to end (C5.3)."""
         if name not in self._streams:
@@ -180,6 +169,10 @@ class Connection:
                 self._open(name)
         elif name in self._closing and name not in self._reopening and self._let_open(name):
             self._reopening.add(name)
+
+    def _too_large(self, name: str, size: int) -> BadFrame:
+        problem = f"The payload has {size} bytes, and {self._max_payload} are allowed."
+        return BadFrame(ErrorCode.TOO_LARGE, f"{problem} Send it in parts.", name)
 
     def _unknown_stream(self, name: str) -> BadFrame:
         known = ", ".join(map(repr, self._streams)) or "none"

@@ -39,7 +39,7 @@ class Outbox:
 
     Args:
         wrap: Makes the WebSocket message of a stream's payload; gives the message, or what to
-            await for it, which alone may raise.
+            await for it.
         send: Writes a message to the socket; returns when it has been taken.
         connection: The connection's id, for the log.
     """
@@ -111,10 +111,14 @@ class Outbox:
                 try:
                     # No coroutine of its own: there is one of these for each frame.
                     message = self._wrap(stream, data)
-                    if isinstance(message, dict):
-                        await self._send(message)
-                    else:
-                        await self._send_wrapped(stream, message)
+                    if not isinstance(message, dict):
+                        message = await message
+                except Exception:
+                    facts = about(connection=self._connection, stream=stream)
+                    text = "A payload of stream %r could not be put into an envelope."
+                    logger.exception(text, stream, extra=facts)
+                else:
+                    await self._send(message)
                 finally:
                     source.take(len(data))
         except Exception as error:
@@ -125,16 +129,6 @@ class Outbox:
         finally:
             self._is_writing = False
             self._writer = None
-
-    async def _send_wrapped(self, stream: str, wrapping: Awaitable[Message]) -> None:
-        try:
-            message = await wrapping
-        except Exception:
-            facts = about(connection=self._connection, stream=stream)
-            text = "A payload of stream %r could not be put into an envelope."
-            logger.exception(text, stream, extra=facts)
-        else:
-            await self._send(message)
 
     async def ease(self) -> None:
         """Wait while much waits: a client that sends and does not read gets no further (C6.5)."""

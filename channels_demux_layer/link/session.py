@@ -35,6 +35,7 @@ class SessionState(Enum):
     sends: bool
     receives: bool
 
+    # The names keep apart those that let the same pass.
     GRANTED = ("granted", False, False)
     OPEN = ("open", True, True)
     CLOSE_SENT = ("close sent", False, True)

@@ -157,6 +157,7 @@ def test_table_is_a_mapping_of_streams() -> None:
     assert table["echo"] == Stream(Consumer)
     assert table["audit"] is own
     assert "nope" not in table
+    assert "Consumer" in repr(new_stream_table({"echo": Consumer}))
 
 
 def test_table_may_be_empty() -> None:

@@ -50,11 +50,16 @@ class Source:
         self.taken.append(size)
 
 
-async def wrap(stream: str, data: str | bytes) -> dict[str, Any]:
+def wrap_at_once(stream: str, data: str | bytes) -> dict[str, Any]:
     """Make a message that shows what was wrapped."""
     if data == "bad":
         raise ValueError("a fault of the project's")
     return {stream: data}
+
+
+async def wrap(stream: str, data: str | bytes) -> dict[str, Any]:
+    """Make that message, for who awaits it."""
+    return wrap_at_once(stream, data)
 
 
 @pytest.fixture
@@ -132,11 +137,12 @@ async def test_a_client_who_has_left_takes_everything(socket: Socket, outbox: Ou
     assert socket.written == []
 
 
+@pytest.mark.parametrize("wrapping", [wrap, wrap_at_once])
 async def test_a_payload_that_cannot_be_wrapped_is_left_out(
-    socket: Socket, outbox: Outbox, caplog: pytest.LogCaptureFixture
+    socket: Socket, wrapping: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A fault in the project's encode_json() costs that payload, with a traceback."""
-    source = Source()
+    source, outbox = Source(), Outbox(wrapping, socket.send)
     for data in ("bad", "good"):
         outbox.put_payload("a", data, source)
     await outbox.drain(20.0)
