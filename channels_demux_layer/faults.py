@@ -1,4 +1,8 @@
-"""Logs of faults that repeat: what cannot be done, and what others send that makes no sense."""
+"""Logs of faults that repeat: what cannot be done, and what others send that makes no sense.
+
+What these logs remember is bounded, and so is what they write: other processes may cause faults as
+often as they like, and choose what the faults look like.
+"""
 
 from __future__ import annotations
 
@@ -7,57 +11,116 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from .logs import about
+from channels import DEFAULT_CHANNEL_LAYER
+
+from .logs import about, printable
 
 __all__ = ["FaultLog", "RepeatedLog", "layer_faults"]
 
 #: So many lines of one kind are written in so many seconds; the rest is counted.
 MOST_LINES = 5
 PERIOD = 60.0
+#: So many kinds are counted apart in one period; those beyond are counted together.
+MOST_KINDS = 32
+OTHER_KINDS = "other matters"
+#: So many channels and groups are remembered for which an action failed.
+MOST_TARGETS = 16
 
 
 class FaultLog:
-    """Tells of a repeated fault once, and once more when it is over.
+    """Logs a fault once when it begins, and once when it is over, however often it repeats.
+
+    Faults are kept apart by what cannot be done and by the channel layer. Where a layer has several
+    servers, some calls fail while others work. So a fault is over when a call works for a target
+    that failed, or when no call has failed for a minute.
 
     Args:
-        logger: The logger that is told.
+        logger: The logger to write to.
+        clock: Returns the present time in seconds.
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
-        self._failing: set[str] = set()
+        self._clock = clock
+        self._failing: dict[tuple[str, str], _Fault] = {}
 
     def failed(
-        self, action: str, reason: object, extra: Mapping[str, str | None] | None = None
+        self,
+        action: str,
+        reason: object,
+        extra: Mapping[str, str | None] | None = None,
+        *,
+        alias: str = "",
+        target: str = "",
     ) -> None:
-        """Note a fault.
+        """Note that an action failed.
 
         Args:
             action: What could not be done, as it reads after "Cannot".
             reason: Why.
             extra: Whom it is about, as logs.about() says it.
+            alias: The name of the channel layer in CHANNEL_LAYERS, where that is known.
+            target: The channel or group that the action was for, where there are several.
         """
-        if action not in self._failing:
-            self._failing.add(action)
-            detail = str(reason).rstrip(".") or type(reason).__name__
-            facts = extra or about()
-            self._logger.warning("Cannot %s: %s. Trying on.", action, detail, extra=facts)
+        fault = self._failing.get((action, alias))
+        if fault is None:
+            detail = printable(str(reason).rstrip(".")) or type(reason).__name__
+            text, facts = "Cannot %s: %s. Trying on.", extra or about()
+            self._logger.warning(text, _where(action, alias), detail, extra=facts)
+            fault = self._failing[action, alias] = _Fault()
+        fault.failed_at = self._clock()
+        fault.targets.pop(target, None)
+        fault.targets[target] = None
+        if len(fault.targets) > MOST_TARGETS:
+            del fault.targets[next(iter(fault.targets))]
 
-    def worked(self, action: str) -> None:
-        """Note that it works, or works again."""
-        if self._failing and action in self._failing:
-            self._failing.discard(action)
-            self._logger.info("Can %s again.", action, extra=about())
+    def worked(self, action: str, *, alias: str = "", target: str = "") -> None:
+        """Note that an action worked.
+
+        Args:
+            action: What was done.
+            alias: The name of the channel layer, as for failed().
+            target: The channel or group that it was done for, as for failed().
+        """
+        if not self._failing:
+            return
+        fault = self._failing.get((action, alias))
+        if fault is not None and fault.is_over(target, self._clock()):
+            del self._failing[action, alias]
+            self._logger.info("Can %s again.", _where(action, alias), extra=about())
+
+
+class _Fault:
+    """An action that fails on one channel layer.
+
+    Attributes:
+        targets: What it failed for last, oldest first.
+        failed_at: When it failed last.
+    """
+
+    __slots__ = ("failed_at", "targets")
+
+    def __init__(self) -> None:
+        self.targets: dict[str, None] = {}
+        self.failed_at = 0.0
+
+    def is_over(self, target: str, now: float) -> bool:
+        return target in self.targets or now >= self.failed_at + PERIOD
+
+
+def _where(action: str, alias: str) -> str:
+    # Actions end with "the channel layer", which says it all for the default one.
+    return action if alias in ("", DEFAULT_CHANNEL_LAYER) else f"{action} {alias!r}"
 
 
 class RepeatedLog:
     """Warns of what may come often, a few times a minute for each kind.
 
-    Who can send nonsense can send much of it, and is not to fill the disk.
+    Another process can send any amount of nonsense; it must not fill the disk.
 
     Args:
-        logger: The logger that is told.
-        clock: Gives the present time in seconds.
+        logger: The logger to write to.
+        clock: Returns the present time in seconds.
     """
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
@@ -73,20 +136,25 @@ class RepeatedLog:
         *args: object,
         extra: Mapping[str, str | None],
         exc: BaseException | None = None,
+        level: int = logging.WARNING,
     ) -> None:
         """Warn, unless there were enough warnings of this kind.
 
         Args:
-            kind: What it is counted as, from a closed list.
+            kind: What it is counted as.
             message: The text, with placeholders.
-            *args: What stands in their places.
+            *args: What stands in their places; strings are made printable.
             extra: Whom it is about, as logs.about() says it.
             exc: The exception to show the traceback of.
+            level: The level of the record.
         """
         self._begin_anew()
+        if kind not in self._lines and len(self._lines) >= MOST_KINDS:
+            kind = OTHER_KINDS
         self._lines[kind] += 1
         if self._lines[kind] <= MOST_LINES:
-            self._logger.warning(message, *args, extra=extra, exc_info=exc)
+            shown = [printable(arg) if isinstance(arg, str) else arg for arg in args]
+            self._logger.log(level, message, *shown, extra=extra, exc_info=exc)
 
     def _begin_anew(self) -> None:
         now = self._clock()

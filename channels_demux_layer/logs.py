@@ -1,8 +1,8 @@
-"""What every log record of the package says beside its text: whom it is about."""
+"""What log records have in common: whom they are about, and how they show strings."""
 
 from __future__ import annotations
 
-__all__ = ["KEYS", "about"]
+__all__ = ["KEYS", "LONGEST", "about", "printable"]
 
 #: The attributes of each record. None where one does not apply: so a format may name all of them.
 KEYS = (
@@ -13,6 +13,8 @@ KEYS = (
     "demux_link",
     "demux_ref",
 )
+#: The longest string of another process that a log line, a table or a label shows, in characters.
+LONGEST = 200
 
 
 def about(
@@ -35,6 +37,31 @@ def about(
         ref: The ref of an open.
 
     Returns:
-        A value for each of KEYS.
+        A value for each of KEYS, printable.
     """
-    return dict(zip(KEYS, (connection, stream, node, peer, link, ref), strict=True))
+    values = (connection, stream, node, peer, link, ref)
+    shown = (value if value is None else printable(value) for value in values)
+    return dict(zip(KEYS, shown, strict=True))
+
+
+def printable(text: str) -> str:
+    r"""Return a string so that it can be shown on a terminal, in a log or as a label.
+
+    Strings of other processes may hold escape sequences, which terminals obey, or line breaks,
+    which make one log line look like two.
+
+    Args:
+        text: Any string.
+
+    Returns:
+        The string, with ``\x1b`` and the like for what is not printable, and cut after LONGEST
+        characters.
+    """
+    if len(text) <= LONGEST and text.isprintable():
+        return text
+    shown = (char if char.isprintable() else _escape(char) for char in text[:LONGEST])
+    return "".join(shown) + ("…" if len(text) > LONGEST else "")
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")

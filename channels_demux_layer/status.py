@@ -18,11 +18,12 @@ from channels.layers import get_channel_layer
 
 from .conf import get_settings
 from .exceptions import ConfigurationError, LayerFailed
+from .layer.calls import is_unreadable
 from .layer.inbox import inbox_of
 from .layer.rabbitmq import made_whole
 from .layer.steadfast import unsteady
 from .link.frames import Batch
-from .logs import about
+from .logs import about, printable
 from .reports.fleet import FleetReport
 from .reports.report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
 
@@ -106,9 +107,12 @@ class _Asking:
         assert self._receiving is not None
         patience = self._ends_at - self._now()
         while (await asyncio.wait([self._receiving], timeout=max(patience, 0)))[0]:
-            try:
+            error = self._receiving.exception()
+            if error is None:
                 self._take(self._receiving.result())
-            except Exception as error:
+            elif isinstance(error, Exception) and is_unreadable(error):
+                self._pass_over(error)
+            else:
                 raise _failure(error) from error
             self._receive()
             patience = min(quiet, self._ends_at - self._now())
@@ -118,18 +122,21 @@ class _Asking:
 
     def _take(self, message: dict[str, Any] | Batch) -> None:
         try:
-            if isinstance(message, Batch) or message.get("type") != REPORT:
+            if not isinstance(message, dict) or message.get("type") != REPORT:
                 return
             answer = parse_answer(message)
             if answer.ref != self._ref:
                 return
             if answer.version == REPORT_VERSION:
-                report = answer.unpack()
+                report = _printable(answer.unpack())
                 self._nodes[report.node] = report
                 return
             problem: object = f"it is of version {answer.version}"
         except msgspec.DecodeError as error:
             problem = error
+        self._pass_over(problem)
+
+    def _pass_over(self, problem: object) -> None:
         logger.debug("A report cannot be read: %s.", problem, extra=about())
         self._unreadable += 1
 
@@ -154,7 +161,22 @@ class _Asking:
         return FleetReport(nodes=nodes, unreadable=self._unreadable)
 
 
-def _failure(error: Exception) -> LayerFailed:
+def _printable(report: NodeReport) -> NodeReport:
+    # Anybody who can write to the layer can answer, and readers print the strings on terminals.
+    return msgspec.convert(_shown(msgspec.to_builtins(report)), NodeReport)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_shown(each) for each in value]
+    if isinstance(value, dict):
+        return {_shown(key): _shown(each) for key, each in value.items()}
+    return value
+
+
+def _failure(error: BaseException) -> LayerFailed:
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return LayerFailed("The channel layer does not answer in time.")
     detail = str(error).rstrip(".") or type(error).__name__

@@ -1,10 +1,13 @@
 """What all tests share: private servers; with Redis come both channel layers over it."""
 
+import logging
+import sys
 from collections.abc import Iterator
 from unittest import mock
 
 import pytest
 
+from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.logs import KEYS
 from tests.acceptance.harness.layers import KINDS, Layer
 from tests.acceptance.harness.postgres_server import PostgresServer, find_postgres
@@ -79,6 +82,15 @@ def connections_are_left_alone() -> Iterator[None]:
     """
     with mock.patch("channels.db.close_old_connections", return_value=None):
         yield
+
+
+@pytest.fixture(autouse=True)
+def repeated_warnings_are_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps the warnings of earlier tests from using up what one minute allows."""
+    for name, module in list(sys.modules.items()):
+        is_ours = name.startswith("channels_demux_layer.")
+        if is_ours and isinstance(vars(module).get("repeated"), RepeatedLog):
+            monkeypatch.setattr(module, "repeated", RepeatedLog(logging.getLogger(name)))
 
 
 #: Of this tree, what is no part of a deployment, or said by a test itself.

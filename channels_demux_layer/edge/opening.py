@@ -28,6 +28,8 @@ faults = FaultLog(logger)
 
 Result = TypeVar("Result")
 
+JOIN = "join the channel layer"
+
 #: The longest pause between two opens of a stream that nobody claims, in seconds, and by how
 #: much each is longer than the one before (L2.7).
 LONGEST_PAUSE = 30.0
@@ -184,10 +186,11 @@ async def _try_open(
     try:
         node = await access.get_node()
     except Exception as error:
-        faults.failed("join the channel layer", error)
+        # With the connection: its group may be on another server than those of others.
+        faults.failed(JOIN, error, target=access.connection)
         await asyncio.sleep(random.uniform(*REFUSED_PAUSE))
         return None
-    faults.worked("join the channel layer")
+    faults.worked(JOIN, target=access.connection)
     opening = access.new_open(stream, attempt, LATEST * patience)
     found = await claims.call_for(node, opening, patience)
     return None if found is None else (node, *found)

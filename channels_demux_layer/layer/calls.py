@@ -16,7 +16,7 @@ from channels_demux_layer.logs import about
 if TYPE_CHECKING:
     from .publisher import Publisher
 
-__all__ = ["LayerCalls", "messages", "persist", "receive"]
+__all__ = ["LayerCalls", "alias_of", "messages", "persist", "receive"]
 
 logger = logging.getLogger(__name__)
 repeated = RepeatedLog(logger)
@@ -30,6 +30,7 @@ BACK_OFF = (0.1, 1.0)
 #: A layer that has failed works again if it has waited for a message for so long, in seconds.
 CALM = 1.0
 RECEIVE = "receive on the channel layer"
+PUBLISH = "publish on the channel layer"
 #: The method of channels_redis' layers that decrypts and decodes what was received.
 DESERIALIZE = "deserialize"
 
@@ -42,6 +43,9 @@ async def persist(
     action: str,
     call: Callable[[], Awaitable[Any]],
     is_outage: Callable[[Exception], bool] = _is_any,
+    *,
+    alias: str = "",
+    target: str = "",
 ) -> Any:
     """Make a call of the channel layer, again and again until it works.
 
@@ -49,6 +53,8 @@ async def persist(
         action: What it does, as it reads after "Cannot".
         call: Makes the call.
         is_outage: Tells of what the call raises whether it may work later.
+        alias: The layer's name in CHANNEL_LAYERS, where that is known.
+        target: The channel or group that it is for.
 
     Returns:
         What the call returns.
@@ -63,12 +69,17 @@ async def persist(
         except Exception as error:
             if not is_outage(error):
                 raise
-            layer_faults.failed(action, error)
+            layer_faults.failed(action, error, alias=alias, target=target)
             await asyncio.sleep(back_off)
             back_off = min(back_off * 2, BACK_OFF[1])
         else:
-            layer_faults.worked(action)
+            layer_faults.worked(action, alias=alias, target=target)
             return result
+
+
+def alias_of(layer: Any) -> str:
+    """Return a layer's name in CHANNEL_LAYERS, where it knows it; else an empty string."""
+    return getattr(layer, "alias", "")
 
 
 def is_unreadable(error: Exception) -> bool:
@@ -133,7 +144,9 @@ async def receive(
             raise
         return message
 
-    message: dict[str, Any] = await persist(RECEIVE, attempt, is_outage)
+    message: dict[str, Any] = await persist(
+        RECEIVE, attempt, is_outage, alias=alias_of(layer), target=channel
+    )
     return message
 
 
@@ -185,7 +198,7 @@ async def _receive_after_failure(layer: Any, channel: str) -> dict[str, Any]:
         # Where nothing comes, no message will tell that all is well again.
         await asyncio.wait([receiving], timeout=CALM)
         if not receiving.done() or receiving.exception() is None:
-            layer_faults.worked(RECEIVE)
+            layer_faults.worked(RECEIVE, alias=alias_of(layer), target=channel)
         message: dict[str, Any] = await receiving
         return message
     except asyncio.CancelledError:
@@ -224,6 +237,7 @@ class LayerCalls:
         publisher: Publisher | None = None,
     ) -> None:
         self.layer = layer
+        self._alias = alias_of(layer)
         self._publisher = publisher or layer
         self._unreadable = unreadable
         self.slots = asyncio.Semaphore(MAX_CALLS)
@@ -247,12 +261,12 @@ class LayerCalls:
                 logger.debug("Channel %s is full.", channel, extra=about(peer=channel))
                 is_taken = False
             except Exception as error:
-                layer_faults.failed("publish on the channel layer", error)
+                layer_faults.failed(PUBLISH, error, alias=self._alias, target=group or channel)
                 self._cut_off()
                 return False
             else:
                 is_taken = True
-        layer_faults.worked("publish on the channel layer")
+        layer_faults.worked(PUBLISH, alias=self._alias, target=group or channel)
         if self.is_cut_off:
             self.is_cut_off = False
             self._reconnected()

@@ -7,7 +7,7 @@ import contextlib
 from functools import partial
 from typing import Any
 
-from .calls import persist
+from .calls import alias_of, persist
 from .steadfast import LEAVE
 
 __all__ = ["Memberships"]
@@ -77,8 +77,13 @@ class Memberships:
             timeout: How long that may take, in seconds.
         """
         self._wanted.clear()
-        calls = [partial(self.settle, group) for group in self._touched]
-        leaves = [asyncio.ensure_future(persist(LEAVE, call)) for call in calls]
+        alias = alias_of(self._layer)
+        leaves = [
+            asyncio.ensure_future(
+                persist(LEAVE, partial(self.settle, group), alias=alias, target=group)
+            )
+            for group in self._touched
+        ]
         if leaves:
             _, late = await asyncio.wait(leaves, timeout=timeout)
             for leave in late:

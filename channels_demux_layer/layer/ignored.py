@@ -7,7 +7,7 @@ import reprlib
 from collections import Counter
 from typing import Any
 
-from channels_demux_layer.faults import FaultLog, RepeatedLog
+from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.logs import about
 
@@ -26,6 +26,11 @@ REASONS = (
 )
 
 
+#: So many other versions of the layer wire are warned of once each. Whoever sends more is no
+#: older release but chooses them, and is warned of like other nonsense.
+MOST_VERSIONS = 8
+
+
 class IgnoredMessages(Counter[str]):
     """How many messages a node has ignored, by reason.
 
@@ -37,7 +42,7 @@ class IgnoredMessages(Counter[str]):
         super().__init__()
         self.node: str | None = None
         self._repeated = RepeatedLog(logger)
-        self._faults = FaultLog(logger)
+        self._versions: set[tuple[str, int]] = set()
 
     def note(self, reason: str, message: str, *args: object, peer: str | None = None) -> None:
         """Count a message, and warn of it unless there were many.
@@ -62,7 +67,13 @@ class IgnoredMessages(Counter[str]):
 
     def malformed(self, kind: Any, error: Exception) -> None:
         """Note a message that lacks fields, or has wrong ones."""
-        self.note("malformed", "A malformed %s was ignored: %s.", kind, error)
+        self.note("malformed", "A malformed %s was ignored: %s.", kind, str(error))
+
+    def unhandled(self, error: Exception) -> None:
+        """Log a fault of ours in handling a message, with its traceback."""
+        text = "A channel-layer message could not be handled."
+        facts, level = about(node=self.node), logging.ERROR
+        self._repeated.warning("unhandled", text, extra=facts, exc=error, level=level)
 
     def speaks(self, version: int, what: str) -> bool:
         """Tell whether this release understands a version of the layer wire; note it if not (L0.2).
@@ -72,11 +83,19 @@ class IgnoredMessages(Counter[str]):
             what: Of what kind that was, in the plural.
         """
         if version != VERSION:
-            self["version"] += 1
-            self._faults.failed(
-                f"take {what} of version {version} of the layer wire",
-                f"this process speaks version {VERSION}: run the same release of "
-                "channels_demux_layer in servers and workers",
-                about(node=self.node),
-            )
+            self._note_version(version, what)
         return version == VERSION
+
+    def _note_version(self, version: int, what: str) -> None:
+        text = (
+            "Cannot take %s of version %d of the layer wire: this process speaks version %d. Run "
+            "the same release of channels_demux_layer in servers and workers."
+        )
+        if (what, version) in self._versions:
+            self["version"] += 1
+        elif len(self._versions) < MOST_VERSIONS:
+            self["version"] += 1
+            self._versions.add((what, version))
+            logger.warning(text, what, version, VERSION, extra=about(node=self.node))
+        else:
+            self.note("version", text, what, version, VERSION)

@@ -24,7 +24,7 @@ from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.logs import about
 from channels_demux_layer.reports.report import NODES, PROBE, STATUS, parse_question
 
-from .calls import LayerCalls, persist
+from .calls import LayerCalls, alias_of, persist
 from .groups import Memberships
 from .handshake import CLAIM, Claim, check_names, parse_claim
 from .ignored import IgnoredMessages
@@ -40,6 +40,12 @@ logger = logging.getLogger(__name__)
 
 #: How long a node that stops may take to leave its groups, in seconds.
 LEAVE_LIMIT = 2.0
+
+#: How many workers are remembered that claim the opens of one channel.
+MAX_CLAIMANTS = 1_000
+#: How many links of edges are kept without a session, as far as they are the latest. Anybody who
+#: can write to the layer can begin links, which would otherwise be kept for three PEER_TIMEOUTs.
+MAX_TAKEN_UP = 1_000
 
 #: How long groups are not refreshed again after they have been, in seconds.
 REFRESH_PAUSE = 5.0
@@ -89,6 +95,7 @@ class Node:
         self.heard_at = self.loop.time()
         self._wires: dict[tuple[str, bool], LinkWire] = {}
         self._edge_wires: dict[str, LinkWire] = {}
+        self._taken_up: dict[str, LinkWire] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._inbox, publisher = inbox_of(layer), publisher_of(layer)
         self.ignored = IgnoredMessages()
@@ -111,7 +118,7 @@ class Node:
         self.channel = self.ignored.node = await self._inbox.new_channel()
         self.groups = Memberships(self._inbox, self.channel, self._calls.slots)
         self.start_task(self._receive_forever())
-        self._persist("join the group of all nodes", lambda: self.groups.join(NODES))
+        self._persist("join the group of all nodes", NODES, lambda: self.groups.join(NODES))
         if isinstance(self.layer, RememberingLayer):
             self.start_task(self._refresh_forever(self.layer))
 
@@ -138,7 +145,8 @@ class Node:
         if self.channel:
             await self.groups.leave_all(LEAVE_LIMIT)
         if isinstance(self.layer, RememberingLayer):
-            settling = asyncio.ensure_future(persist(LEAVE, self.layer.settle))
+            call = persist(LEAVE, self.layer.settle, alias=alias_of(self.layer))
+            settling = asyncio.ensure_future(call)
             await asyncio.wait([settling], timeout=LEAVE_LIMIT)
             settling.cancel()
             await asyncio.gather(settling, return_exceptions=True)
@@ -155,7 +163,7 @@ class Node:
 
     def expel(self, group: str, channel: str) -> None:
         """Have a dead node leave a group in the background: it cannot do so itself (L1.3)."""
-        self._persist("clear a group", lambda: self._calls.expel(group, channel))
+        self._persist("clear a group", group, lambda: self._calls.expel(group, channel))
 
     def leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
         """Leave a group in the background, once all of some events have happened."""
@@ -169,10 +177,11 @@ class Node:
 
     def settle(self, group: str) -> None:
         """Leave a group in the background, if a join that failed has put us in it after all."""
-        self._persist("leave a group", lambda: self.groups.settle(group))
+        self._persist("leave a group", group, lambda: self.groups.settle(group))
 
-    def _persist(self, action: str, call: Callable[[], Awaitable[None]]) -> None:
-        self.start_task(persist(f"{action} on the channel layer", call))
+    def _persist(self, action: str, group: str, call: Callable[[], Awaitable[None]]) -> None:
+        action = f"{action} on the channel layer"
+        self.start_task(persist(action, call, alias=alias_of(self.layer), target=group))
 
     @property
     def is_cut_off(self) -> bool:
@@ -193,7 +202,8 @@ class Node:
                 await asyncio.wait_for(self._refresh_wanted.wait(), interval)
             # Who wants it from here on means a failure that this one may not make good.
             self._refresh_wanted.clear()
-            await persist("rejoin the groups on the channel layer", layer.rejoin)
+            action = "rejoin the groups on the channel layer"
+            await persist(action, layer.rejoin, alias=alias_of(layer))
             await asyncio.sleep(REFRESH_PAUSE)
 
     async def _receive_forever(self) -> None:
@@ -201,9 +211,8 @@ class Node:
             self.heard_at = self.loop.time()
             try:
                 self._dispatch(message)
-            except Exception:
-                text = "A channel-layer message could not be handled."
-                logger.exception(text, extra=about(node=self.channel))
+            except Exception as error:
+                self.ignored.unhandled(error)
             del message  # It may be large, and the next one long in coming.
 
     def _dispatch(self, message: Any) -> None:
@@ -216,7 +225,9 @@ class Node:
             elif kind == CLAIM:
                 self._receive_claim(parse_claim(message))
             elif kind == STATUS:
-                self.reporter.asked(parse_question(message))
+                question = parse_question(message)
+                check_names(question.channel)
+                self.reporter.asked(question)
             elif kind != PROBE:
                 self.ignored.foreign(kind)
         except msgspec.ValidationError as error:
@@ -236,8 +247,17 @@ class Node:
                 logger.debug("A batch of an unknown link was ignored.", extra=facts)
                 return
             check_names(batch.channel)
-            wire = self._add_wire(batch.link, batch.channel, is_edge=False)
+            wire = self._take_up(batch)
         wire.receive(batch)
+
+    def _take_up(self, batch: Batch) -> LinkWire:
+        wire = self._add_wire(batch.link, batch.channel, is_edge=False)
+        self._taken_up[batch.link] = wire
+        if len(self._taken_up) > MAX_TAKEN_UP:
+            oldest = self._taken_up.pop(next(iter(self._taken_up)))
+            if not oldest.link.sessions:
+                self.forget(oldest)
+        return wire
 
     def speaks(self, version: int, what: str) -> bool:
         """Tell whether this release understands a version of the layer wire; log it if not.
@@ -256,7 +276,9 @@ class Node:
             if waiting is not None:
                 waiting(claim)
             else:
-                self.claimants.get(claim.stream_channel, set()).add(claim.channel)
+                claimants = self.claimants.get(claim.stream_channel)
+                if claimants is not None and len(claimants) < MAX_CLAIMANTS:
+                    claimants.add(claim.channel)
 
     # -- links --------------------------------------------------------------------------------
 
@@ -328,5 +350,7 @@ class Node:
         wire.stop()
         self.reporter.outlive(wire.link)
         del self._wires[wire.link.id, wire.link.is_edge]
+        if not wire.link.is_edge:
+            self._taken_up.pop(wire.link.id, None)
         if self._edge_wires.get(wire.peer) is wire:
             del self._edge_wires[wire.peer]

@@ -8,6 +8,7 @@ them. Processes that host streams therefore put their layers behind this one.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, channel_layers
@@ -35,13 +36,16 @@ class RememberingLayer:
 
     Args:
         layer: The other layer.
+        alias: The layer's name in CHANNEL_LAYERS.
 
     Attributes:
         inner: The other layer.
+        alias: The layer's name in CHANNEL_LAYERS; logs name it.
     """
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, alias: str = "") -> None:
         self.inner = layer
+        self.alias = alias
         self._groups: dict[str, set[str]] = {}
         # Pairs of group and channel that a rejoin could not see to.
         self._unsettled: set[tuple[str, str]] = set()
@@ -121,13 +125,14 @@ class SteadfastLayer:
 
     Args:
         layer: The layer that may fail.
+        alias: The layer's name in CHANNEL_LAYERS.
 
     Attributes:
         unsteady: That layer with a memory for groups, for who would rather hear of a failure.
     """
 
-    def __init__(self, layer: Any) -> None:
-        self.unsteady = RememberingLayer(made_whole(layer))
+    def __init__(self, layer: Any, alias: str = "") -> None:
+        self.unsteady = RememberingLayer(made_whole(layer), alias)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.unsteady, name)
@@ -158,7 +163,10 @@ class SteadfastLayer:
             Exception: The call is wrong.
         """
         channel: str = await persist(
-            NEW_CHANNEL, lambda: self.unsteady.new_channel(*args), _may_be_outage
+            NEW_CHANNEL,
+            lambda: self.unsteady.new_channel(*args),
+            _may_be_outage,
+            alias=self.unsteady.alias,
         )
         return channel
 
@@ -172,7 +180,7 @@ class SteadfastLayer:
         Raises:
             Exception: Whatever the layer raises but for a lost connection.
         """
-        await persist(SEND, lambda: self.unsteady.send(channel, message), _is_outage)
+        await self._persist(SEND, lambda: self.unsteady.send(channel, message), channel)
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send a message to a group, however long no server can be reached.
@@ -184,7 +192,7 @@ class SteadfastLayer:
         Raises:
             Exception: Whatever the layer raises but for a lost connection.
         """
-        await persist(SEND, lambda: self.unsteady.group_send(group, message), _is_outage)
+        await self._persist(SEND, lambda: self.unsteady.group_send(group, message), group)
 
     async def group_add(self, group: str, channel: str) -> None:
         """Add a channel to a group, however long no server can be reached.
@@ -196,7 +204,7 @@ class SteadfastLayer:
         Raises:
             Exception: Whatever the layer raises but for a lost connection.
         """
-        await persist(JOIN, lambda: self.unsteady.group_add(group, channel), _is_outage)
+        await self._persist(JOIN, lambda: self.unsteady.group_add(group, channel), group)
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Remove a channel from a group, however long no server can be reached.
@@ -208,7 +216,10 @@ class SteadfastLayer:
         Raises:
             Exception: Whatever the layer raises but for a lost connection.
         """
-        await persist(LEAVE, lambda: self.unsteady.group_discard(group, channel), _is_outage)
+        await self._persist(LEAVE, lambda: self.unsteady.group_discard(group, channel), group)
+
+    async def _persist(self, action: str, call: Callable[[], Awaitable[None]], target: str) -> None:
+        await persist(action, call, _is_outage, alias=self.unsteady.alias, target=target)
 
 
 def _may_be_outage(error: Exception) -> bool:
@@ -232,7 +243,7 @@ def make_steadfast(alias: str, layer: Any) -> Any:
     """
     if isinstance(layer, (SteadfastLayer, InMemoryChannelLayer)):
         return layer
-    steadfast = SteadfastLayer(layer)
+    steadfast = SteadfastLayer(layer, alias)
     channel_layers.set(alias, steadfast)
     return steadfast
 

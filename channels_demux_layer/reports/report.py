@@ -6,7 +6,7 @@ does not know (L7.4). So a fleet of several releases can be asked by any of them
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -39,6 +39,8 @@ PROBE = "demux.probe"
 REPORT_VERSION = 1
 #: Stands for all close codes beyond the first so many that a stream has ended with.
 OTHER_CODES = 0
+#: The longest uptime of a report, in seconds: a float may also be infinite, or no number at all.
+LONGEST_UPTIME = 1e10
 
 #: Where a stream is seen from: the server, whose consumers are in workers (``edge``) or with it
 #: in one process (``inline``), or a worker.
@@ -141,7 +143,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     wire: int
     host: str
     pid: int
-    uptime: float = 0.0
+    uptime: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_UPTIME)] = 0.0
     is_draining: bool = False
     is_cut_off: bool = False
     load: int = 0

@@ -8,7 +8,7 @@ import logging
 from channels_demux_layer import tracing
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
-from channels_demux_layer.faults import FaultLog
+from channels_demux_layer.faults import FaultLog, RepeatedLog
 from channels_demux_layer.hosting.consumer import Host, new_host, stream_scope
 from channels_demux_layer.hosting.flow import Outflow, Stalled
 from channels_demux_layer.hosting.scope import unpack_scope
@@ -24,6 +24,9 @@ __all__ = ["WorkerSession", "opening_facts"]
 
 logger = logging.getLogger(__name__)
 faults = FaultLog(logger)
+repeated = RepeatedLog(logger)
+
+JOIN = "join a group on the channel layer"
 
 
 class WorkerSession:
@@ -66,9 +69,12 @@ class WorkerSession:
                     await self._gone.wait()
                 finally:
                     node.leave_after(group, [])
-        except Exception:
+        except Exception as error:
+            # A few times a minute: what cannot be hosted may be an open that somebody forges.
             facts = opening_facts(self._opening, node)
-            logger.exception("Stream %r could not be hosted.", self._opening.stream, extra=facts)
+            text = "Stream %r could not be hosted."
+            name, level = self._opening.stream, logging.ERROR
+            repeated.warning("unhosted", text, name, extra=facts, exc=error, level=level)
             self.close(CloseCode.INTERNAL_ERROR, "")
         finally:
             self.forget()
@@ -84,11 +90,11 @@ class WorkerSession:
             await self._node.groups.join(group)
         except Exception as error:
             # Nothing has begun: the edge opens the stream again, here or elsewhere.
-            faults.failed("join a group on the channel layer", error)
+            faults.failed(JOIN, error, target=group)
             self._node.settle(group)
             self._port.reset()
             return False
-        faults.worked("join a group on the channel layer")
+        faults.worked(JOIN, target=group)
         return True
 
     async def _run_host(

@@ -11,13 +11,14 @@ import msgspec
 
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.faults import FaultLog
+from channels_demux_layer.faults import FaultLog, RepeatedLog
 from channels_demux_layer.hosting.consumer import has_sync_consumer
 from channels_demux_layer.layer.handshake import OPEN, Claim, Open, parse_open
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import get_node
 from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.link.frames import VERSION
+from channels_demux_layer.logs import printable
 from channels_demux_layer.reports.tally import get_tally
 from channels_demux_layer.streams import ASGIApplication, Stream
 
@@ -27,6 +28,7 @@ __all__ = ["StreamWorker", "join_layer"]
 
 logger = logging.getLogger(__name__)
 faults = FaultLog(logger)
+repeated = RepeatedLog(logger)
 
 #: How long to wait before claims that the layer refused are sent again, in seconds.
 CLAIM_PAUSE = 0.02
@@ -146,12 +148,15 @@ class ClaimDesk:
             return
         late = time.time() - opening.expires_at
         if late > 0:
-            logger.info(
+            # A few times a minute: after an outage a whole backlog is late.
+            repeated.warning(
+                "late opens",
                 "An open of stream %r came %.1f s after its edge had stopped waiting; not "
                 "claimed. Where this goes on, the clocks of servers and workers differ.",
                 opening.stream,
                 late,
                 extra=opening_facts(opening, self._node),
+                level=logging.INFO,
             )
             return
         if self._node.is_draining or opening.ref in self._node.grantable:
@@ -193,7 +198,7 @@ class ClaimDesk:
         del self._refs[edge]
 
     def _start(self, opening: Open, port: SessionPort) -> None:
-        tally = get_tally("worker", self._channel, opening.stream)
+        tally = get_tally("worker", self._channel, printable(opening.stream))
         session = WorkerSession(opening, port, self._node, tally)
         # Known at once: a drain that comes before its first step moves it, too.
         self._node.hosted.add(session)

@@ -281,3 +281,58 @@ async def test_what_links_have_counted_outlives_them(memory: Place, settings: An
     assert after.links == []
     assert after.batches_sent >= before.batches_sent
     assert after.batches_received >= before.batches_received
+
+
+def strings(value: Any) -> list[str]:
+    """All strings in a value."""
+    if isinstance(value, dict):
+        return strings([*value, *value.values()])
+    if isinstance(value, list):
+        return [text for each in value for text in strings(each)]
+    return [value] if isinstance(value, str) else []
+
+
+async def test_forged_reports_are_printable(memory: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No string of an answer, whoever sent it, does more to a terminal than to be shown."""
+    evil = "\x1b]0;title\x07\x1b[2J\n" + "x" * 1_000
+    told = msgspec.to_builtins(NODE)
+    told |= {"node": evil, "release": evil, "host": evil, "channels": [evil], "ignored": {evil: 1}}
+    told["streams"] = [{"side": "worker", "stream": evil, "channel": evil}]
+    told["links"] = [{"peer": evil, "is_edge": True}]
+    layer = unsteady(get_channel_layer())
+
+    async def answer(group: str, message: dict[str, Any]) -> None:
+        report = Answer(version=1, ref=message["ref"], report=msgspec.msgpack.encode(told))
+        await layer.send(message["channel"], report.to_message())
+
+    monkeypatch.setattr(layer, "group_send", answer)
+    (node,) = (await ask_nodes(**PATIENT)).nodes
+    found = strings(msgspec.to_builtins(node))
+    assert sum("title" in text for text in found) == 8
+    assert all(text.isprintable() and len(text) < 500 for text in found)
+    assert node.links[0].peer == node.node
+
+
+async def test_nonsense_does_not_end_the_asking(
+    memory: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no message at all is passed over, and what cannot be read is counted."""
+    layer = unsteady(get_channel_layer())
+    receive, report = layer.receive, msgspec.msgpack.encode(NODE)
+    said: list[Any] = [[], "x", None]
+
+    def deserialize() -> None:
+        raise ValueError("no message")
+
+    async def answer(group: str, message: dict[str, Any]) -> None:
+        said.append(deserialize)
+        said.append(Answer(version=1, ref=message["ref"], report=report).to_message())
+
+    async def hear(channel: str) -> Any:
+        if not said:
+            return await receive(channel)
+        return word() if callable(word := said.pop(0)) else word
+
+    monkeypatch.setattr(layer, "group_send", answer)
+    monkeypatch.setattr(layer, "receive", hear)
+    assert await ask_nodes(**PATIENT) == FleetReport(nodes=[NODE], unreadable=1)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from channels_demux_layer.faults import MOST_LINES, FaultLog, RepeatedLog
+from channels_demux_layer.faults import MOST_KINDS, MOST_LINES, FaultLog, RepeatedLog
 from channels_demux_layer.logs import about
 
 LOGGER = logging.getLogger("channels_demux_layer.tests")
@@ -52,3 +52,66 @@ def test_a_warning_may_show_where_it_comes_from(caplog: pytest.LogCaptureFixture
     RepeatedLog(LOGGER).warning("x", "It broke", extra=about(), exc=error)
     assert caplog.records[0].exc_info
     assert caplog.records[0].exc_info[1] is error
+
+
+def test_layers_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    """A layer that works says nothing about another one that fails."""
+    caplog.set_level(logging.INFO, LOGGER.name)
+    faults = FaultLog(LOGGER)
+    for _ in range(10):
+        faults.failed("publish on the channel layer", OSError("refused"), alias="opens")
+        faults.worked("publish on the channel layer", alias="default")
+    faults.failed("publish on the channel layer", OSError("gone"), alias="default")
+    faults.worked("publish on the channel layer", alias="opens")
+    assert caplog.messages == [
+        "Cannot publish on the channel layer 'opens': refused. Trying on.",
+        "Cannot publish on the channel layer: gone. Trying on.",
+        "Can publish on the channel layer 'opens' again.",
+    ]
+
+
+def test_one_server_of_several_that_fails_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """What works on the others is no end of the fault, only a target that failed is."""
+    caplog.set_level(logging.INFO, LOGGER.name)
+    faults = FaultLog(LOGGER)
+    for number in range(100):
+        faults.failed("publish", OSError("refused"), target=f"lost {number}")
+        faults.worked("publish", target=f"well {number}")
+    assert caplog.messages == ["Cannot publish: refused. Trying on."]
+    faults.worked("publish", target="lost 0")  # Forgotten: the latest are enough.
+    assert len(caplog.messages) == 1
+    faults.worked("publish", target="lost 99")
+    assert caplog.messages[1:] == ["Can publish again."]
+
+
+def test_a_fault_ends_when_its_targets_are_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """After a minute without a failure whatever works tells that the fault is over."""
+    caplog.set_level(logging.INFO, LOGGER.name)
+    now = [0.0]
+    faults = FaultLog(LOGGER, lambda: now[0])
+    faults.failed("publish", OSError("refused"), target="gone")
+    now[0] = 59.0
+    faults.worked("publish", target="other")
+    assert len(caplog.messages) == 1
+    now[0] = 60.0
+    faults.worked("publish", target="other")
+    assert caplog.messages[1:] == ["Can publish again."]
+
+
+def test_kinds_that_others_choose_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """Beyond so many kinds all are one, for what is written and for what is remembered."""
+    repeated = RepeatedLog(LOGGER)
+    for number in range(10_000):
+        repeated.warning(f"kind {number}", "No. %d", number, extra=about())
+    assert len(caplog.messages) == MOST_KINDS + MOST_LINES
+    assert len(repeated._lines) == MOST_KINDS + 1
+
+
+def test_what_others_have_written_is_made_printable(caplog: pytest.LogCaptureFixture) -> None:
+    """No escape sequence and no line break of another process reaches a log, and no long text."""
+    repeated, faults = RepeatedLog(LOGGER), FaultLog(LOGGER)
+    evil = "\x1b[2J\nERROR forged" + "x" * 1_000
+    repeated.warning("x", "Node %s sent %d.", evil, 1, extra=about(peer=evil))
+    faults.failed("publish", evil)
+    assert all(text.isprintable() and len(text) < 300 for text in caplog.messages)
+    assert vars(caplog.records[0])["demux_peer"].startswith("\\x1b[2J\\nERROR")

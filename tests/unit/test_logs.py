@@ -129,3 +129,12 @@ def test_the_example_of_a_configuration_writes_json(tmp_path: Path) -> None:
     assert said["message"] == "It broke."
     assert said["demux_stream"] == "s"
     assert "demux_link" not in said
+
+
+def test_strings_of_others_are_made_printable() -> None:
+    """Control characters, hidden ones and lone surrogates are escaped, and long strings cut."""
+    assert logs.printable("demux.écho 漢") == "demux.écho 漢"
+    assert logs.printable("\x1b]0;a\x07\n\u202e\ud800") == r"\x1b]0;a\x07\n\u202e\ud800"
+    assert logs.printable("x" * logs.LONGEST) == "x" * logs.LONGEST
+    assert logs.printable("x" * 10_000) == "x" * logs.LONGEST + "…"
+    assert logs.about(link="\x1b")["demux_link"] == r"\x1b"

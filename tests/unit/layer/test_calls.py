@@ -172,3 +172,20 @@ async def test_a_full_channel_shows_that_the_layer_works() -> None:
     assert not await publisher.publish(None, "channel", {})
     assert not publisher.is_cut_off
     assert len(times) == 1
+
+
+async def test_one_server_that_fails_makes_two_lines(caplog: pytest.LogCaptureFixture) -> None:
+    """A layer of several servers, one of which fails, has a line at the beginning and the end."""
+    caplog.set_level("INFO")
+    outcomes: list[Any] = [OSError("gone"), None] * 5
+    layer = ScriptedLayer(*outcomes, None)
+    layer.alias = "opens"  # type: ignore[attr-defined]
+    publisher = LayerCalls(layer, lambda: None)
+    for _ in range(5):
+        await publisher.publish("lost", "channel", {})
+        await publisher.publish("well", "channel", {})
+    await publisher.publish("lost", "channel", {})
+    assert caplog.messages == [
+        "Cannot publish on the channel layer 'opens': gone. Trying on.",
+        "Can publish on the channel layer 'opens' again.",
+    ]

@@ -15,11 +15,14 @@ from channels.layers import InMemoryChannelLayer
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.layer import node as node_module
 from channels_demux_layer.layer import nodes as nodes_module
+from channels_demux_layer.layer.handshake import Claim
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
 from channels_demux_layer.layer.steadfast import RememberingLayer
+from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.link.config import LinkConfig
-from channels_demux_layer.link.frames import BATCH, VERSION
+from channels_demux_layer.link.frames import BATCH, VERSION, Grant, encode_frames
+from channels_demux_layer.reports.report import STATUS
 
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
@@ -192,3 +195,50 @@ async def test_all_that_a_node_has_started_ends_with_it(node: Node) -> None:
     await node.stop()
     assert ended[0] == "session"
     assert not node._tasks
+
+
+def a_batch(link: str, **fields: Any) -> dict[str, Any]:
+    """The first batch of a link, in which nothing is said."""
+    addressed = {"version": VERSION, "link": link, "channel": "x", "to_edge": False}
+    counts = {"seq": 1, "base": 1, "ack": 0, "early": [], "again": False, "frames": b"\x90"}
+    return {"type": BATCH, **addressed, **counts, **fields}
+
+
+async def test_links_that_others_begin_are_bounded(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of links without a session the latest are kept; one with a session always is."""
+    monkeypatch.setattr(node_module, "MAX_TAKEN_UP", 3)
+    ports: list[SessionPort] = []
+    node.grantable["ref"] = ports.append
+    node._dispatch(a_batch("used", frames=encode_frames([Grant(1, "ref")])))
+    for number in range(10):
+        node._dispatch(a_batch(str(number)))
+    assert list(node._wires) == [("used", False), *((str(n), False) for n in (7, 8, 9))]
+    assert list(node._taken_up) == ["7", "8", "9"]
+    node.forget(node._wires["8", False])
+    assert list(node._taken_up) == ["7", "9"]
+    assert len(ports) == 1
+
+
+async def test_claimants_that_others_invent_are_bounded(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claims of nothing that was asked for are remembered to a limit, and for known channels."""
+    monkeypatch.setattr(node_module, "MAX_CLAIMANTS", 3)
+    node.claimants["demux.s"] = set()
+    for number in range(10):
+        for stream in ("demux.s", f"demux.{number}"):
+            claim = Claim(
+                version=VERSION, refs=["x"], stream_channel=stream, channel=f"w{number}", load=0
+            )
+            node._dispatch(claim.to_message())
+    assert node.claimants == {"demux.s": {"w0", "w1", "w2"}}
+
+
+async def test_a_question_names_a_channel(node: Node) -> None:
+    """An answer to no channel would raise in the layer, and look as if the layer failed."""
+    question = {"type": STATUS, "version": 1, "ref": "r", "channel": "no channel"}
+    node._dispatch(question)
+    assert node.ignored == {"malformed": 1}
+    assert not node.is_cut_off

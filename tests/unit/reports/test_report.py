@@ -53,3 +53,12 @@ def test_a_report_of_another_release_can_be_read() -> None:
     report = msgspec.msgpack.encode({**told, "colour": "blue"})
     read = Answer(version=REPORT_VERSION, ref="r", report=report).unpack()
     assert (read.wire, read.load, read.streams) == (7, 0, [])
+
+
+@pytest.mark.parametrize("uptime", [float("inf"), float("nan"), -1.0, 1e300])
+def test_a_time_is_a_number(uptime: float) -> None:
+    """A report with a time that there cannot be is refused: readers reckon with it."""
+    told = {"node": "n!1", "kind": "server", "release": "1", "wire": 1, "host": "h", "pid": 1}
+    report = msgspec.msgpack.encode({**told, "uptime": uptime})
+    with pytest.raises(msgspec.ValidationError):
+        Answer(version=REPORT_VERSION, ref="r", report=report).unpack()

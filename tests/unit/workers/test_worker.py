@@ -7,11 +7,13 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream
 from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.faults import MOST_LINES
 from channels_demux_layer.hosting.scope import pack_scope
 from channels_demux_layer.layer.handshake import Open
 from channels_demux_layer.layer.node import Node
@@ -271,3 +273,17 @@ async def test_a_session_that_is_lost_before_it_begins_has_no_consumer(node: Nod
     await session.run(noting, Stream(noting), own_thread=False)
     assert session.over.is_set()
     assert not begun
+
+
+async def test_late_opens_are_told_of_a_few_times(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """None is claimed; a backlog of thousands, or who forges them, does not fill the log."""
+    caplog.set_level("INFO")
+    desk = ClaimDesk(node, "demux.s", raw, Stream(raw))
+    opening = await an_open()
+    for _ in range(100):
+        desk.consider(msgspec.structs.replace(opening, expires_at=0.0, stream="\n"))
+    assert not node.grantable
+    late = [text for text in caplog.messages if "had stopped waiting" in text]
+    assert len(late) == MOST_LINES
