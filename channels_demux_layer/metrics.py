@@ -94,9 +94,7 @@ IGNORED = Metric(
     *("demux_ignored_messages_total", "counter", "messages", ("reason",)),
     "Messages of the channel layer that were ignored: malformed, foreign or unreadable ones",
 )
-LOAD = Metric(
-    *("demux_load", "gauge", "sessions", ()), "Sessions that workers host and have claimed"
-)
+LOAD = Metric(*("demux_load", "gauge", "sessions", ()), "Sessions that workers host")
 MAX_SESSIONS = Metric(
     *("demux_max_sessions", "gauge", "sessions", ()),
     "The most sessions that workers host; 0 for no bound",

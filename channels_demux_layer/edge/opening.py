@@ -106,6 +106,11 @@ class RemoteAccess:
         if self._node is not None:
             self._node.expel(group, channel)
 
+    def turn(self) -> float:
+        """Return for how long a session that is opened anew is to wait, in seconds (L2.9)."""
+        node = self._node
+        return 0.0 if node is None else node.pacer.wait(node.loop.time(), random.uniform)
+
     def leave(self, ends: list[asyncio.Event]) -> None:
         """Leave the connection's edge group, without waiting for it.
 

@@ -69,11 +69,13 @@ class RemoteSession:
         self._closing: asyncio.TimerHandle | None = None
         self._start()
 
-    def _start(self) -> None:
+    def _start(self, wait: float = 0.0) -> None:
         self._attempt += 1
-        self._opening = asyncio.ensure_future(self._open())
+        self._opening = asyncio.ensure_future(self._open(wait))
 
-    async def _open(self) -> None:
+    async def _open(self, wait: float) -> None:
+        if wait:
+            await asyncio.sleep(wait)
         found = await find_worker(
             self._name,
             self._attempt,
@@ -268,4 +270,5 @@ class RemoteSession:
         elif self._is_stateful and self._was_accepted:
             self._finish(*RESTART)
         else:
-            self._start()
+            # With others whose worker has gone, it waits for its turn (L2.9).
+            self._start(self._access.turn())

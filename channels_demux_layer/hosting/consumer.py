@@ -180,6 +180,10 @@ class Host:
                 self._inbox.pop()  # No payload had it: there are never more contexts than payloads.
             self._put({"type": tracing.CONTEXT, "context": context})
 
+    def drop_payloads(self) -> None:
+        """Drop the payloads that the consumer has not asked for: another consumer gets them."""
+        self._inbox = deque(each for each in self._inbox if each["type"] != "websocket.receive")
+
     def disconnect(self, code: int, reason: str = "") -> None:
         """Tell the consumer that its stream is over, after all payloads before."""
         if self._disconnect is None:

@@ -54,7 +54,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     stream_channel: str
     #: The channel of the worker's node: the other end of the link.
     channel: str
-    #: How many sessions the worker's process hosts and has claimed.
+    #: How many sessions the worker's process hosts.
     load: int
 
     def to_message(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from .groups import Memberships
 from .handshake import CLAIM, Claim, check_names, parse_claim
 from .ignored import IgnoredMessages
 from .inbox import inbox_of
+from .pacing import Pacer
 from .publisher import publisher_of
 from .reporter import Reporter
 from .steadfast import LEAVE, RememberingLayer
@@ -41,6 +42,9 @@ logger = logging.getLogger(__name__)
 #: How long a node that stops may take to leave its groups, in seconds.
 LEAVE_LIMIT = 2.0
 
+#: Groups that are joined and left in the background at a time. When a peer dies, there are as many
+#: as it had sessions, and payloads of others must not wait for them.
+MAX_CHORES = 10
 #: How many workers are remembered that claim the opens of one channel.
 MAX_CLAIMANTS = 1_000
 #: How many links of edges are kept without a session, as far as they are the latest. Anybody who
@@ -75,6 +79,7 @@ class Node:
         ignored: How many messages of the layer made no sense, by reason.
         serves: The channels of the streams that the workers of this process host.
         reporter: Speaks for the node when somebody asks how it is.
+        pacer: Spreads the opens of sessions that are opened anew.
     """
 
     def __init__(self, layer: Any, config: LinkConfig) -> None:
@@ -91,6 +96,8 @@ class Node:
         self.max_sessions = get_settings().MAX_SESSIONS
         self.serves: set[str] = set()
         self.reporter = Reporter(self)
+        self.pacer = Pacer()
+        self._chores = asyncio.Semaphore(MAX_CHORES)
         self._refresh_wanted = asyncio.Event()
         self.heard_at = self.loop.time()
         self._wires: dict[tuple[str, bool], LinkWire] = {}
@@ -180,8 +187,11 @@ class Node:
         self._persist("leave a group", group, lambda: self.groups.settle(group))
 
     def _persist(self, action: str, group: str, call: Callable[[], Awaitable[None]]) -> None:
-        action = f"{action} on the channel layer"
-        self.start_task(persist(action, call, alias=alias_of(self.layer), target=group))
+        self.start_task(self._do_chore(f"{action} on the channel layer", group, call))
+
+    async def _do_chore(self, action: str, group: str, call: Callable[[], Awaitable[None]]) -> None:
+        async with self._chores:
+            await persist(action, call, alias=alias_of(self.layer), target=group)
 
     @property
     def is_cut_off(self) -> bool:
@@ -307,17 +317,21 @@ class Node:
         return len(wire.link.sessions) if wire else 0
 
     def granted(self, ref: str, port: SessionPort) -> None:
-        """Worker: hand a granted session to the claim that it answers (L2.5)."""
+        """Worker: hand a granted session to the claim that it answers, if there is room (L2.5).
+
+        A worker claims more than it has room for: on some layers every worker claims each open, and
+        most claims are never granted. So the room is looked at again here.
+        """
         waiting = self.grantable.pop(ref, None)
-        if waiting is None:
+        if waiting is None or not self.has_room:
             port.reset()
         else:
             waiting(port)
 
     @property
     def load(self) -> int:
-        """How many sessions the workers of this process host and have claimed."""
-        return len(self.hosted) + len(self.grantable)
+        """How many sessions the workers of this process host."""
+        return len(self.hosted)
 
     @property
     def has_room(self) -> bool:

@@ -59,7 +59,7 @@ class Reported(Protocol):
 
     @property
     def load(self) -> int:
-        """How many sessions the workers of the process host and have claimed."""
+        """How many sessions the workers of the process host."""
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine until it ends, or the node does."""

@@ -138,19 +138,23 @@ class Link:
         if not session.may(SessionInput.SEND_CLOSE):
             return
         session.apply(SessionInput.SEND_CLOSE)
-        if session in self._table.indebted:
-            # Before the last word, after which nobody counts any more: what was taken is not to
-            # be sent to another consumer (L5.3).
-            self._table.indebted.discard(session)
-            self._queue.put(Credit(session.id, session.incoming.tell()), group=session.group)
+        self._settle_credit(session, session.group)
         self._queue.put(Close(session.id, code, reason), group=session.group)
         self._table.forget_if_ended(session, now)
 
     def reset_session(self, session: Session, now: float) -> None:
         """Disown a session, unless it has ended: the peer will find it lost."""
         if session.id in self.sessions:
+            self._settle_credit(session, group=None)
             self._queue.put(Reset(session.id))
             self._table.remove(session, now)
+
+    def _settle_credit(self, session: Session, group: str | None) -> None:
+        # Before the last frame, after which nobody counts any more: what was taken must not be
+        # sent to another consumer (L5.3).
+        if session in self._table.indebted:
+            self._table.indebted.discard(session)
+            self._queue.put(Credit(session.id, session.incoming.tell()), group=group)
 
     # -- inputs: the peer and the clock -------------------------------------------------------
 

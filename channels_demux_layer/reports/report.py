@@ -125,7 +125,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
         uptime: Seconds since it was made.
         is_draining: Whether its sessions move to other workers, because it is to end.
         is_cut_off: Whether its channel layer fails.
-        load: Sessions that its workers host and have claimed.
+        load: Sessions that its workers host.
         max_sessions: The most that they host; 0 for no bound.
         channels: The channels of the streams that its workers host.
         batches_sent: As in a link's report; of all links since the node was made.

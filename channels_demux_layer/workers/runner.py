@@ -150,7 +150,11 @@ class DrainingWorker(Worker):
         try:
             await asyncio.wait([stop, checker, *listeners], return_when=asyncio.FIRST_COMPLETED)
             if not stop.done():
-                raise ListenerDied(self._cause(checker, *listeners))
+                cause = self._cause(checker, *listeners)
+                text = "A listener has ended (%s). The worker drains, then it ends, too."
+                logger.error(text, cause, extra=about())
+                await drain_workers(self._drain_timeout)
+                raise ListenerDied(cause)
             await self._end(listeners)
         finally:
             instances = [details["future"] for details in self.application_instances.values()]

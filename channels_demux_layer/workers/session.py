@@ -176,8 +176,11 @@ class WorkerSession:
 
     def disown(self) -> None:
         """Have the session go on with another worker, whatever the consumer is doing."""
+        self._is_lost = True
         self._port.reset()
         self._flow.finish()
+        if self._host is not None:
+            self._host.drop_payloads()
         self._end(CloseCode.SERVICE_RESTART, "")
 
     def _end(self, code: int, reason: str) -> None:

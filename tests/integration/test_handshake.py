@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -183,7 +185,7 @@ async def test_claims_that_gather_travel_together(memory: Place) -> None:
 
 
 async def test_a_claim_that_lapses_is_forgotten(memory: Place, settings: Any) -> None:
-    """What no edge grants stops counting as load."""
+    """What no edge grants is not kept, and takes up no room meanwhile."""
     configure(settings, {**WORKERS, "MAX_SESSIONS": 1})
     cls = demultiplexer({"echo": consumers.Json})
     layer = get_channel_layer()
@@ -192,7 +194,44 @@ async def test_a_claim_that_lapses_is_forgotten(memory: Place, settings: Any) ->
         await layer.send("demux.echo", an_open(reply))
         await within(layer.receive(reply))
         node = find_node("default")
-        await until(lambda: node.load == 0)
+        assert (node.load, node.has_room) == (0, True)
+        await until(lambda: not node.grantable)
+
+
+async def test_claims_that_nobody_grants_take_up_no_room(
+    memory: Place, settings: Any, log: pytest.LogCaptureFixture
+) -> None:
+    """However many opens others grant elsewhere, a worker with room takes a session at once."""
+    configure(settings, {**WORKERS, "MAX_SESSIONS": 1, "OPEN_RETRY": 60.0})
+    cls = demultiplexer({"echo": consumers.Json})
+    layer = get_channel_layer()
+    async with memory.run(cls):
+        reply = await layer.new_channel()
+        for number in range(20):
+            await layer.send("demux.echo", an_open(reply, ref=f"elsewhere {number}"))
+            await within(layer.receive(reply))
+        assert len(find_node("default").grantable) == 20
+        async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:
+            await client.send_to("echo", 1)
+            assert await client.receive_from("echo") == 1
+    assert not [text for text in log.messages if "No room" in text]
+
+
+async def test_a_grant_beyond_the_room_goes_to_another_worker(memory: Place, settings: Any) -> None:
+    """A worker that has claimed more than it can host disowns the rest, which opens anew."""
+    configure(settings, {**WORKERS, "MAX_SESSIONS": 2})
+    cls = demultiplexer({"echo": consumers.Json})
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(memory.run(cls))
+        clients = [DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) for _ in range(3)]
+        for client in clients:
+            await stack.enter_async_context(client)
+            await client.send_to("echo", 1)
+        answers = {asyncio.ensure_future(each.receive_from("echo")): each for each in clients}
+        await until(lambda: sum(answer.done() for answer in answers) == 2)
+        assert find_node("default").load == 2
+        await next(client for answer, client in answers.items() if answer.done()).disconnect()
+        assert await asyncio.gather(*answers) == [1, 1, 1]
 
 
 async def test_foreign_messages_on_a_streams_channel_are_ignored(

@@ -11,7 +11,9 @@ from channels.exceptions import DenyConnection
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 
 from channels_demux_layer import Stream
+from channels_demux_layer.layer.nodes import running_nodes
 from channels_demux_layer.testing import DemuxCommunicator
+from channels_demux_layer.workers.drain import drain_workers
 
 from . import consumers
 from .harness import HOSTING_LOG, LIMIT, Place, closed, configure, demultiplexer, until, within
@@ -349,3 +351,27 @@ async def test_without_a_bound_a_disconnect_takes_as_long_as_it_takes(
             ending.set()
             await within(leaving)
         assert ended.is_set()
+
+
+async def test_what_was_handled_is_not_given_to_the_next_consumer(layered: Place) -> None:
+    """A drain that runs out of time has the next consumer begin where this one hangs."""
+    handled: list[tuple[int, str]] = []
+    may_end = asyncio.Event()
+
+    class Hanging(consumers.Json):
+        async def receive_json(self, content: str, **kwargs: Any) -> None:
+            handled.append((self.scope["demux"]["attempt"], content))
+            if handled[-1] == (1, "hang"):
+                await may_end.wait()
+            await self.send_json(content)
+
+    async with layered.client({"echo": Hanging}) as client:
+        for word in ("a", "b", "hang", "last"):
+            await client.send_to("echo", word)
+        await until(lambda: (1, "hang") in handled)
+        await drain_workers(0.0)
+        for node in running_nodes():
+            node.is_draining = False
+        await until(lambda: (2, "last") in handled)
+        may_end.set()
+    assert handled == [(1, "a"), (1, "b"), (1, "hang"), (2, "hang"), (2, "last")]

@@ -43,6 +43,7 @@ RINGS = {
         "exceptions",
         "reports.fleet",
         "layer.handshake",
+        "layer.pacing",
         "layer.packing",
         "layer.portion",
         "layer.redis",

@@ -20,7 +20,9 @@ from tests.integration.harness import deliver, until
 
 #: How long an edge waits for the answer to a grant, by default.
 PATIENCE = Settings().OPEN_RETRY
-ACCESS: Any = type("Access", (), {"prefix": "demux", "connection": "0" * 32})
+ACCESS: Any = type(
+    "Access", (), {"prefix": "demux", "connection": "0" * 32, "turn": staticmethod(lambda: 0.0)}
+)
 
 
 class Port:
@@ -404,3 +406,26 @@ async def test_who_has_accepted_is_not_doubted(
     assert port.said == [(1012, "")] * is_leaving
     session.end(1000, "")
     session.closed(1000, "")
+
+
+async def test_a_session_that_is_opened_anew_waits_for_its_turn(
+    finder: Finder, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes behind others whose worker has gone; where it ends meanwhile, it opens nothing."""
+    asked: list[str] = []
+
+    def find(name: str, *args: Any) -> Any:
+        asked.append(name)
+        return finder.find()
+
+    monkeypatch.setattr(remote, "find_worker", find)
+    for name, turn in (("soon", 0.001), ("never", 3_600.0)):
+        session = RemoteSession(name, ACCESS, listener)
+        await finder.let()
+        monkeypatch.setattr(ACCESS, "turn", staticmethod(lambda turn=turn: turn))
+        session.lost(peer_is_dead=False)
+        if name == "soon":
+            await until(lambda: asked == ["soon", "soon"])
+        session.end(1000, "")
+        assert session.ended.is_set()
+    assert asked == ["soon", "soon", "never"]

@@ -22,7 +22,7 @@ from channels_demux_layer.layer.steadfast import RememberingLayer
 from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.frames import BATCH, VERSION, Grant, encode_frames
-from channels_demux_layer.reports.report import STATUS
+from channels_demux_layer.reports.report import PROBE, STATUS
 
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
@@ -242,3 +242,59 @@ async def test_a_question_names_a_channel(node: Node) -> None:
     node._dispatch(question)
     assert node.ignored == {"malformed": 1}
     assert not node.is_cut_off
+
+
+class DisownedPort:
+    """A worker's end of a session.
+
+    Attributes:
+        resets: How often it was disowned.
+    """
+
+    def __init__(self) -> None:
+        self.resets = 0
+
+    def reset(self) -> None:
+        """Note it."""
+        self.resets += 1
+
+
+async def test_a_grant_is_taken_only_where_there_is_room(node: Node) -> None:
+    """Claims take up none: a worker may claim more than it can host, and disowns the rest."""
+    node.max_sessions = 2
+    granted: list[Any] = []
+
+    def host(port: Any) -> None:
+        granted.append(port)
+        node.hosted.add(port)
+
+    node.grantable = dict.fromkeys("abcd", host)
+    assert (node.load, node.has_room) == (0, True)
+    ports = [DisownedPort() for _ in range(5)]
+    for ref, port in zip("abcde", ports, strict=True):
+        node.granted(ref, port)  # type: ignore[arg-type]
+    assert granted == ports[:2]
+    assert [port.resets for port in ports] == [0, 0, 1, 1, 1]
+    assert (node.load, node.has_room, node.grantable) == (2, False, {})
+    node.hosted.clear()
+
+
+async def test_payloads_do_not_wait_for_chores(node: Node) -> None:
+    """When a peer dies, its groups are cleared a few at a time; a publish need not wait."""
+    discards: list[str] = []
+    goes_on = asyncio.Event()
+
+    async def discard(group: str, channel: str) -> None:
+        discards.append(group)
+        await goes_on.wait()
+
+    node.layer.group_discard = discard
+    for number in range(200):
+        node.expel(f"group{number}", "dead")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(discards) == node_module.MAX_CHORES
+    assert await asyncio.wait_for(node.publish(None, node.channel, {"type": PROBE}), 20.0)
+    goes_on.set()
+    while len(discards) < 200:  # noqa: ASYNC110
+        await asyncio.sleep(0)

@@ -398,7 +398,24 @@ def test_one_session_owes_when_another_ends(pair: Pair) -> None:
     pair.worker.take(their_two, 1, pair.now)
     pair.worker.reset_session(their_one, pair.now)
     (outgoing,) = pair.batches(pair.worker)
-    assert frames_of(outgoing) == [Reset(1), Credit(2, 1)]
+    assert frames_of(outgoing) == [Credit(1, 1), Reset(1), Credit(2, 1)]
+
+
+@pytest.mark.parametrize("ends", ["close", "reset"])
+def test_what_was_taken_is_told_before_a_session_ends_early(pair: Pair, ends: str) -> None:
+    """However its worker ends a session, no other one gets what the consumer has taken (L5.3)."""
+    session, theirs = pair.open("one")
+    for word in ("taken", "taken, too", "in hand"):
+        pair.send(pair.edge, session, word)
+    pair.deliver(pair.edge)
+    pair.worker.take(theirs, 5, pair.now)
+    pair.worker.take(theirs, 10, pair.now)
+    if ends == "close":
+        pair.worker.close_session(theirs, 1011, "", pair.now)
+    else:
+        pair.worker.reset_session(theirs, pair.now)
+    pair.deliver(pair.worker)
+    assert list(session.outgoing.untaken) == ["in hand"]
 
 
 # -- opening and closing ----------------------------------------------------------------------

@@ -243,14 +243,20 @@ async def test_a_listener_that_ends_is_an_error(
     failure: BaseException,
     words: str,
 ) -> None:
-    """Nothing would be heard on its channel any more: the worker says why, and ends."""
+    """Nothing would be heard on its channel: the worker says why, drains and ends."""
+    drains: list[float] = []
 
     async def listener(self: Any, channel: str) -> None:
         raise failure
 
+    async def drain(timeout: float) -> None:
+        drains.append(timeout)
+
     monkeypatch.setattr(DrainingWorker, "listener", listener)
+    monkeypatch.setattr(runner, "drain_workers", drain)
     with pytest.raises(ListenerDied, match=words):
-        await DrainingWorker(Application(), ["a"], layer, 0.0).arun()
+        await DrainingWorker(Application(), ["a"], layer, 7.0).arun()
+    assert drains == [7.0]
 
 
 async def test_a_layer_that_fails_is_waited_for(layer: InMemoryChannelLayer) -> None:

@@ -261,15 +261,18 @@ async def test_a_session_that_never_began_leaves_nothing(node: Node) -> None:
     assert not tally.sessions
 
 
-async def test_a_session_that_is_lost_before_it_begins_has_no_consumer(node: Node) -> None:
-    """Its edge took it for dead and went elsewhere, or is dead itself."""
+@pytest.mark.parametrize("is_ours", [False, True])
+async def test_a_session_that_is_lost_before_it_begins_has_no_consumer(
+    node: Node, is_ours: bool
+) -> None:
+    """Its edge took it for dead and went elsewhere, or is dead itself; or a drain disowned it."""
     begun: list[Any] = []
 
     async def noting(*args: Any) -> None:
         begun.append(args)
 
     session = WorkerSession(await an_open(), Port(), node, a_tally())  # type: ignore[arg-type]
-    session.lost(peer_is_dead=False)
+    session.disown() if is_ours else session.lost(peer_is_dead=False)
     await session.run(noting, Stream(noting), own_thread=False)
     assert session.over.is_set()
     assert not begun
