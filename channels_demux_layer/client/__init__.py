@@ -1,6 +1,6 @@
-"""A client for scripts and services: the streams of one WebSocket, without Django or Channels.
+"""A Python client for scripts and services. It needs neither Django nor Channels.
 
-It needs the extra ``client``::
+Install the extra ``client``::
 
     from channels_demux_layer.client import connect
 
@@ -35,8 +35,8 @@ __all__ = [
     "connect",
 ]
 
-#: The largest frame that is taken, in bytes. What a server with the default MAX_PAYLOAD sends
-#: fits, were each byte of it escaped.
+#: The largest frame that the client accepts, in bytes. A server with the default MAX_PAYLOAD
+#: never exceeds it, even if JSON escapes every byte of the payload.
 MAX_SIZE = 8 * 1024 * 1024
 
 
@@ -55,17 +55,17 @@ def connect(
     event_key: str = "event",
     **websocket: Any,
 ) -> DemuxClient:
-    """Connect to a demultiplexer, for the length of an ``async with`` block.
+    """Return a client that connects to a demultiplexer for the length of an ``async with`` block.
 
     Args:
-        url: The address; or a function or coroutine function that gives it, at each connect.
-        headers: Headers of the request, or what gives them, at each connect.
-        reconnect: Whether to connect again when the socket is lost.
-        keep_trying: Whether the first connect is tried again as later ones are; else it raises.
-        backoff: How long to wait before connecting again.
-        window_frames: So many frames may wait to be sent, and of each stream to be read.
-        window_bytes: So many bytes (characters, for text to be sent) may.
-        close_timeout: Seconds that an end may take: of a stream, or of the block.
+        url: The address. A function or coroutine function is called for each connect.
+        headers: Headers of the request. A function is called as for ``url``.
+        reconnect: Whether to reconnect when the socket is lost.
+        keep_trying: Whether to retry the first connect too. Otherwise its failure raises.
+        backoff: How long to wait before reconnecting.
+        window_frames: Maximum of frames that wait to be sent, and of unread ones per stream.
+        window_bytes: The same maximum in bytes. Unsent text counts in characters.
+        close_timeout: Seconds that a stream or the block may take to close.
         stream_key: The server's setting ``MULTIPLEX_KEY``.
         payload_key: The server's setting ``PAYLOAD_KEY``.
         event_key: The server's setting ``EVENT_KEY``.
@@ -73,7 +73,7 @@ def connect(
             ``subprotocols``, ``origin``, ``ping_timeout``, or ``max_size`` in bytes.
 
     Returns:
-        The client; ``async with connect(...) as demux`` connects, or raises ConnectFailed.
+        The client. ``async with connect(...) as demux`` connects, or raises ConnectFailed.
     """
     options = Options(
         reconnect=reconnect,

@@ -1,4 +1,4 @@
-"""A bounded line of what waits, either to be sent or to be read."""
+"""A bounded queue of items that wait to be sent or read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Item = TypeVar("Item")
 
 
 class Buffer(Generic[Item]):
-    """Items in order, until there are too many or too many bytes of them.
+    """A queue that is full at a number of items or of bytes.
 
-    Who puts an item looks first whether it is full, and waits for a change while it is.
+    `put()` never waits. Callers check `is_full` first and await `changed()` while it is true.
 
     Args:
-        max_items: So many items fill it.
-        max_bytes: So many bytes fill it; a larger item passes through an empty one.
+        max_items: The queue is full with this many items.
+        max_bytes: The queue is full with this many bytes. A larger item fits an empty queue.
     """
 
     def __init__(self, max_items: int, max_bytes: int) -> None:
@@ -42,11 +42,11 @@ class Buffer(Generic[Item]):
 
     @property
     def first(self) -> Item:
-        """The item whose turn it is."""
+        """The oldest item."""
         return self._items[0][0]
 
     def put(self, item: Item, size: int) -> None:
-        """Put an item last, full or not.
+        """Append an item, even to a full buffer.
 
         Args:
             item: The item.
@@ -57,18 +57,18 @@ class Buffer(Generic[Item]):
         self.stir()
 
     def take(self) -> Item:
-        """Take the first item out."""
+        """Remove and return the first item."""
         item, size = self._items.popleft()
         self._size -= size
         self.stir()
         return item
 
     def stir(self) -> None:
-        """Wake all who wait for a change, to look again at what they wait for."""
-        # Each that waits now is woken by the first call; the second is for those who come later.
+        """Wake every task in `changed()`, so that it checks its condition again."""
+        # set() wakes the tasks that wait now. clear() makes later ones wait for the next change.
         self._change.set()
         self._change.clear()
 
     async def changed(self) -> None:
-        """Wait until something was put or taken, or the buffer was stirred."""
+        """Wait for the next `put()`, `take()` or `stir()`."""
         await self._change.wait()

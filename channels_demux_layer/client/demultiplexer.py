@@ -1,8 +1,8 @@
-"""A client's connection: the streams that it carries, and the sockets that it rides on in turn.
+"""A client's connection: its streams, and one socket after the other.
 
-One task reads, and connects again; another one, as long as a socket lives, writes. What is to be
-written goes through one bounded buffer, so that it keeps its order while there is no socket. A
-frame leaves the buffer when it was handed to a socket: no frame is sent twice.
+One task reads and reconnects. A second task writes, one for each socket. All frames to be written
+pass one bounded buffer, which keeps their order across sockets. A frame leaves the buffer when it
+is handed to a socket, so no frame is sent twice.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ Received = TypeVar("Received")
 
 
 class DemuxClient:
-    """The streams of one connection, as `connect` gives it; an asynchronous context manager.
+    """A connection with its streams, as an asynchronous context manager. `connect` makes one.
 
     Args:
         dialer: Opens sockets.
-        options: How it behaves.
+        options: The client's options.
     """
 
     def __init__(self, dialer: Dialer, options: Options) -> None:
@@ -61,10 +61,11 @@ class DemuxClient:
         """Connect.
 
         Raises:
-            ConnectFailed: The first connect has failed.
+            ConnectFailed: The first connect failed.
+            RuntimeError: The client was entered before.
         """
         if self._is_entered:
-            raise RuntimeError("A client connects once: call connect() again.")
+            raise RuntimeError("A client connects only once. Call connect() for a new one.")
         self._is_entered = True
         self._socket = await self._dial_first()
         self._task = asyncio.ensure_future(self._run(self._socket))
@@ -76,7 +77,7 @@ class DemuxClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Send what waits, unless an exception has ended the block; then leave."""
+        """Send the remaining frames and close. After an exception, close at once."""
         try:
             if exc_type is None:
                 await self._drain()
@@ -86,7 +87,7 @@ class DemuxClient:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is an open socket at present."""
+        """Whether the socket is open now."""
         return self._socket is not None and self._socket.state is State.OPEN
 
     @overload
@@ -120,50 +121,50 @@ class DemuxClient:
         text: bool = False,
         on_event: Callable[[Event], object] | None = None,
     ) -> ClientStream[Any]:
-        """Open a stream, or one that has ended once more; an open one is given as it is.
+        """Return a stream, and open it unless it is open.
 
-        Payloads of streams that were not asked for are discarded: ask before the first ``await``
-        for those that are to lose nothing.
+        The client discards payloads of streams that it was not asked for. To lose none, call this
+        before the first ``await``.
 
         Args:
             name: The stream's name.
-            type: What to decode its JSON to, such as a `msgspec.Struct`; `msgspec.Raw` leaves it
-                as it is.
+            type: What to decode its JSON to, such as a `msgspec.Struct`. `msgspec.Raw` leaves it
+                undecoded.
             text: Whether it is a stream of plain text, ``Stream(..., text=True)`` on the server.
-            on_event: Called with each event as it comes, in order with the payloads; not to wait.
+            on_event: Called with each event, in order with the payloads. It must not block.
 
         Returns:
             The stream.
 
         Raises:
-            StreamClosed: The connection is over.
-            ValueError: It can be no stream's name; or the stream is open with another type, or
-                is being closed.
+            StreamClosed: The connection has ended.
+            ValueError: The name is invalid, the stream is open with another type, or it is
+                closing.
         """
         return self._table.open(name, str if text else type, text, on_event)
 
     # -- one socket after the other -----------------------------------------------------------
 
     async def _run(self, socket: ClientConnection) -> None:
-        """Serve the streams until the connection is over; nothing that is raised is lost."""
+        """Serve the streams until the connection ends. Every error ends the streams with it."""
         try:
             lost = await self._serve(socket, [])
             while not self._is_final(lost):
-                logger.info("The socket closed with code %d. Connecting again.", lost.code)
+                logger.info("The socket closed with code %d. Reconnecting.", lost.code)
                 self._socket = None
                 self._table.lose_socket()
                 socket = await self._dial_again()
                 lost = await self._serve(socket, self._table.regain_socket())
             self._table.end_all(lost.code, lost.reason)
         except ConnectFailed as error:
-            logger.warning("%s Not trying again.", error)
+            logger.warning("%s A retry would fail too, so all streams end.", error)
             self._table.end_all(CloseCode.ABNORMAL, str(error), error)
         except Exception as error:
-            logger.exception("The client cannot go on.")
+            logger.exception("Unexpected error in the client. The connection and its streams end.")
             self._table.end_all(CloseCode.ABNORMAL, repr(error), error)
 
     async def _serve(self, socket: ClientConnection, first: list[str]) -> Close:
-        """Read and write until the socket is closed; say how it was."""
+        """Read and write until the socket closes, and return its close frame."""
         self._socket = socket
         self._attempts.connected(_now())
         writer = asyncio.ensure_future(self._write(socket, first))
@@ -185,7 +186,7 @@ class DemuxClient:
         except ConnectFailed as error:
             if error.is_final or not self._options.keep_trying:
                 raise
-            logger.info("%s Trying again.", error)
+            logger.info("%s Retrying.", error)
         return await self._dial_again()
 
     async def _dial_again(self) -> ClientConnection:
@@ -196,12 +197,12 @@ class DemuxClient:
             except ConnectFailed as error:
                 if error.is_final:
                     raise
-                logger.info("%s Trying again.", error)
+                logger.info("%s Retrying.", error)
 
     # -- writing ------------------------------------------------------------------------------
 
     async def _write(self, socket: ClientConnection, first: list[str]) -> None:
-        """Write these frames, then what waits, until the socket is closed."""
+        """Write these frames, then those of the buffer, until the socket closes."""
         with contextlib.suppress(ConnectionClosed):
             for frame in first:
                 await socket.send(frame)
@@ -212,13 +213,13 @@ class DemuxClient:
                     return
                 try:
                     await socket.send(self._table.outbox.first.frame)
-                finally:  # it may have been sent: never again
+                finally:  # even a failed send() may have sent it, and a repeat is worse than a loss
                     self._table.outbox.take()
 
     # -- the end ------------------------------------------------------------------------------
 
     async def _drain(self) -> None:
-        """Wait until all is sent, or cannot be."""
+        """Wait until all frames are sent, the connection ends, or the close timeout passes."""
         emptied = asyncio.ensure_future(self._emptied())
         try:
             await asyncio.wait(
@@ -229,21 +230,25 @@ class DemuxClient:
         finally:
             await _end_task(emptied)
         if self._table.outbox:
-            logger.warning("%d frames were not sent.", len(self._table.outbox))
+            logger.warning(
+                "%d frames were not sent before the connection closed. They are dropped.",
+                len(self._table.outbox),
+            )
 
     async def _emptied(self) -> None:
         while self._table.outbox:
             await self._table.outbox.changed()
 
     async def _leave(self, code: int) -> None:
-        """Take leave of the server."""
+        """Close the socket with a closing handshake."""
         self._is_leaving = True
-        self._table.end_all(CloseCode.NORMAL, "")  # what still comes is discarded, not waited for
+        # Ended streams discard what arrives, so a full inbox cannot hold up the closing handshake.
+        self._table.end_all(CloseCode.NORMAL, "")
         if self._socket is not None:
             await self._socket.close(code)
 
     async def _abandon(self) -> None:
-        """Leave nothing behind, however the block has ended."""
+        """End the streams, the task and the socket, however the block ended."""
         self._table.end_all(CloseCode.NORMAL, "")
         await _end_task(self._task)
         if self._socket is not None:
@@ -261,7 +266,7 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 
 
 async def _end_socket(socket: ClientConnection) -> None:
-    """Let go of a socket, without a word where it is still open."""
+    """Abort a socket that is still open, without a closing handshake."""
     if socket.state is not State.CLOSED:
         socket.transport.abort()
         await socket.wait_closed()

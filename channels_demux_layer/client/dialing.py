@@ -1,4 +1,4 @@
-"""Opening a client's WebSocket: where to, as whom, and what it means when it can't be opened."""
+"""Opens a client's WebSocket, and tells failures worth a retry from final ones."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ __all__ = ["Dialer", "Headers", "Renewed"]
 
 Value = TypeVar("Value")
 
-#: A value, or a function or coroutine function that gives it, asked at each connect.
+#: A value, or a function or coroutine function that returns it and is called for each connect.
 Renewed = Union[Value, Callable[[], Union[Value, Awaitable[Value]]]]  # noqa: UP007 - generic
 #: Headers of the request.
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
-#: What no other try overcomes.
+#: Errors that a retry would only meet again.
 _FINAL = (
     *(InvalidURI, InvalidHeader, NegotiationError, SecurityError),
     ssl.SSLCertVerificationError,
 )
-#: What says in its text why it was raised. Other texts may show the address, tokens and all.
+#: Errors whose text is safe to show. Texts of others may contain the URL with its tokens.
 _TELLING = (OSError, asyncio.TimeoutError, InvalidMessage, InvalidHeader, NegotiationError)
 
 
 class Dialer:
-    """Opens a WebSocket, as often as it is asked to.
+    """Opens WebSockets to one address.
 
     Args:
-        url: The address, or what gives it.
-        headers: The headers, or what gives them.
+        url: The address, or a function that returns it.
+        headers: The headers, or a function that returns them.
         options: Options of the `websockets` library's ``connect()``.
     """
 
@@ -65,8 +65,8 @@ class Dialer:
             The open socket.
 
         Raises:
-            ConnectFailed: It can't be opened.
-            Exception: What the user's own functions raise, unless it is an OSError.
+            ConnectFailed: The WebSocket could not be opened.
+            Exception: Any other error of the user's functions.
         """
         try:
             url, headers = await _renew(self._url), await _renew(self._headers)

@@ -1,4 +1,4 @@
-"""How a client behaves."""
+"""The options of a client."""
 
 from dataclasses import dataclass, field
 
@@ -10,16 +10,16 @@ __all__ = ["Options"]
 
 @dataclass(frozen=True)
 class Options:
-    """How a client behaves; `connect` has the words for each.
+    """The options of `connect`, which describes each of them.
 
     Attributes:
-        reconnect: Whether to connect again.
-        keep_trying: Whether to try on where the first connect fails.
-        backoff: How long to wait before connecting again.
-        window_frames: So many frames may wait to be sent, and of each stream to be read.
-        window_bytes: So many bytes may.
-        close_timeout: Seconds that an end may take: of a stream, or of all.
-        codec: Reads and writes envelopes.
+        reconnect: Whether to reconnect when the socket is lost.
+        keep_trying: Whether to retry the first connect too.
+        backoff: How long to wait before reconnecting.
+        window_frames: Maximum of frames that wait to be sent, and of unread ones per stream.
+        window_bytes: The same maximum in bytes.
+        close_timeout: Seconds that a stream or the connection may take to close.
+        codec: Encodes and decodes envelopes.
     """
 
     reconnect: bool = True

@@ -1,7 +1,7 @@
-"""When a client connects again, and after how long: full-jitter exponential back-off.
+"""Whether a client reconnects, and after how long: exponential back-off with full jitter.
 
-Many clients lose their sockets at the same moment, when a server restarts. Each waits for a
-random part of a bound that doubles, so that they come back spread out (C1.6).
+A server that restarts drops all its clients at the same moment. Each client waits a random part of
+a bound that doubles with each failure, so that the reconnects spread out (C1.6).
 """
 
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from channels_demux_layer.codes import CloseCode
 
 __all__ = ["Attempts", "Backoff", "is_final_close", "is_final_status"]
 
-#: Closes after which another try can only end the same way (RFC 6455, section 7.4.1): on purpose,
-#: a protocol error, data of a kind that is not taken, invalid data, a policy, a frame that is too
-#: big, an extension that is missing.
+#: Close codes after which a retry would only fail again (RFC 6455, section 7.4.1): normal closure,
+#: protocol error, unsupported data, invalid payload data, policy violation, message too big,
+#: missing extension.
 _FINAL_CLOSES = frozenset({CloseCode.NORMAL, 1002, 1003, 1007, 1008, CloseCode.TOO_BIG, 1010})
-#: Codes of libraries and applications: they have ended the connection with a word of their own.
+#: Codes of libraries and applications. Either ended the connection on purpose.
 _PRIVATE_CLOSES = range(3000, 5000)
-#: The client is not logged in, not allowed, or at the wrong address.
+#: HTTP 401, 403 and 404: not logged in, not allowed, wrong address.
 _FINAL_STATUSES = frozenset({401, 403, 404})
-#: The doublings that any bound in floating point can bear.
+#: Limit of doublings, so that ``2.0 ** failures`` cannot overflow.
 _MOST_DOUBLINGS = 64
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """How long a client waits before it connects again.
+    """How long a client waits before it reconnects.
 
     Attributes:
-        first: Bound of the first wait, in seconds; each failure doubles it.
-        longest: Bound of all waits, in seconds.
-        min_uptime: Seconds that a socket must have been open for the waits to begin anew: a
-            server that takes sockets and drops them at once is not to be hammered.
+        first: Upper bound of the first wait, in seconds. Each failure doubles it.
+        longest: Upper bound of all waits, in seconds.
+        min_uptime: Seconds that a socket must stay open to reset the waits. So a server that
+            accepts sockets and drops them at once is not flooded.
     """
 
     first: float = 1.0
@@ -38,10 +38,10 @@ class Backoff:
     min_uptime: float = 5.0
 
     def delay(self, failures: int, randomness: float) -> float:
-        """Choose a wait.
+        """Return how long to wait.
 
         Args:
-            failures: How many attempts have failed since all was well.
+            failures: Failed attempts since the last reset.
             randomness: A random number from 0 to 1.
 
         Returns:
@@ -52,10 +52,10 @@ class Backoff:
 
 
 class Attempts:
-    """Counts the attempts to connect since all was well.
+    """Counts attempts to connect, and chooses the wait before each.
 
     Args:
-        backoff: How long to wait.
+        backoff: The bounds of the waits.
     """
 
     def __init__(self, backoff: Backoff) -> None:
@@ -72,7 +72,7 @@ class Attempts:
         self._connected_at = now
 
     def next_delay(self, now: float, randomness: float) -> float:
-        """Choose the wait before the next attempt, after a failed one or a lost socket.
+        """Return the wait before the next attempt, after a failed one or a lost socket.
 
         Args:
             now: The time, in seconds.
@@ -90,24 +90,24 @@ class Attempts:
 
 
 def is_final_close(code: int) -> bool:
-    """Tell whether a close of the socket ends everything.
+    """Return whether a close of the socket ends the connection.
 
     Args:
         code: The close code.
 
     Returns:
-        False where the client is to connect again.
+        False if the client should reconnect.
     """
     return code in _FINAL_CLOSES or code in _PRIVATE_CLOSES
 
 
 def is_final_status(status: int) -> bool:
-    """Tell whether an HTTP status in place of a WebSocket ends everything.
+    """Return whether an HTTP status in place of a WebSocket ends the connection.
 
     Args:
-        status: The status code of the server's answer.
+        status: The status code of the server's response.
 
     Returns:
-        False where the client is to connect again.
+        False if the client should retry.
     """
     return status in _FINAL_STATUSES

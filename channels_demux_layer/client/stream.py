@@ -1,4 +1,4 @@
-"""One stream of a client: what its user sends, reads and hears of."""
+"""One stream of a client: its payloads in both directions, its events and its end."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ logger = logging.getLogger(__name__)
 Received = TypeVar("Received")
 Self = TypeVar("Self", bound="ClientStream[Any]")
 
-#: So many events are kept for who asks for them late. All are in the log as well.
+#: How many unread events a stream keeps; the log has all of them.
 EVENTS_KEPT = 64
 
 
 class Owner(Protocol):
-    """What a stream needs of the client that it belongs to."""
+    """What a stream needs from its client."""
 
     async def send_payload(self, stream: ClientStream[Any], payload: Any) -> None:
-        """Put a payload among what is to be sent, when there is room."""
+        """Enqueue a payload for sending, once the buffer has room."""
 
     def send_close(self, stream: ClientStream[Any]) -> None:
-        """Tell the server that a stream is to end."""
+        """Ask the server to close a stream."""
 
     def finish(self, stream: ClientStream[Any], code: int, reason: str) -> None:
-        """End a stream of which the server says nothing."""
+        """End a stream without waiting for the server."""
 
 
 class ClientStream(Generic[Received]):
-    """One named stream, as `DemuxClient.stream` gives it.
+    """One named stream, as `DemuxClient.stream` returns it.
 
-    Iterate over it to receive payloads. A payload is what its JSON decodes to, of the type that
-    the stream was asked for with; a binary one is `bytes`, whatever that type.
+    Iterate over it to receive payloads. JSON is decoded to the type that was passed to
+    `DemuxClient.stream`. Binary payloads are always `bytes`.
 
     Args:
         name: The stream's name.
         owner: The client.
-        options: How much may wait to be read, and how long a close may take.
+        options: How many payloads may wait to be read, and how long a close may take.
         type: What to decode JSON to.
         text: Whether the stream is one of plain text.
         on_event: Called with each event.
@@ -91,30 +91,30 @@ class ClientStream(Generic[Received]):
 
     @property
     def close_code(self) -> int | None:
-        """The code with which the stream has ended; None while it is open."""
+        """The stream's close code; None while it is open."""
         return None if self._end is None else self._end.code
 
     @property
     def close_reason(self) -> str | None:
-        """The reason of the stream's end; None while it is open."""
+        """The stream's close reason; None while it is open."""
         return None if self._end is None else self._end.reason
 
     # -- for the user -------------------------------------------------------------------------
 
     async def send(self, payload: Any) -> None:
-        """Send a payload; waits while too much waits to be sent.
+        """Enqueue a payload for sending, and wait while the buffer is full.
 
-        It returns when the payload has its place among what is to be sent, not when the server
-        has it. `close` tells when the consumer has taken everything.
+        It returns before the server has the payload. To know that the consumer has taken
+        everything, await `close`.
 
         Args:
-            payload: Bytes (sent as a binary frame), or whatever msgspec can write as JSON, with
-                `msgspec.Raw` for what is JSON already.
+            payload: Bytes (sent as a binary frame), or anything that msgspec can encode as JSON.
+                Wrap encoded JSON in `msgspec.Raw`.
 
         Raises:
             StreamClosed: The stream has ended, or ends while this waits.
-            TypeError: The payload has no JSON, or is no string and the stream is of plain text.
-            ValueError: A string inside of it has half a surrogate pair.
+            TypeError: The payload has no JSON, or is not a string on a stream of plain text.
+            ValueError: A nested string contains a lone surrogate.
             msgspec.DecodeError: The `msgspec.Raw` is not JSON.
         """
         if self.text and not isinstance(payload, (str, bytes, bytearray, memoryview)):
@@ -129,7 +129,8 @@ class ClientStream(Generic[Received]):
 
         Raises:
             StreamClosed: The stream has ended and all its payloads were read.
-            msgspec.ValidationError: The payload is not of the stream's type. The next one may be.
+            msgspec.ValidationError: The payload is not of the stream's type. It is consumed, and
+                the next call returns the next payload.
         """
         while not self._inbox:
             if self._end is not None:
@@ -153,12 +154,12 @@ class ClientStream(Generic[Received]):
             raise
 
     async def events(self) -> AsyncIterator[Event]:
-        """Iterate over the stream's events, those included that came before it was called.
+        """Iterate over the stream's events, including those from before the call.
 
-        Where nobody reads them the newest 64 are kept. Each event goes to one reader.
+        The stream keeps the newest 64 unread events. Each event goes to one reader.
 
         Yields:
-            Each event, until the stream has ended; its end itself is none of them.
+            Each event until the stream ends. The end itself is not an event.
         """
         while self._events or self._end is None:
             if self._events:
@@ -167,10 +168,10 @@ class ClientStream(Generic[Received]):
                 await self._inbox.changed()
 
     async def close(self) -> None:
-        """End the stream, and wait until its consumer has taken everything and has ended.
+        """Close the stream, and wait until its consumer has taken everything and has ended.
 
-        What had arrived can still be read; what arrives from now on is discarded. Closing a
-        stream that has ended does nothing.
+        Payloads that have arrived can still be read. Later ones are discarded. Closing a stream
+        that has ended does nothing.
         """
         if self._end is None and not self._is_closing:
             self._is_closing = True
@@ -178,47 +179,52 @@ class ClientStream(Generic[Received]):
             self._owner.send_close(self)
         await asyncio.wait({self._ended}, timeout=self._close_timeout)
         if self._end is None:
-            logger.warning("The server did not confirm the end of stream %r.", self.name)
+            logger.warning(
+                "The server did not confirm within %g s that stream %r closed. "
+                "The client treats it as closed.",
+                self._close_timeout,
+                self.name,
+            )
             self._owner.finish(self, CloseCode.NORMAL, "")
 
     # -- for the client -----------------------------------------------------------------------
 
     @property
     def has_ended(self) -> bool:
-        """Whether the stream's end is known."""
+        """Whether the stream has ended."""
         return self._end is not None
 
     def check_open(self) -> None:
-        """Raise StreamClosed where nothing can be sent any more."""
+        """Raise StreamClosed if the stream is closing or has ended."""
         if self._end is not None:
             raise self._closed()
         if self._is_closing:
             raise StreamClosed(CloseCode.NORMAL)
 
     async def deliver(self, data: Raw | bytes) -> None:
-        """Put a payload among what is to be read; waits while too much is."""
+        """Enqueue a payload for reading, and wait while the inbox is full."""
         while self._inbox.is_full and self._takes_payloads:
             await self._inbox.changed()
         if self._takes_payloads:
             self._inbox.put(data, len(data))
 
     def tell(self, event: Event) -> None:
-        """Let the user hear of an event."""
+        """Pass an event to the user."""
         self._events.append(event)
-        self._inbox.stir()  # who reads events waits for the same changes
+        self._inbox.stir()  # events() waits on the inbox, too
         if self._on_event is not None:
             try:
                 self._on_event(event)
             except Exception:
-                logger.exception("The on_event of stream %r failed.", self.name)
+                logger.exception("on_event() of stream %r raised. The stream goes on.", self.name)
 
     def end(self, code: int, reason: str, cause: BaseException | None = None) -> None:
-        """Note that the stream has ended; once.
+        """Mark the stream as ended. Call it only once.
 
         Args:
             code: The close code.
-            reason: The reason.
-            cause: What has ended it, where that was an exception.
+            reason: The close reason.
+            cause: The exception that ended it, if any.
         """
         self._end = StreamClosed(code, reason)
         self._end.__cause__ = cause
@@ -230,7 +236,7 @@ class ClientStream(Generic[Received]):
         return self._end is None and not self._is_closing
 
     def _closed(self) -> StreamClosed:
-        """Make an exception to raise: one that was raised before keeps its old traceback."""
+        """Return a new exception, since raising the same one again would extend its traceback."""
         assert self._end is not None
         closed = StreamClosed(self._end.code, self._end.reason)
         closed.__cause__ = self._end.__cause__

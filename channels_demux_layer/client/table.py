@@ -1,4 +1,4 @@
-"""The streams of a client, whatever socket carries them: which there are, and what is said."""
+"""The streams of a client across its sockets: their states, and how incoming frames reach them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outgoing(NamedTuple):
 
     Attributes:
         frame: The frame.
-        stream: The stream that it is of.
+        stream: The stream that the frame belongs to.
     """
 
     frame: str | bytes
@@ -33,14 +33,14 @@ class Outgoing(NamedTuple):
 
 
 class StreamTable:
-    """A client's streams, and the line of what they have to send.
+    """A client's streams, and the buffer of frames that they send.
 
     Args:
-        options: How the client behaves.
+        options: The client's options.
 
     Attributes:
         outbox: The frames that wait to be sent.
-        over: How the connection has ended; None while it goes on.
+        over: How the connection ended; None while it lasts.
     """
 
     def __init__(self, options: Options) -> None:
@@ -50,19 +50,19 @@ class StreamTable:
         self.over: StreamClosed | None = None
         self._live: dict[str, ClientStream[Any]] = {}
         self._closing: dict[str, ClientStream[Any]] = {}
-        #: Names of streams that have ended, and are to stay so until they are asked for.
+        #: Names of ended streams. They stay closed across reconnects until the user opens them.
         self._shut: set[str] = set()
-        #: Those of them that the present socket was told of, and may answer with `closed`.
+        #: Ended streams that were closed again on the current socket; `closed` may still arrive.
         self._shut_anew: set[str] = set()
-        #: The code of a `closed` event that is the last that the server has said.
+        #: The code of the last frame from the server, if that was a `closed` event.
         self._last_closed: int | None = None
-        #: The streams of the lost socket, to be told when there is another one.
+        #: Streams that were open when the socket was lost. They get `reopened` on the next one.
         self._survivors: list[ClientStream[Any]] = []
 
     def open(
         self, name: str, kind: Any, text: bool, on_event: Callable[[Event], object] | None
     ) -> ClientStream[Any]:
-        """Open a stream; an open one is given as it is.
+        """Return a stream, and open it unless it is open.
 
         Args:
             name: The stream's name.
@@ -82,11 +82,11 @@ class StreamTable:
         if self.over is not None:
             raise StreamClosed(self.over.code, self.over.reason) from self.over.__cause__
         if name in self._closing:
-            raise ValueError(f"Stream {name!r} is being closed: await its close() first.")
+            raise ValueError(f"Stream {name!r} is closing. Await its close() first.")
         known = self._live.get(name)
         if known is not None:
             if (known.type, known.text) != (kind, text):
-                raise ValueError(f"Stream {name!r} is open already, with another type.")
+                raise ValueError(f"Stream {name!r} is already open with another type.")
             return known
         stream = ClientStream[Any](
             name, self, self._options, type=kind, text=text, on_event=on_event
@@ -99,7 +99,7 @@ class StreamTable:
     # -- for the streams ----------------------------------------------------------------------
 
     async def send_payload(self, stream: ClientStream[Any], payload: Any) -> None:
-        """Put a payload among what is to be sent, when there is room."""
+        """Enqueue a payload for sending, once the buffer has room."""
         frame = self._codec.encode_payload(stream.name, payload)
         stream.check_open()
         while self.outbox.is_full:
@@ -108,7 +108,7 @@ class StreamTable:
         self._put(frame, stream)
 
     def send_close(self, stream: ClientStream[Any]) -> None:
-        """Tell the server that a stream is to end, after all that it was sent."""
+        """Ask the server to close a stream, after all payloads that were enqueued before."""
         del self._live[stream.name]
         self._closing[stream.name] = stream
         self._shut.add(stream.name)
@@ -117,14 +117,14 @@ class StreamTable:
     def finish(
         self, stream: ClientStream[Any], code: int, reason: str, cause: BaseException | None = None
     ) -> None:
-        """End a stream for its user; nothing more is expected of it."""
+        """End a stream, and forget it."""
         table = self._live if self._live.get(stream.name) is stream else self._closing
         del table[stream.name]
         stream.end(code, reason, cause)
-        self.outbox.stir()  # who waits for room to send on it waits in vain
+        self.outbox.stir()  # wake send() calls that wait for room, so that they raise
 
     def _put_event(self, stream: ClientStream[Any], event: ClientEvent) -> None:
-        """Put an event among what is to be sent, full or not: each stream has few."""
+        """Enqueue an event, even if the buffer is full: a stream sends few of them."""
         self._put(self._codec.encode_event(stream.name, event), stream)
 
     def _put(self, frame: str | bytes, stream: ClientStream[Any]) -> None:
@@ -133,23 +133,23 @@ class StreamTable:
     # -- one socket after the other -----------------------------------------------------------
 
     def lose_socket(self) -> None:
-        """Settle what a lost socket leaves."""
+        """Note which streams survive the lost socket, and end those whose close was sent."""
         self._last_closed = None
         waiting = {outgoing.stream for outgoing in self.outbox}
         for stream in list(self._closing.values()):
-            if stream not in waiting:  # its close was sent, and went with the socket or ended it
+            if stream not in waiting:  # its close was sent: no confirmation can arrive any more
                 self.finish(stream, CloseCode.NORMAL, "")
         self._survivors = list(self._live.values())
 
     def regain_socket(self) -> list[str]:
-        """Tell the streams of a lost socket that there is another one.
+        """Tell the surviving streams that there is a new socket.
 
-        An `open` does nothing for a stream that is open (C5.3), nor a `close` for one that is not
-        (C5.4). A stream that was asked for meanwhile has its `open` among what waits.
+        The server ignores an `open` for an open stream (C5.3) and a `close` for a closed one
+        (C5.4). For streams that the user opened in between, an `open` is in the buffer already.
 
         Returns:
-            Frames to send before all that waits: which streams are open, and which the server
-            is not to open.
+            Frames to send before the buffered ones: an `open` for each open stream, and a `close`
+            for each that must stay closed.
         """
         self._shut_anew = self._shut - self._closing.keys()
         survivors = [stream for stream in self._survivors if stream in self._live.values()]
@@ -162,10 +162,10 @@ class StreamTable:
         ]
 
     def is_over_after(self, code: int) -> bool:
-        """Tell whether a close of the socket ends everything.
+        """Return whether a close of the socket ends the connection.
 
-        The server closes it with the code of the last stream, right after that one's `closed`
-        event (C1.3). Such a close is not about streams that were asked for since.
+        When the last stream ends, the server closes the socket with that stream's code, right
+        after its `closed` event (C1.3). Such a close does not end streams that were opened since.
 
         Args:
             code: The socket's close code.
@@ -179,8 +179,8 @@ class StreamTable:
 
         Args:
             code: The close code.
-            reason: The reason.
-            cause: What has ended it, where that was an exception.
+            reason: The close reason.
+            cause: The exception that ended it, if any.
         """
         if self.over is None:
             self.over = StreamClosed(code, reason)
@@ -188,10 +188,10 @@ class StreamTable:
         for stream in [*self._live.values(), *self._closing.values()]:
             self.finish(stream, code, reason, cause)
 
-    # -- what the server says -----------------------------------------------------------------
+    # -- frames from the server ---------------------------------------------------------------
 
     async def receive(self, frame: str | bytes) -> None:
-        """Take in a frame of the server; waits while its stream has too much to be read.
+        """Process a frame from the server, and wait while its stream's inbox is full.
 
         Args:
             frame: The frame.
@@ -201,20 +201,20 @@ class StreamTable:
         if isinstance(incoming, Payload):
             stream = self._live.get(incoming.stream)
             if stream is None:
-                logger.debug("A payload of %r, which is not open here.", incoming.stream)
+                logger.debug("Discarded a payload for stream %r: not open.", incoming.stream)
             else:
                 await stream.deliver(incoming.data)
         elif isinstance(incoming, Event):
             self._hear(incoming)
         else:
-            logger.info("A frame of the server is not understood: %.80r", frame)
+            logger.info("Ignored an unknown frame from the server: %.80r", frame)
 
     def _hear(self, event: Event) -> None:
         if event.event == ServerEvent.CLOSED:
             self._hear_closed(event.stream or "", int(event.code or 0), event.reason)
             return
         level = logging.WARNING if event.event == ServerEvent.ERROR else logging.INFO
-        logger.log(level, "The server says: %s", event)
+        logger.log(level, "Event from the server: %s", event)
         name = event.stream or ""
         stream = self._live.get(name) or self._closing.get(name)
         if stream is None:
@@ -231,8 +231,8 @@ class StreamTable:
         if stream is None:
             return
         if is_of_old and name in self._live:
-            # The end of the consumer that the server had opened anew, or of the one that the
-            # stream has since been given: in doubt, once more.
+            # This may confirm our `close` after the reconnect, or end the consumer of the `open`
+            # that followed. We cannot tell, so we send `open` again; it is ignored if needless.
             self._put_event(stream, ClientEvent.OPEN)
         else:
             self._shut.add(name)

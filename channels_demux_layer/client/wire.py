@@ -1,8 +1,7 @@
-"""What a client writes and reads: envelopes put together, and those of the server taken apart.
+"""Encodes the client's envelopes and decodes the server's.
 
-The other end of `channels_demux_layer.edge.envelope`. A client ignores what it does not know
-(C5.9): a frame is a payload, an event, or nothing. Payloads are taken out of their envelopes and
-not decoded.
+The counterpart of `channels_demux_layer.edge.envelope`. A client ignores frames that it does not
+know (C5.9), so `decode` returns a payload, an event or None. Payloads stay undecoded JSON.
 """
 
 from collections.abc import Callable
@@ -25,9 +24,9 @@ from channels_demux_layer.json_text import (
 
 __all__ = ["MAX_STREAM_NAME", "NO_STATUS", "ClientCodec", "Event", "Payload", "check_name"]
 
-#: Length of the longest stream name, in bytes of UTF-8: a binary frame has one byte for it (C1.5).
+#: Maximum length of a stream name in bytes of UTF-8: binary frames use one byte for it (C1.5).
 MAX_STREAM_NAME = 255
-#: The code of a close that gave none (RFC 6455, section 7.1.5).
+#: The code of a close without one (RFC 6455, section 7.1.5).
 NO_STATUS = 1005
 
 Value = TypeVar("Value")
@@ -42,7 +41,7 @@ class Payload(NamedTuple):
 
     Attributes:
         stream: Name of the stream.
-        data: The payload's JSON, not decoded, or the bytes of a binary one.
+        data: The payload as undecoded JSON, or the bytes of a binary payload.
     """
 
     stream: str
@@ -53,12 +52,12 @@ class Event(NamedTuple):
     """An event from the server.
 
     Attributes:
-        stream: Name of the stream that it is about; None for an error that names none.
-        event: What has happened.
-        code: The close code of ``closed`` (an int), the error code of ``error`` (an
+        stream: The stream's name; None for an ``error`` without a stream.
+        event: The event's name.
+        code: The close code of ``closed`` (an int) or the error code of ``error`` (an
             `ErrorCode`); None for others.
-        reason: The reason of ``closed``; empty for others.
-        message: What ``error`` tells the developer of the client; empty for others.
+        reason: The close reason of ``closed``; empty for others.
+        message: The text of ``error`` for the client's developer; empty for others.
     """
 
     stream: str | None
@@ -69,14 +68,14 @@ class Event(NamedTuple):
 
 
 class _Envelope(msgspec.Struct):
-    """The static type of what the decoder of a `ClientCodec` makes."""
+    """The static type of what the decoder of a `ClientCodec` returns."""
 
     stream: str
     payload: Raw
 
 
 class ClientCodec:
-    """Writes a client's frames and reads the server's; keeps no state between frames.
+    """Encodes the client's frames and decodes the server's. It keeps no state between frames.
 
     Args:
         stream_key: Key of the stream's name.
@@ -97,20 +96,21 @@ class ClientCodec:
         self._binary_head = lru_cache(1024)(_binary_head)
 
     def encode_payload(self, stream: str, payload: Any) -> str | bytes:
-        """Put a payload into a frame.
+        """Encode a payload as a frame.
+
+        A lone surrogate in a string, or escaped in a `msgspec.Raw`, becomes U+FFFD (C2.9).
 
         Args:
             stream: The stream's name.
-            payload: Bytes for a binary frame; else whatever msgspec can write as JSON, with
-                `msgspec.Raw` for what is JSON already. In a string, and in such JSON as an
-                escape, half a surrogate pair becomes U+FFFD (C2.9).
+            payload: Bytes for a binary frame, or anything that msgspec can encode as JSON. Wrap
+                encoded JSON in `msgspec.Raw`.
 
         Returns:
             The frame, text or binary.
 
         Raises:
             TypeError: The payload, or a part of it, has no JSON.
-            ValueError: A string inside of it has half a surrogate pair.
+            ValueError: A nested string contains a lone surrogate.
             msgspec.DecodeError: The `msgspec.Raw` is not JSON.
         """
         if isinstance(payload, (bytes, bytearray, memoryview)):
@@ -122,10 +122,10 @@ class ClientCodec:
         return f"{self._text_head(stream)}{msgspec.json.encode(payload).decode()}}}"
 
     def encode_event(self, stream: str, event: ClientEvent) -> str:
-        """Write an event for the server (C5.2).
+        """Encode an event for the server (C5.2).
 
         Args:
-            stream: The stream that it is about.
+            stream: The stream's name.
             event: The event.
 
         Returns:
@@ -135,18 +135,18 @@ class ClientCodec:
         return msgspec.json.encode(members).decode()
 
     def decode(self, frame: str | bytes) -> Payload | Event | None:
-        """Take a frame of the server apart.
+        """Decode a frame from the server.
 
         Args:
-            frame: The frame, text or binary, any.
+            frame: The frame, text or binary. It need not be valid.
 
         Returns:
-            What it says; None for what this release does not know.
+            The payload or event; None for a frame that this release does not know.
         """
         if isinstance(frame, bytes):
             return _decode_binary(frame)
         incoming = self._decode_text(frame)
-        if incoming is None and "\\u" in frame:  # escaped halves of surrogate pairs are sent (C2.7)
+        if incoming is None and "\\u" in frame:  # servers may send escaped lone surrogates (C2.7)
             return self._decode_text(mend_escapes(frame))
         return incoming
 
@@ -178,20 +178,22 @@ class ClientCodec:
 
 
 def check_name(stream: str) -> None:
-    """Refuse what cannot be a stream's name.
+    """Raise ValueError for an invalid stream name.
 
     Args:
         stream: The name.
 
     Raises:
-        ValueError: It is empty, has more than 255 bytes, or half a surrogate pair.
+        ValueError: The name is empty, has more than 255 bytes, or contains a lone surrogate.
     """
     if sendable(stream) != stream or not 0 < len(stream.encode()) <= MAX_STREAM_NAME:
-        raise ValueError(f"{stream!r} can be no stream's name: that has 1 to 255 bytes of UTF-8.")
+        raise ValueError(
+            f"{stream!r} is not a valid stream name. A name has 1 to 255 bytes of UTF-8."
+        )
 
 
 def _checked(payload: Raw) -> Raw:
-    """Refuse what is not JSON: it could close the envelope and begin another."""
+    """Validate raw JSON. Anything else could close the envelope and inject another one."""
     try:
         validate(payload)
         return payload
@@ -204,7 +206,7 @@ def _checked(payload: Raw) -> Raw:
 def _member(
     members: dict[str, Raw], key: str, decode: Callable[[Raw], Value], default: Value
 ) -> Value:
-    """Decode one member of an object; what is missing or of another type has the default."""
+    """Decode one member of an object. Return the default if it is missing or of another type."""
     try:
         return decode(members[key])
     except (KeyError, *REFUSALS):

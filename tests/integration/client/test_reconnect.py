@@ -400,7 +400,7 @@ async def test_trying_on(server: PeerServer, caplog: pytest.LogCaptureFixture) -
         with pytest.raises(StreamClosed, match="HTTP status 401"):
             demux.stream("late")
     assert len(server.requests) == 6
-    assert "HTTP status 503. Trying again." in caplog.text
+    assert "HTTP status 503. Retrying." in caplog.text
 
 
 async def test_a_fault_of_the_users_own(
@@ -420,4 +420,4 @@ async def test_a_fault_of_the_users_own(
         with pytest.raises(StreamClosed) as raised:
             await soon(chat.receive())
         assert isinstance(raised.value.__cause__, LookupError)
-    assert "The client cannot go on." in caplog.text
+    assert "Unexpected error in the client. The connection and its streams end." in caplog.text
