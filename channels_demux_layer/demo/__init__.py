@@ -1,6 +1,6 @@
-"""The demo: five streams over one WebSocket, four of them served by workers of their own.
+"""The demo: five streams over one WebSocket, four of them hosted by workers.
 
-``python -m channels_demux_layer.demo`` starts all of it and stops it at Ctrl-C. The Django
-project that it runs is ``channels_demux_layer.demo.project``; the other modules start, watch and
-end the processes.
+``python -m channels_demux_layer.demo`` starts all processes and stops them at Ctrl-C. The Django
+project is ``channels_demux_layer.demo.project``. The other modules start, watch and stop the
+processes.
 """

@@ -13,22 +13,22 @@ from channels_demux_layer.demo.problems import DemoError
 from channels_demux_layer.demo.supervisor import Supervisor
 
 DESCRIPTION = """
-Starts a server, worker processes for the streams echo, chat, prices and upload, and, where
-REDIS_URL is not set, a stand-in for Redis. Ctrl-C stops all of it.
+Starts a server and worker processes for the streams echo, chat, prices and upload. Without
+REDIS_URL it also starts a stand-in for Redis. Ctrl-C stops everything.
 """
 
 
 def port_number(text: str) -> int:
-    """Read a port.
+    """Parse a port number.
 
     Args:
-        text: What the user wrote.
+        text: The user's input.
 
     Returns:
         The port.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not a number from 0 to 65535.
     """
     if not 0 <= int(text) <= 65535:
         raise ValueError
@@ -36,16 +36,16 @@ def port_number(text: str) -> int:
 
 
 def positive_number(text: str) -> int:
-    """Read a number of processes.
+    """Parse a number of processes.
 
     Args:
-        text: What the user wrote.
+        text: The user's input.
 
     Returns:
         The number.
 
     Raises:
-        ValueError: It is none, or less than one.
+        ValueError: The text is not a number, or it is less than one.
     """
     if int(text) < 1:
         raise ValueError
@@ -53,13 +53,13 @@ def positive_number(text: str) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> Options:
-    """Read the command line.
+    """Parse the command line.
 
     Args:
-        arguments: What follows the command; the process's own where None.
+        arguments: The arguments of the command; None for those of the process.
 
     Returns:
-        What the user asks for.
+        The options.
     """
     default = Options()
     parser = argparse.ArgumentParser(
@@ -84,18 +84,18 @@ def parse(arguments: Sequence[str] | None) -> Options:
         "--control",
         action=argparse.BooleanOptionalAction,
         default=argparse.SUPPRESS,
-        help="let the page add and end workers (default: where --host is this machine alone)",
+        help="let the page add and stop workers (default: only if --host is a loopback address)",
     )
     return Options(**vars(parser.parse_args(arguments)))
 
 
 def say(line: str) -> None:
-    """Print a line of progress at once.
+    """Print a line of progress, and flush it.
 
     Args:
         line: The line.
     """
-    with contextlib.suppress(OSError):  # nobody reads any more: that must not keep it from ending
+    with contextlib.suppress(OSError):  # a closed terminal must not keep the demo from stopping
         print(line, flush=True)
 
 
@@ -103,19 +103,19 @@ async def run(options: Options) -> None:
     """Run the demo until Ctrl-C or SIGTERM.
 
     Args:
-        options: What the user asks for.
+        options: The user's options.
 
     Raises:
-        DemoError: It cannot start or cannot go on.
+        DemoError: The demo could not start, or an essential process ended.
     """
     supervisor = Supervisor(options, os.environ, say)
     loop = asyncio.get_running_loop()
 
     def stop(*_: object) -> None:
-        with contextlib.suppress(RuntimeError):  # once more, when the loop has ended already
+        with contextlib.suppress(RuntimeError):  # a second signal may arrive after the loop closed
             loop.call_soon_threadsafe(supervisor.request_stop)
 
-    # Not loop.add_signal_handler: not all systems have it, and it is undone as the loop ends.
+    # loop.add_signal_handler() is missing on Windows, and the loop removes its handlers on closing.
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     await supervisor.run()
@@ -125,10 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo.
 
     Args:
-        arguments: What follows the command; the process's own where None.
+        arguments: The arguments of the command; None for those of the process.
 
     Returns:
-        The exit code: 0 when it was asked to end, 1 when it could not go on.
+        The exit code: 0 after Ctrl-C or SIGTERM, 1 after an error.
     """
     try:
         asyncio.run(run(parse(arguments)))

@@ -1,4 +1,4 @@
-"""Host, port and URL, as they are listened on, looked at and shown."""
+"""Hosts, ports and URLs: to listen on, to connect to, and to print."""
 
 import errno
 import os
@@ -8,26 +8,26 @@ from urllib.parse import urlsplit
 from channels_demux_layer.demo.problems import DemoError
 
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""An address that stands for all of a machine's own: where a browser on it finds the server."""
+"""Wildcard addresses, and the loopback address at which a local browser reaches the server."""
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 REUSE_IS_HARMLESS = os.name == "posix"
-"""Elsewhere SO_REUSEADDR lets two servers share a port, here it only forgets closed sockets."""
+"""On POSIX, SO_REUSEADDR only skips TIME_WAIT. On Windows it lets two servers share a port."""
 
 
 def reserve_port(host: str, port: int) -> int:
-    """Make sure that a server can listen on a port.
+    """Return a port that a server can listen on.
 
     Args:
         host: The address or name to listen on.
         port: The port, or 0 for any free one.
 
     Returns:
-        The port: the one asked for, or the free one that was found.
+        The given port, or a free one for 0.
 
     Raises:
-        DemoError: It is in use, or nobody may listen there.
+        DemoError: The port is in use, or the address cannot be listened on.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -46,31 +46,30 @@ def _why_not(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is in use: stop what uses it, or choose another --port."
     return (
-        f"nothing can listen on {host} port {port} ({error.strerror}): "
-        "choose another --host or --port."
+        f"cannot listen on {host} port {port} ({error.strerror}): choose another --host or --port."
     )
 
 
 def reachable_host(host: str) -> str:
-    """Where a client on this machine finds what listens on a host.
+    """Return the address at which a client on this machine reaches a server.
 
     Args:
-        host: The address listened on.
+        host: The address that the server listens on.
 
     Returns:
-        The same, or the loopback address where it stands for every address.
+        The same address, or the loopback address for a wildcard.
     """
     return EVERY_ADDRESS.get(host, host)
 
 
 def web_address(scheme: str, host: str, port: int, path: str) -> str:
-    """Write a URL for a client on this machine.
+    """Return a URL for a client on this machine.
 
     Args:
         scheme: ``http`` or ``ws``.
-        host: The address listened on.
-        port: The port listened on.
-        path: What follows, with its leading slash.
+        host: The address that the server listens on.
+        port: The port that the server listens on.
+        path: The path, with its leading slash.
 
     Returns:
         The URL, with an IPv6 address in brackets.
@@ -81,13 +80,13 @@ def web_address(scheme: str, host: str, port: int, path: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A URL that may be shown.
+    """Return a URL without its credentials.
 
     Args:
-        url: The URL, maybe with a user and a password.
+        url: The URL, with or without a user and a password.
 
     Returns:
-        The URL with ``***`` in their place.
+        The URL with ``***`` in place of user and password.
     """
     parts = urlsplit(url)
     _, secret, location = parts.netloc.rpartition("@")

@@ -1,4 +1,4 @@
-"""One process of the demo: started, watched, ended."""
+"""Starts, watches and stops one process of the demo."""
 
 import asyncio
 import contextlib
@@ -10,11 +10,11 @@ from channels_demux_layer.demo.plan import Plan
 
 
 class Child:
-    """A process that runs a plan, its output in a file.
+    """A process that runs a plan and writes its output to a file.
 
     Attributes:
-        plan: What it runs.
-        log: The file that its output goes to.
+        plan: What the process runs.
+        log: The file with the process's output.
         ended: A task that is done when the process has ended.
     """
 
@@ -29,34 +29,34 @@ class Child:
         """Start a process.
 
         Args:
-            plan: What is to run.
+            plan: What the process runs.
             logs: The directory for its output.
 
         Returns:
-            The child, running.
+            The running child.
         """
         log = logs / f"{plan.name}.log"
-        with log.open("ab") as output:  # a server that is started again goes on in it
+        with log.open("ab") as output:  # a restarted server appends to the same log
             process = await asyncio.create_subprocess_exec(
                 *plan.command,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(plan.environ),
-                stdin=asyncio.subprocess.PIPE,  # its lifeline: closed when this process is gone
+                stdin=asyncio.subprocess.PIPE,  # closes when this process ends (see lifeline.py)
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in a terminal is for the supervisor alone
+                start_new_session=True,  # so that Ctrl-C reaches only the supervisor
             )
         return cls(plan, log, process)
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process id."""
         return self._process.pid
 
     def describe_end(self) -> str:
-        """Say how the process ended.
+        """Return how the process ended.
 
         Returns:
-            A part of a sentence, such as ``with exit code 1 (ImportError: ...)``.
+            Part of a sentence, such as ``with exit code 1 (ImportError: ...)``.
         """
         code = self._process.returncode
         if code is not None and code < 0:
@@ -66,20 +66,20 @@ class Child:
         return f"with exit code {code} ({last})"
 
     def drain(self) -> None:
-        """Ask the process to end."""
-        with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody has noticed yet
+        """Send SIGTERM."""
+        with contextlib.suppress(ProcessLookupError):  # the process has just ended
             self._process.terminate()
 
     def kill(self) -> None:
-        """End the process without a word."""
+        """Send SIGKILL."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
     async def stop(self, grace: float) -> None:
-        """End the process, if it has not ended: politely, then by force.
+        """Stop the process with SIGTERM, and with SIGKILL if it does not end in time.
 
         Args:
-            grace: Seconds that it has to end by itself.
+            grace: Seconds between the two signals.
         """
         if not self.ended.done():
             self._process.terminate()

@@ -1,7 +1,7 @@
-"""How the page's buttons reach the supervisor: commands to add and to end workers.
+"""Passes the commands of the page's buttons to the supervisor: add, drain or kill a worker.
 
-The supervisor listens on a port of the loopback interface. Whoever connects says the token, which
-the server has in its environment, and one command, each a line; the answer is a line as well.
+The supervisor listens on a port of the loopback interface. A client sends a token and a command,
+one line each, and receives a line with the answer. The server has the token in its environment.
 """
 
 import asyncio
@@ -17,34 +17,34 @@ from channels_demux_layer.demo.problems import DemoError
 
 LOOPBACK = "127.0.0.1"
 LIMIT = 10.0
-"""Seconds that a command may take: a process has to be started at most, which takes a fraction."""
+"""Seconds that a command may take. The slowest one starts a process, which takes under a second."""
 
 
 class Add(msgspec.Struct, frozen=True, tag_field="do", tag="add"):
     """Start one more worker.
 
     Attributes:
-        stream: The stream that it is to host.
+        stream: The stream that the worker hosts.
     """
 
     stream: str
 
 
 class Drain(msgspec.Struct, frozen=True, tag_field="do", tag="drain"):
-    """Have a worker hand its sessions on and end: SIGTERM.
+    """Send SIGTERM to a worker, which hands its sessions off and ends.
 
     Attributes:
-        pid: Its process id.
+        pid: The worker's process id.
     """
 
     pid: int
 
 
 class Kill(msgspec.Struct, frozen=True, tag_field="do", tag="kill"):
-    """End a worker without a word: SIGKILL.
+    """Send SIGKILL to a worker.
 
     Attributes:
-        pid: Its process id.
+        pid: The worker's process id.
     """
 
     pid: int
@@ -54,20 +54,20 @@ Command = Add | Drain | Kill
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came of a command.
+    """The result of a command.
 
     Attributes:
-        error: Why nothing was done; empty when it was.
+        error: Why the command failed; empty if it succeeded.
     """
 
     error: str = ""
 
 
 class ControlServer:
-    """Takes commands from those who know the token.
+    """Receives commands from clients that know the token.
 
     Args:
-        obey: Does what a command says.
+        obey: Executes a command.
     """
 
     def __init__(self, obey: Callable[[Command], Awaitable[object]]) -> None:
@@ -76,16 +76,16 @@ class ControlServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> str:
-        """Listen.
+        """Start to listen.
 
         Returns:
-            What ``send_command()`` takes for the address; it has the token in it.
+            The address for ``send_command()``. It contains the token.
         """
         self._server = await asyncio.start_server(self._talk, LOOPBACK, 0)
         return f"{self._server.sockets[0].getsockname()[1]}:{self._token}"
 
     def close(self) -> None:
-        """Take no more commands."""
+        """Stop listening."""
         if self._server is not None:
             self._server.close()
 
@@ -107,14 +107,14 @@ class ControlServer:
 
 
 async def send_command(address: str, command: Any) -> Answer:
-    """Have the supervisor do something.
+    """Send a command to the supervisor.
 
     Args:
-        address: What the server's ``start()`` returned.
-        command: The command as JSON has it, such as ``{"do": "kill", "pid": 4711}``.
+        address: The return value of ``ControlServer.start()``.
+        command: The command as decoded JSON, such as ``{"do": "kill", "pid": 4711}``.
 
     Returns:
-        What came of it.
+        The supervisor's answer.
     """
     port, _, token = address.partition(":")
     try:

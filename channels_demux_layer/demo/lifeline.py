@@ -1,7 +1,7 @@
-"""A child ends when its parent does, however that ended.
+"""Ends a child process when its parent ends, even by SIGKILL.
 
-The supervisor holds one end of a pipe that is the standard input of each child and never writes
-to it. When the supervisor is gone, even by a signal that it could not catch, the pipe closes.
+The standard input of each child is a pipe from the supervisor, which never writes to it. When the
+supervisor ends for any reason, the pipe closes.
 """
 
 import contextlib
@@ -14,23 +14,23 @@ STANDARD_INPUT = 0
 
 
 def end_this_process() -> None:
-    """Ask this process to end, as the supervisor would have."""
+    """Send SIGTERM to this process, as the supervisor would."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def watch(pipe: int, end: Callable[[], object] = end_this_process) -> threading.Thread:
-    """Wait, in a thread, for a pipe to close.
+    """Start a thread that waits for a pipe to close.
 
     Args:
-        pipe: The file descriptor of its reading end.
-        end: What to call then.
+        pipe: The file descriptor of the pipe's reading end.
+        end: Called when the pipe closes.
 
     Returns:
-        The thread, started. It keeps no process alive.
+        The running thread. It is a daemon, so it does not keep the process alive.
     """
 
     def wait() -> None:
-        # Not sys.stdin: a thread that waits in it holds a lock that the interpreter's end needs.
+        # A thread that reads sys.stdin holds its lock, and the interpreter needs that to shut down.
         with contextlib.suppress(OSError):
             while os.read(pipe, 1):
                 pass

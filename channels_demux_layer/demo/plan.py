@@ -1,4 +1,4 @@
-"""What the demo starts: the command and the environment of each process."""
+"""The command and the environment of each process of the demo."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from channels_demux_layer.demo.addresses import LOOPBACK
 
 WORKERS = {"echo": 2, "chat": 1, "prices": 1, "upload": 1}
-"""How many processes each stream has by default: two show at once what happens without one."""
+"""Worker processes per stream by default. With two for echo, killing one shows the failover."""
 STREAMS = tuple(WORKERS)
 STAND_IN = "redis"
 EDGE = "edge"
 STOP_ORDER = {EDGE: 0, STAND_IN: 2}
-"""The server ends first, so that sockets close in an orderly way; then workers (1); then Redis."""
+"""The server stops first, so that its sockets close cleanly. Workers (1) follow, then Redis."""
 EDGE_GRACE = 2
-"""Seconds that the server gives its WebSockets to close when it is ended."""
+"""Seconds that the server waits for its WebSockets to close when it stops."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for on the command line.
+    """The options of the command line.
 
     Attributes:
         host: The address that the server listens on.
-        port: Its port; 0 for any free one.
+        port: The port that the server listens on; 0 for any free one.
         layer: ``core`` or ``pubsub``, the channel layer of channels_redis.
         workers: The number of worker processes of each stream; None for the defaults.
-        control: Whether the page may add and end workers; None where only this machine sees it.
+        control: Whether the page may add and stop workers; None for only on a loopback host.
     """
 
     host: str = "127.0.0.1"
@@ -37,19 +37,19 @@ class Options:
 
     @property
     def is_controlled(self) -> bool:
-        """Whether the page may add and end workers."""
+        """Whether the page may add and stop workers."""
         return self.host in LOOPBACK if self.control is None else self.control
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One process that is to run.
+    """The plan of one process.
 
     Attributes:
-        name: What it is called in messages and in the name of its log.
-        arguments: What Python is called with.
-        environ: What its environment has beside the user's own.
-        stream: The stream whose worker it is; empty for none.
+        name: The process's name in messages, and the name of its log.
+        arguments: The arguments of the Python interpreter.
+        environ: Variables that are added to the user's environment.
+        stream: The stream that a worker hosts; empty for other processes.
     """
 
     name: str
@@ -59,16 +59,12 @@ class Plan:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The command line, run by this very Python."""
+        """The command line, with the interpreter that runs the demo."""
         return (sys.executable, *self.arguments)
 
 
 def plan_stand_in() -> Plan:
-    """Plan the stand-in for Redis.
-
-    Returns:
-        Its plan.
-    """
+    """Return the plan of the stand-in for Redis."""
     return Plan(STAND_IN, ("-m", "channels_demux_layer.demo.redis_stand_in"), {})
 
 
@@ -77,10 +73,10 @@ class Project:
     """What the processes of the Django project have in common.
 
     Attributes:
-        options: What the user asked for, the port a real one.
-        redis_url: Where Redis is.
-        run: What the names of this run's connections to Redis begin with.
-        control: Where the server finds the supervisor; empty where the page is to control nothing.
+        options: The user's options, with a port other than 0.
+        redis_url: The URL of Redis.
+        run: Prefix of the names of this run's connections to Redis.
+        control: The supervisor's address for the server; empty if the page may control nothing.
     """
 
     options: Options
@@ -89,7 +85,7 @@ class Project:
     control: str = ""
 
     def workers(self) -> Iterator[Plan]:
-        """Plan the workers that are there from the start.
+        """Plan the workers that the demo starts with.
 
         Yields:
             One plan per process.
@@ -99,25 +95,18 @@ class Project:
                 yield self.worker(stream, number)
 
     def worker(self, stream: str, number: int) -> Plan:
-        """Plan one worker.
+        """Return the plan of one worker.
 
         Args:
-            stream: The stream that it hosts.
-            number: Tells it from the others of this stream, those of the past included.
-
-        Returns:
-            Its plan.
+            stream: The stream that the worker hosts.
+            number: A number that no other worker of this stream has had.
         """
         name = f"worker-{stream}-{number}"
         arguments = ("-m", "django", "runworker", f"demux.{stream}")
         return Plan(name, arguments, self._environ(name), stream)
 
     def edge(self) -> Plan:
-        """Plan the server.
-
-        Returns:
-            Its plan.
-        """
+        """Return the plan of the server."""
         arguments = (
             *("-m", "uvicorn", "channels_demux_layer.demo.project.asgi:application"),
             *("--host", self.options.host, "--port", str(self.options.port), "--lifespan", "off"),
@@ -126,7 +115,7 @@ class Project:
         return Plan(EDGE, arguments, self._environ(EDGE) | {"DEMUX_DEMO_CONTROL": self.control})
 
     def _environ(self, name: str) -> dict[str, str]:
-        """Write what the demo project reads from its environment."""
+        """Return the variables that the demo project reads from its environment."""
         is_local = self.options.host in LOOPBACK
         return {
             "DJANGO_SETTINGS_MODULE": "channels_demux_layer.demo.project.settings",
@@ -134,6 +123,6 @@ class Project:
             "DEMUX_DEMO_LAYER": self.options.layer,
             "DEMUX_DEMO_ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]" if is_local else "*",
             "DEMUX_DEMO_LIFELINE": "1",
-            # The names of its connections to Redis show that it is ready.
+            # The process is ready when Redis lists a connection with this name.
             "DEMUX_DEMO_NAME": f"{self.run}-{name}",
         }

@@ -1,4 +1,4 @@
-"""What must be there before anything is started."""
+"""Checks that all required packages are installed before the demo starts anything."""
 
 import importlib.util
 from collections.abc import Callable
@@ -6,34 +6,31 @@ from collections.abc import Callable
 from channels_demux_layer.demo.problems import DemoError
 
 ALWAYS = {module: module for module in ("uvicorn", "websockets", "channels_redis", "redis")}
-"""What each module that the demo needs comes in."""
+"""Modules that the demo needs, and the requirement that installs each."""
 FOR_THE_STAND_IN = {"fakeredis": "fakeredis", "lupa": "fakeredis[lua]"}
 
 
 def is_installed(module: str) -> bool:
-    """Look for a module without importing it.
+    """Return whether a module can be imported, without importing it.
 
     Args:
-        module: Its name.
-
-    Returns:
-        Whether it can be imported.
+        module: The module's name.
     """
     try:
         return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # a module that is there, but hidden or half made
+    except (ImportError, ValueError):  # blocked in sys.modules, or loaded without a spec
         return False
 
 
 def check_extras(*, stand_in: bool, installed: Callable[[str], bool] = is_installed) -> None:
-    """Make sure that what the demo needs beside the package is installed.
+    """Raise DemoError unless all required packages are installed.
 
     Args:
-        stand_in: Whether the stand-in for Redis is to be started.
-        installed: How to find out whether a module is installed.
+        stand_in: Whether the demo starts the stand-in for Redis.
+        installed: Returns whether a module is installed.
 
     Raises:
-        DemoError: Something is missing.
+        DemoError: A package is missing.
     """
     needed = {**ALWAYS, **FOR_THE_STAND_IN} if stand_in else ALWAYS
     missing = [package for module, package in needed.items() if not installed(module)]

@@ -1,7 +1,7 @@
-"""What ends the demo early, told in one sentence."""
+"""The exception that ends the demo."""
 
 from channels_demux_layer.exceptions import DemuxError
 
 
 class DemoError(DemuxError):
-    """The demo cannot go on: the message says why and what to do."""
+    """The demo cannot start or continue. The message says why and what to do."""

@@ -1,9 +1,9 @@
-"""Who is connected to Redis: how a worker shows that it is ready.
+"""Lists the clients of Redis, to see whether a worker is ready.
 
-A worker listens on no port, so nothing can be asked of it. But it names its connections to Redis
-(``DEMUX_DEMO_NAME``, see the project's settings), and Redis lists them. Run as a module, this is
-the health check of a worker in its container: exit code 0 when the worker of this host is
-connected, 1 when it is not.
+A worker of the demo listens on no port, so it cannot be asked. But it names its connections to
+Redis (``DEMUX_DEMO_NAME``, see ``project/layers.py``), and Redis lists these names. Run as a
+module, this is the health check of a worker's container: exit code 0 if the worker of this host is
+connected, else 1.
 """
 
 import os
@@ -16,25 +16,25 @@ from channels_demux_layer.demo.addresses import without_password
 from channels_demux_layer.demo.problems import DemoError
 
 ANSWER_LIMIT = 3.0
-"""Seconds that Redis may take to answer: it is on the same machine or network."""
+"""Seconds that Redis may take to answer. It runs on the same machine or network."""
 
 NAME = re.compile(rb"(?:^| )name=(\S+)", re.MULTILINE)
-"""The name that a client goes by, where it has one, in Redis' list of clients."""
+"""The name of a client in the output of CLIENT LIST. Clients without a name do not match."""
 
 
 def client_names(url: str) -> set[str]:
-    """Ask Redis for the names of its clients.
+    """Return the names of Redis' clients.
 
     Args:
-        url: The address of Redis.
+        url: The URL of Redis.
 
     Returns:
-        Their names; a client without one is left out.
+        The names. Clients without a name are left out.
 
     Raises:
-        DemoError: Nobody answers there as Redis does, or the address is none.
+        DemoError: The URL is invalid, or no Redis server answers there.
     """
-    import redis  # an extra: the demo says so when it is missing
+    import redis  # an extra: preflight.py reports if it is missing
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
@@ -46,13 +46,13 @@ def client_names(url: str) -> set[str]:
             socket_timeout=ANSWER_LIMIT,
             retry=Retry(NoBackoff(), 0),
         ) as client:
-            # As it is: redis-py 5 cannot take a list apart in which a value has a space.
+            # The raw reply: client_list() of redis-py 5 fails on values that contain a space.
             listed = client.execute_command("CLIENT", "LIST")
             return {name.decode() for name in NAME.findall(listed)}
     except ValueError as error:
         raise DemoError(
-            f"REDIS_URL is {shown!r}, which is no address of a Redis server: "
-            "write one such as redis://127.0.0.1:6379/0."
+            f"REDIS_URL is {shown!r}, which is not the URL of a Redis server: "
+            "set it to a URL such as redis://127.0.0.1:6379/0."
         ) from error
     except (redis.RedisError, OSError) as error:
         raise DemoError(
@@ -62,25 +62,25 @@ def client_names(url: str) -> set[str]:
 
 
 def own_name(environ: Mapping[str, str]) -> str:
-    """The name that this process's connections to Redis carry.
+    """Return the name of this process's connections to Redis.
 
     Args:
         environ: The environment.
 
     Returns:
-        ``DEMUX_DEMO_NAME``, or the name of the host, which in a container is the container's.
+        ``DEMUX_DEMO_NAME``, or else the host's name. In a container that is the container's id.
     """
     return environ.get("DEMUX_DEMO_NAME") or socket.gethostname()
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
-    """Tell whether the worker of this host is connected to Redis.
+    """Check whether the worker of this host is connected to Redis.
 
     Args:
         environ: The environment of the worker, with ``REDIS_URL``.
 
     Returns:
-        The exit code: 0 when it is, else 1.
+        The exit code: 0 if the worker is connected, else 1.
     """
     try:
         names = client_names(environ.get("REDIS_URL", ""))

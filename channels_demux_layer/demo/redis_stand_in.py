@@ -1,7 +1,7 @@
-"""An embedded stand-in for Redis, where there is none: fakeredis on a free port of this machine.
+"""A stand-in for Redis that needs no installation: fakeredis on a free port of this machine.
 
-Slow (a round trip of the pub/sub layer takes some 10 ms, of the core layer 90 ms) and gone with
-its process, but it needs no installation.
+It keeps its data in memory, and it is slow. A round trip takes about 10 ms on the pub/sub layer and
+90 ms on the core layer.
 """
 
 import re
@@ -18,45 +18,42 @@ def make_server() -> Any:
     """Bind the stand-in to a free port of 127.0.0.1.
 
     Returns:
-        A ``socketserver`` server; ``serve_forever()`` serves.
+        A ``socketserver`` server. Call its ``serve_forever()``.
     """
-    from fakeredis import TcpFakeServer  # an extra: the demo says so when it is missing
+    from fakeredis import TcpFakeServer  # an extra: preflight.py reports if it is missing
 
     server = TcpFakeServer(("127.0.0.1", 0))
-    server.daemon_threads = True  # a client that stays connected must not hold up the end
+    server.daemon_threads = True  # so that connected clients do not delay the shutdown
     return server
 
 
 def address(server: Any) -> str:
-    """The URL of a stand-in.
+    """Return the URL of a stand-in, in the form of ``REDIS_URL``.
 
     Args:
-        server: What ``make_server()`` returned.
-
-    Returns:
-        Its address as ``REDIS_URL`` has it.
+        server: The return value of ``make_server()``.
     """
     return f"redis://127.0.0.1:{server.server_address[1]}/0"
 
 
 def announced_address(log: Path) -> str | None:
-    """Find the address that a stand-in in another process printed.
+    """Return the URL that a stand-in in another process has printed.
 
     Args:
-        log: The file that its output goes to.
+        log: The file with the stand-in's output.
 
     Returns:
-        The URL, or None while it has not printed one.
+        The URL; None until the stand-in prints it.
     """
     found = re.search(rf"^{ANNOUNCEMENT}(\S+)$", log.read_text("utf-8", "replace"), re.MULTILINE)
     return found[1] if found else None
 
 
 def main(watch: Callable[[int], object] = lifeline.watch) -> None:
-    """Serve until the process is ended.
+    """Serve until the process ends.
 
     Args:
-        watch: What sees to it that this process ends with its parent.
+        watch: Ends this process when its parent ends.
     """
     server = make_server()
     print(f"{ANNOUNCEMENT}{address(server)}", flush=True)

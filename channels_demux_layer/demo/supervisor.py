@@ -1,4 +1,4 @@
-"""Starts the demo's processes in order, watches them, ends them all."""
+"""Starts the demo's processes in order, watches them, and stops them."""
 
 import asyncio
 import contextlib
@@ -37,36 +37,36 @@ from channels_demux_layer.demo.redis_clients import client_names
 from channels_demux_layer.demo.redis_stand_in import announced_address
 
 START_LIMIT = 30.0
-"""Seconds that a process may take until it is ready: a slow machine takes five."""
+"""Seconds that a process may take to be ready. A slow machine needs five."""
 STOP_LIMIT = 5.0
-"""Seconds that a process has to end by itself."""
+"""Seconds between SIGTERM and SIGKILL."""
 LOOK_AGAIN = 0.05
-"""Seconds between two looks at whether a process is ready."""
+"""Seconds between two checks whether a process is ready."""
 MOST_WORKERS = 16
-"""Where adding ends: each worker takes some 50 MB and a second of CPU."""
+"""Maximum number of workers. Each takes about 50 MB, and a second of CPU to start."""
 
 Result = TypeVar("Result")
 
 
 class StopRequested(Exception):  # noqa: N818 - not an error: the user wants to stop
-    """The user asked the demo to end."""
+    """The user asked the demo to stop."""
 
 
 class Supervisor:
     """All processes of one demo.
 
-    What ends while the demo starts ends all of it. Later a worker may end, on purpose or not, and
-    a server that ends is started again: the page shows what comes of it.
+    If a process ends while the demo starts, the demo ends. Once it runs, workers may end, and a
+    server that ends is restarted. The page shows the consequences.
 
     Args:
-        options: What the user asked for.
-        environ: The environment, which may have ``REDIS_URL``.
+        options: The user's options.
+        environ: The environment, which may contain ``REDIS_URL``.
         say: Called with each line of progress.
-        start_limit: Seconds that a process may take until it is ready.
+        start_limit: Seconds that a process may take to be ready.
 
     Attributes:
-        children: The processes, in the order in which they were started, but for those whose end
-            was no fault.
+        children: The processes in the order of their start. Workers and servers that ended while
+            the demo ran are removed.
     """
 
     def __init__(
@@ -87,39 +87,39 @@ class Supervisor:
         self._numbers: Counter[str] = Counter()
 
     def request_stop(self) -> None:
-        """Ask the demo to end."""
+        """Ask the demo to stop."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Run the demo until it is asked to end.
+        """Run the demo until it is asked to stop.
 
         Raises:
-            DemoError: It cannot start, or cannot go on without one of its processes that ended.
-                Then the files with the processes' output stay.
+            DemoError: The demo could not start, or an essential process ended. The files with the
+                processes' output are kept.
         """
         with contextlib.suppress(StopRequested):
             await self._check()
             await self._run_processes(Path(tempfile.mkdtemp(prefix="channels-demux-demo-")))
 
     async def obey(self, command: Command) -> None:
-        """Do what a button of the page says.
+        """Execute a command from the page.
 
         Args:
-            command: What that is.
+            command: The command.
 
         Raises:
-            DemoError: It cannot be done.
+            DemoError: The command cannot be executed.
         """
         workers = {child.pid: child for child in self.children if child.plan.stream}
         if isinstance(command, Add):
             if command.stream not in STREAMS:
                 raise DemoError(f"There is no stream {command.stream!r}.")
             if len(workers) >= MOST_WORKERS:
-                raise DemoError(f"{MOST_WORKERS} workers are the most that this demo starts.")
+                raise DemoError(f"The demo runs at most {MOST_WORKERS} workers. Stop one first.")
             await self._start(self._plan_worker(command.stream))
             return
         if command.pid not in workers:
-            raise DemoError(f"Process {command.pid} is no worker of this demo, or has ended.")
+            raise DemoError(f"Process {command.pid} is not a worker of this demo, or has ended.")
         worker = workers[command.pid]
         worker.drain() if isinstance(command, Drain) else worker.kill()
 
@@ -179,7 +179,7 @@ class Supervisor:
         return child
 
     async def _take_leave(self, child: Child) -> None:
-        """Go on without a child that has ended, or with another one in its place."""
+        """Remove a child that has ended. Restart the server; raise DemoError for the stand-in."""
         if child.plan.name == STAND_IN:
             raise _why(child)
         self.children.remove(child)
@@ -198,7 +198,7 @@ class Supervisor:
         self, child: Child, probe: Callable[[], Result | None], essential: Collection[Child]
     ) -> Result:
         async def look() -> Result:
-            # Another process is looked at: it can set no event here.
+            # Only polling works: another process cannot set an event of this one.
             while not (found := await asyncio.to_thread(probe)):  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_AGAIN)
             return found
@@ -209,11 +209,11 @@ class Supervisor:
             raise DemoError(
                 f"{child.plan.name} (process {child.pid}) was not ready within "
                 f"{self._start_limit:g} s: "
-                f"read {child.log}, mend the cause and start the demo again."
+                f"read {child.log}, fix the cause and start the demo again."
             ) from None
 
     async def _unless_ended(self, goal: Awaitable[Result], essential: Collection[Child]) -> Result:
-        """Wait for a goal, a wish to stop or the end of an essential process."""
+        """Return the goal's result, unless the user stops or an essential process ends first."""
         reached = asyncio.ensure_future(goal)
         stop = asyncio.ensure_future(self._stop.wait())
         ends = {child.ended for child in essential}
@@ -238,22 +238,19 @@ class Supervisor:
 
 
 def _why(child: Child) -> DemoError:
-    """Say why the demo cannot go on."""
+    """Return an error that says how an essential process ended."""
     return DemoError(
         f"{child.plan.name} (process {child.pid}) ended {child.describe_end()}: "
-        f"read {child.log}, mend the cause and start the demo again."
+        f"read {child.log}, fix the cause and start the demo again."
     )
 
 
 def is_serving(host: str, port: int) -> bool:
-    """Look whether the demo's server answers.
+    """Return whether the health check of the demo's server answers with 200.
 
     Args:
-        host: The address that it listens on.
-        port: Its port.
-
-    Returns:
-        Whether its health check is answered with 200.
+        host: The address that the server listens on.
+        port: The port that the server listens on.
     """
     connection = http.client.HTTPConnection(reachable_host(host), port, timeout=2.0)
     try:

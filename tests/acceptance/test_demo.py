@@ -129,7 +129,7 @@ def test_a_redis_that_is_gone_is_one_sentence() -> None:
         os.kill(pid, signal.SIGKILL)
         demo.assert_refused(
             rf"redis \(process {pid}\) ended by signal 9 \(Killed\): read \S+/redis\.log, "
-            r"mend the cause and start the demo again\."
+            r"fix the cause and start the demo again\."
         )
 
 

@@ -27,7 +27,7 @@ DROP = """([bytes, name]) => {
 async def say(page: DemoPage, text: str) -> None:
     """Says a line in the chat."""
     await page.page.fill("#chat-text", text)
-    await page.page.get_by_role("button", name="Say it").click()
+    await page.page.get_by_role("button", name="Post").click()
 
 
 async def hears(page: DemoPage, text: str) -> None:
@@ -89,7 +89,7 @@ async def test_a_killed_worker_loses_nothing(open_page: OpenPage) -> None:
     await page.counts("#echo-reopened")
     answered = await page.number("#echo-answered")
     await page.counts("#echo-answered", beyond=answered + 100)
-    await page.tells(rf"echo has moved from \S+:{killed} to")
+    await page.tells(rf"echo moved from \S+:{killed} to")
     await page.expect(page.page.locator(f".node[data-pid='{killed}']")).to_have_count(0)
     await page.settle_echo()
     assert await page.number("#echo-missing") == 0
@@ -102,10 +102,10 @@ async def test_a_drained_worker_is_not_noticed(open_page: OpenPage) -> None:
     await page.page.select_option("#echo-rate", "100")
     drained = await page.own_worker("echo").get_attribute("data-pid")
     await page.own_worker("echo").get_by_role("button", name="Drain").click()
-    await page.tells(rf"echo has moved from \S+:{drained} to")
+    await page.tells(rf"echo moved from \S+:{drained} to")
     await page.expect(page.page.locator(f".node[data-pid='{drained}']")).to_have_count(0)
     await page.settle_echo()
-    await page.shows("#echo-verdict", "Every number has come back once, in order")
+    await page.shows("#echo-verdict", "Every number came back once, in order")
     for name in ("missing", "repeated", "reopened"):
         assert await page.number(f"#echo-{name}") == 0
 
@@ -131,7 +131,7 @@ async def test_a_stream_without_a_worker_waits(open_page: OpenPage) -> None:
     await hears(page, "Is anybody there?")
     await page.shows("#chat .stream-state", "Open")
     await page.need_workers("upload", 1)
-    await page.tells("The upload begins anew")
+    await page.tells("The upload restarts on another worker")
     await page.shows("#upload-result", re.compile("^Digest matches"))
 
 
@@ -183,7 +183,7 @@ async def test_the_keyboard_is_enough(open_page: OpenPage) -> None:
     assert await page.page.input_value("#echo-rate") == "50"
     await keyboard.press("Tab")
     await keyboard.press("Enter")
-    await page.shows("#echo-pause", "Go on")
+    await page.shows("#echo-pause", "Resume")
 
     await tab_to(page.page, "#chat-text")
     await keyboard.type("By keyboard.")

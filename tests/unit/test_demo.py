@@ -78,7 +78,7 @@ def test_a_port_in_use_is_told() -> None:
 
 def test_a_host_of_another_machine_is_told() -> None:
     """An address that is not this machine's is refused, with what to do."""
-    with pytest.raises(DemoError, match=r"nothing can listen on 192\.0\.2\.1 port 80.*--host"):
+    with pytest.raises(DemoError, match=r"cannot listen on 192\.0\.2\.1 port 80.*--host"):
         addresses.reserve_port("192.0.2.1", 80)
 
 
@@ -169,7 +169,7 @@ def test_clients_are_known_by_name(stand_in_url: str) -> None:
 def test_the_health_check_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a Redis a worker is not healthy, and the check says what is wrong."""
     assert redis_clients.main({}) == 1
-    assert "which is no address of a Redis server" in capsys.readouterr().out
+    assert "which is not the URL of a Redis server" in capsys.readouterr().out
 
 
 def test_a_dead_redis_is_told() -> None:
@@ -535,7 +535,7 @@ async def test_a_child_that_ends_during_the_start_is_told(demo: Demo) -> None:
     (log,) = demo.directory.glob("*/edge.log")
     assert str(caught.value).endswith(
         f"ended with exit code 1 (Out of paper.): read {log}, "
-        "mend the cause and start the demo again."
+        "fix the cause and start the demo again."
     )
     assert str(caught.value).startswith("edge (process ")
     assert log.read_text() == "Out of paper.\n"
@@ -608,10 +608,10 @@ async def test_what_cannot_be_done_is_refused(demo: Demo, monkeypatch: pytest.Mo
     with pytest.raises(DemoError, match=r"^There is no stream 'x'\.$"):
         await running.supervisor.obey(Add("x"))
     for pid in (running.pid("redis"), running.pid("edge"), os.getpid()):
-        with pytest.raises(DemoError, match=rf"^Process {pid} is no worker of this demo"):
+        with pytest.raises(DemoError, match=rf"^Process {pid} is not a worker of this demo"):
             await running.supervisor.obey(Kill(pid))
     monkeypatch.setattr(supervisor, "MOST_WORKERS", 1)
-    with pytest.raises(DemoError, match=r"^1 workers are the most"):
+    with pytest.raises(DemoError, match=r"^The demo runs at most 1 workers"):
         await running.supervisor.obey(Add("echo"))
     await running.stop()
 

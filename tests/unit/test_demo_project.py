@@ -151,7 +151,7 @@ def test_every_stream_has_its_place(project_settings: None) -> None:
     """The page shows the workers of each stream, and how long it takes to miss one."""
     text = the_page().content.decode()
     assert re.findall(r'data-stream="(\w+)"', text) == list(STREAMS)
-    assert re.search(r"they move after \d+ s of\s+silence", text)
+    assert re.search(r"sessions move\s+after \d+ s of silence", text)
 
 
 def test_what_the_page_asks_for_is_there(project_settings: None) -> None:
@@ -287,7 +287,7 @@ async def test_an_upload_has_a_beginning(memory_layer: None) -> None:
     client = await connected(consumers.UploadConsumer)
     await client.send_to(bytes_data=b"the end of another one")
     await client.send_json_to({"upload": 1, "size": -1})
-    assert "begins with" in (await client.receive_json_from(LIMIT))["error"]
+    assert "starts with its id" in (await client.receive_json_from(LIMIT))["error"]
     await client.send_json_to({"upload": 2, "size": 1})
     assert (await client.receive_json_from(LIMIT))["received"] == 0
     await client.disconnect(timeout=LIMIT)
@@ -457,5 +457,5 @@ async def test_commands_are_passed_on(
         assert answer["error"] == error
     else:
         assert passed == []
-        assert answer["error"] == "Nothing here can be controlled from this page."
+        assert answer["error"] == "This page may not control workers."
     await client.disconnect(timeout=LIMIT)

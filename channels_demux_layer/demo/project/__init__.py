@@ -1,1 +1,1 @@
-"""The demo's Django project: three streams, a page that uses them, no database and no secret."""
+"""The demo's Django project: five streams and a page that uses them. It has no database."""

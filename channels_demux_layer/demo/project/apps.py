@@ -1,4 +1,4 @@
-"""What the demo's processes do as Django starts in them."""
+"""The demo project as a Django application."""
 
 import os
 
@@ -8,12 +8,12 @@ from channels_demux_layer.demo import lifeline
 
 
 class DemoConfig(AppConfig):
-    """The demo project as a Django application."""
+    """The demo project. Its processes end with their supervisor."""
 
     name = "channels_demux_layer.demo.project"
     label = "demux_demo"
 
     def ready(self) -> None:
-        """End with the supervisor, in a process that one started."""
+        """Watch the lifeline if a supervisor started this process."""
         if "DEMUX_DEMO_LIFELINE" in os.environ:
             lifeline.watch(lifeline.STANDARD_INPUT)

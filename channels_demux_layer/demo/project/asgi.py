@@ -1,4 +1,4 @@
-"""The demo as an ASGI application: for the server and for the workers alike."""
+"""The demo's ASGI application, for the server and for the workers."""
 
 import os
 
@@ -8,15 +8,15 @@ from django.core.asgi import get_asgi_application
 from django.urls import path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "channels_demux_layer.demo.project.settings")
-# Before anything that needs Django to be set up. It serves static files as runserver does: good
-# enough for a demo, not for a site.
+# This sets Django up, so it must precede the imports below. It serves static files as runserver
+# does, which is good enough for a demo but not for a site.
 http_application = ASGIStaticFilesHandler(get_asgi_application())
 
 from channels_demux_layer.demo.project.demultiplexer import Demultiplexer  # noqa: E402
 from channels_demux_layer.routing import stream_workers  # noqa: E402
 
-# Nothing here belongs to anybody, so a page of any origin may connect; the buttons of the page look
-# for themselves (system.py). A site with users wraps the URLRouter in
+# The streams have no private data, so pages of any origin may connect. Commands check the origin
+# (system.py). A site with users wraps the URLRouter in
 # AllowedHostsOriginValidator(AuthMiddlewareStack(...)).
 application = ProtocolTypeRouter(
     {

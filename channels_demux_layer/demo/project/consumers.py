@@ -1,6 +1,6 @@
-"""The consumers of the demo's workers, ordinary ones: nothing in them knows of the demultiplexer.
+"""The consumers of the demo's workers. They are ordinary Channels consumers.
 
-Each says which process it runs in, so that the page can show it.
+Each reply names the process that the consumer runs in, so that the page can show it.
 """
 
 import asyncio
@@ -20,19 +20,18 @@ TEXT_LENGTH = 500
 
 
 def worker_name() -> str:
-    """Name the process that a consumer runs in.
+    """Return the host's name and the id of this process.
 
-    Returns:
-        The host and the process number: in containers only the first tells them apart.
+    In containers all workers may have the same process id, and only the host's name differs.
     """
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class EchoConsumer(AsyncJsonWebsocketConsumer):
-    """Sends back what it gets."""
+    """Sends each payload back."""
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Answer.
+        """Send the payload back.
 
         Args:
             content: Any JSON.
@@ -42,15 +41,15 @@ class EchoConsumer(AsyncJsonWebsocketConsumer):
 
 
 class ChatConsumer(AsyncJsonWebsocketConsumer):
-    """One room for everybody: a group on the channel layer."""
+    """One chat room for everybody, which is a group on the channel layer."""
 
     groups = ["demo-chat"]
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Pass a line on to everybody in the room.
+        """Send a line to everybody in the room.
 
         Args:
-            content: ``{"name": ..., "text": ...}``; anything else is answered with an ``error``.
+            content: ``{"name": ..., "text": ...}``. Anything else gets an ``error`` in reply.
             **kwargs: Unused.
         """
         match content:
@@ -63,10 +62,10 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
                 await self.send_json({"error": "A line of the chat needs a name and a text."})
 
     async def chat_line(self, message: dict[str, Any]) -> None:
-        """Show a line of the room to this client.
+        """Send a line of the room to this client.
 
         Args:
-            message: What the group was sent.
+            message: The group's message.
         """
         await self.send_json({**message["line"], "worker": worker_name()})
 
@@ -77,11 +76,11 @@ class PricesConsumer(AsyncJsonWebsocketConsumer):
     interval = 0.25
     """Seconds between two ticks."""
     past = 60.0
-    """Seconds before its first tick that a new page is told of."""
+    """Seconds of earlier prices that a new page receives."""
     ticker: "asyncio.Task[None] | None" = None
 
     async def connect(self) -> None:
-        """Accept, and start to push."""
+        """Accept, and start pushing."""
         await self.accept()
         self.ticker = asyncio.create_task(self.push_prices())
 
@@ -97,8 +96,8 @@ class PricesConsumer(AsyncJsonWebsocketConsumer):
                 await self.ticker
 
     async def push_prices(self) -> None:
-        """Push the prices of the last minute, then all prices once per tick, until cancelled."""
-        # A tick is numbered by its time, so that all workers have the same ones.
+        """Push the prices of the last minute, then those of each tick, until cancelled."""
+        # A tick's number follows from its time, so that it is the same in all workers.
         number = int(time.time() / self.interval)
         await self.send_ticks(range(number - int(self.past / self.interval), number))
         while True:
@@ -107,10 +106,10 @@ class PricesConsumer(AsyncJsonWebsocketConsumer):
             await asyncio.sleep(max(number * self.interval - time.time(), 0))
 
     async def send_ticks(self, numbers: range) -> None:
-        """Send some ticks.
+        """Send the prices of some ticks.
 
         Args:
-            numbers: Which ones.
+            numbers: The numbers of the ticks.
         """
         times = [number * self.interval for number in numbers]
         ticks = [{"at": at, "prices": prices_at(at)} for at in times]
@@ -118,37 +117,37 @@ class PricesConsumer(AsyncJsonWebsocketConsumer):
 
 
 class UploadConsumer(AsyncJsonWebsocketConsumer):
-    """Takes files in chunks, and says what their SHA-256 digests are. Nothing is kept.
+    """Receives files in chunks, and returns their SHA-256 digests. It stores no file.
 
-    It answers each chunk: a page that waits for these answers is never far ahead of it.
+    It answers each chunk, so that the page can limit how many chunks are on their way.
     """
 
     upload: Any = None
-    """The page's name of the file that comes in."""
+    """The page's id of the current file."""
     size = received = 0
-    """Its bytes: all of them, and those that were taken."""
+    """The size of the file, and how much of it has been received, in bytes."""
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
-        """Take the beginning of a file, or a chunk of it.
+        """Receive the start of an upload, or a chunk.
 
         Args:
-            text_data: The beginning, as JSON.
+            text_data: The start of an upload, as JSON.
             bytes_data: A chunk.
             **kwargs: Unused.
         """
         if bytes_data is None:
             await super().receive(text_data=text_data, **kwargs)
-        elif self.upload is not None:  # else another worker had the beginning: it comes again
+        elif self.upload is not None:  # else another worker got the start, and the page restarts
             await self.take(bytes_data)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Begin with a file.
+        """Start an upload.
 
         Args:
-            content: ``{"upload": ..., "size": bytes}``; the page's name of it comes with each
-                answer. Anything else is answered with an ``error``.
+            content: ``{"upload": ..., "size": bytes}``. Each answer repeats the ``upload``.
+                Anything else gets an ``error`` in reply.
             **kwargs: Unused.
         """
         match content:
@@ -157,10 +156,10 @@ class UploadConsumer(AsyncJsonWebsocketConsumer):
                 self.digest = hashlib.sha256()
                 await self.take(b"")
             case _:
-                await self.send_json({"error": "An upload begins with its name and its size."})
+                await self.send_json({"error": "An upload starts with its id and its size."})
 
     async def take(self, chunk: bytes) -> None:
-        """Take a chunk.
+        """Add a chunk to the digest, and answer it.
 
         Args:
             chunk: Bytes of the file.

@@ -1,4 +1,4 @@
-"""The streams of the demo."""
+"""The demultiplexer of the demo."""
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.demo.project.consumers import EchoConsumer
@@ -6,11 +6,11 @@ from channels_demux_layer.demo.project.system import SystemConsumer
 
 
 class Demultiplexer(WebsocketDemultiplexer):
-    """One WebSocket for all of them."""
+    """One WebSocket with five streams."""
 
     consumer_classes = {
         "echo": EchoConsumer,
-        # A dotted path is imported by the workers of its stream alone.
+        # Only the workers of a stream import its dotted path.
         "chat": "channels_demux_layer.demo.project.consumers.ChatConsumer",
         "prices": "channels_demux_layer.demo.project.consumers.PricesConsumer",
         "upload": "channels_demux_layer.demo.project.consumers.UploadConsumer",

@@ -1,4 +1,4 @@
-"""The channel layer of the demo, chosen by its environment."""
+"""The channel layer of the demo, chosen by environment variables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,18 +11,15 @@ BACKENDS = {
     "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
 }
 DEFAULT_LAYER = "pubsub"
-"""The faster of the two; ten times so on the stand-in for Redis."""
+"""The faster of the two. On the stand-in for Redis it is ten times as fast."""
 
 
 def channel_layers(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Write Django's ``CHANNEL_LAYERS``.
+    """Return Django's setting ``CHANNEL_LAYERS``.
 
     Args:
-        environ: ``REDIS_URL`` and ``DEMUX_DEMO_LAYER`` (``core`` or ``pubsub``). Without the
-            first the layer is in memory: then every stream runs in the server's process.
-
-    Returns:
-        The setting.
+        environ: ``REDIS_URL`` and ``DEMUX_DEMO_LAYER`` (``core`` or ``pubsub``). Without
+            ``REDIS_URL`` the layer is in memory, and all streams run in the server's process.
 
     Raises:
         ConfigurationError: ``DEMUX_DEMO_LAYER`` names no layer.
@@ -35,6 +32,6 @@ def channel_layers(environ: Mapping[str, str]) -> dict[str, Any]:
         raise ConfigurationError(
             f"DEMUX_DEMO_LAYER is {layer!r}: set it to {' or '.join(BACKENDS)}."
         )
-    # redis-py 8 gives up on a read after 5 s by default, which ends the core layer's receive().
+    # By default a read of redis-py 8 times out after 5 s, which ends the core layer's receive().
     host = {"address": url, "socket_timeout": None, "client_name": own_name(environ)}
     return {"default": {"BACKEND": BACKENDS[layer], "CONFIG": {"hosts": [host]}}}

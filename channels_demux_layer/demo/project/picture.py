@@ -1,4 +1,4 @@
-"""What the page shows of the system: the nodes' reports, made small."""
+"""Turns the nodes' reports into the few figures that the page shows."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ CHANNELS = {f"demux.{stream}": stream for stream in STREAMS}
 
 
 def draw(fleet: FleetReport) -> dict[str, Any]:
-    """Draw all nodes and all streams of the workers.
+    """Return the figures of all nodes, and of all streams that workers host.
 
     Args:
-        fleet: What the nodes have said.
+        fleet: The nodes' reports.
 
     Returns:
-        What JSON can carry. Frames are counted over both directions, since a process has begun.
+        A value for JSON. ``frames`` counts both directions since the start of each process.
     """
     streams = {stream: _nothing() for stream in STREAMS}
     for each in fleet.streams:

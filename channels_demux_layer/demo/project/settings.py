@@ -1,7 +1,7 @@
 """Settings of the demo project.
 
-Read from the environment: ``REDIS_URL`` and ``DEMUX_DEMO_LAYER`` (see ``layers.py``), and
-``DEMUX_DEMO_ALLOWED_HOSTS``, the names that the page may be asked for by, separated by commas.
+They read ``REDIS_URL`` and ``DEMUX_DEMO_LAYER`` (see ``layers.py``) from the environment, and
+``DEMUX_DEMO_ALLOWED_HOSTS``, the server's host names, separated by commas.
 """
 
 import os
@@ -10,11 +10,11 @@ from django.core.management.utils import get_random_secret_key
 
 from channels_demux_layer.demo.project.layers import channel_layers
 
-SECRET_KEY = get_random_secret_key()  # nothing is signed, so no two processes need the same
+SECRET_KEY = get_random_secret_key()  # nothing is signed, so each process may have its own
 DEBUG = False
 ALLOWED_HOSTS = os.environ.get("DEMUX_DEMO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
 INSTALLED_APPS = [
-    "channels_demux_layer",  # above channels: its runworker is the one that drains
+    "channels_demux_layer",  # above channels, so that its runworker replaces that of Channels
     "channels",
     "django.contrib.staticfiles",
     "channels_demux_layer.demo.project",
@@ -28,8 +28,8 @@ STATIC_URL = "/static/"
 ROOT_URLCONF = "channels_demux_layer.demo.project.urls"
 ASGI_APPLICATION = "channels_demux_layer.demo.project.asgi.application"
 CHANNEL_LAYERS = channel_layers(os.environ)
-# Short, so that one sees what comes of a process that was killed. A site on many machines leaves
-# them as they are: a pause of the network is no end.
+# Short timeouts show failover quickly. A site keeps the defaults, so that a pause of the network is
+# not mistaken for a dead process.
 CHANNELS_DEMUX_LAYER = {"PEER_TIMEOUT": 3.0, "OPEN_TIMEOUT": 3.0, "OPEN_RETRY": 1.0}
 TIME_ZONE = "UTC"
 USE_TZ = True

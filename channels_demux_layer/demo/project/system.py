@@ -1,6 +1,6 @@
-"""The stream that shows the system at work, and takes what the page's buttons say.
+"""The stream that shows the state of the system, and receives the commands of the page's buttons.
 
-It is hosted in the server's process: there it is, whatever has become of the workers.
+The server hosts it, so that it works without any worker.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from channels_demux_layer.exceptions import DemuxError
 from channels_demux_layer.status import ask_nodes
 
 CONTROL = "DEMUX_DEMO_CONTROL"
-"""The variable with the address of the supervisor; empty or not there: nothing to control."""
+"""The variable with the supervisor's address. If it is empty or unset, the buttons are hidden."""
 LIMIT = 1.0
-"""Seconds that the nodes have to answer: whoever takes longer is not in the picture."""
+"""Seconds that the nodes have to answer. A slower node is missing from the picture."""
 
 
 async def take_picture() -> dict[str, Any]:
-    """Ask all nodes.
+    """Ask all nodes for their state.
 
     Returns:
         The picture, or an ``error``.
@@ -37,13 +37,13 @@ async def take_picture() -> dict[str, Any]:
 
 
 class Pictures:
-    """Pages that want a picture at the same time get the same one."""
+    """Shares a picture among the pages that ask for one at the same time."""
 
     def __init__(self) -> None:
         self._asking: asyncio.Task[dict[str, Any]] | None = None
 
     async def take(self) -> dict[str, Any]:
-        """Ask all nodes, or wait for who is asking already.
+        """Ask all nodes for their state, or wait for a request that is on its way.
 
         Returns:
             The picture, or an ``error``.
@@ -57,12 +57,12 @@ class SystemConsumer(AsyncJsonWebsocketConsumer):
     """Pushes pictures of the system, and passes commands on to the supervisor."""
 
     interval = 0.7
-    """Seconds between two pictures, beside the 0.3 that asking takes."""
+    """Seconds from one picture to the next request, which takes about 0.3 s."""
     pictures = Pictures()
     pushing: "asyncio.Task[None] | None" = None
 
     async def connect(self) -> None:
-        """Accept, say whether there is something to control, and start to push."""
+        """Accept, tell the page whether it may control workers, and start pushing."""
         await self.accept()
         await self.send_json({"control": self.may_control})
         self.pushing = asyncio.create_task(self.push_pictures())
@@ -86,32 +86,30 @@ class SystemConsumer(AsyncJsonWebsocketConsumer):
 
     @property
     def may_control(self) -> bool:
-        """Whether commands of this client are passed on."""
+        """Whether this client may control workers."""
         return bool(os.environ.get(CONTROL)) and is_own_page(self.scope)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Pass a command on, and say what came of it.
+        """Pass a command to the supervisor, and send its answer.
 
         Args:
             content: The command, such as ``{"do": "kill", "pid": 4711}``.
             **kwargs: Unused.
         """
-        error = "Nothing here can be controlled from this page."
+        error = "This page may not control workers."
         if self.may_control:
             error = (await send_command(os.environ[CONTROL], content)).error
         await self.send_json({"done": content, "error": error})
 
 
 def is_own_page(scope: dict[str, Any]) -> bool:
-    """Tell whether a socket comes from a page of this very server.
+    """Return whether a page of this server opened the socket.
 
-    The host has to be one that the server answers to, or a foreign name that leads here would do.
+    Origin and host must be equal, and ALLOWED_HOSTS must contain the host. Without the second
+    condition, a foreign name that resolves to this server would pass (DNS rebinding).
 
     Args:
         scope: The socket's scope.
-
-    Returns:
-        Whether its origin is the host that it was sent to.
     """
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
     host = headers.get(b"host", "")

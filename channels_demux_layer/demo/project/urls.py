@@ -1,4 +1,4 @@
-"""The demo's addresses over HTTP."""
+"""The demo's HTTP URLs."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""The page that uses the streams, and what a health check asks for."""
+"""The page that uses the streams, and the health check."""
 
 import secrets
 
@@ -19,7 +19,7 @@ POLICY = "; ".join(
         "object-src 'none'",
     ]
 )
-"""The content security policy: what the page asks for comes from here alone."""
+"""The content security policy: the page loads resources only from this server."""
 
 
 @require_safe
@@ -30,7 +30,7 @@ def page(request: HttpRequest) -> HttpResponse:
         request: A GET or HEAD request.
 
     Returns:
-        The page. What it asks for beside its WebSocket are static files of this server.
+        The page. It uses only static files and the WebSocket of this server.
     """
     nonce = secrets.token_urlsafe(16)
     context = {
@@ -45,7 +45,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Say that this process serves.
+    """Answer a health check.
 
     Args:
         request: A GET or HEAD request.

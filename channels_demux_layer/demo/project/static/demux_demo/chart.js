@@ -1,11 +1,11 @@
-// Charts that fit their place and the colours of the page.
+// Charts that follow the size of their container and the colors of the page.
 
 import uPlot from "./vendor/uPlot.esm.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-export const INTERVAL = still.matches ? 1000 : 250; // ms between two drawings
+export const INTERVAL = still.matches ? 1000 : 250; // ms between two redraws
 export const { bars } = uPlot.paths;
 export const color = (name) => () =>
   getComputedStyle(document.documentElement).getPropertyValue(`--${name}`);

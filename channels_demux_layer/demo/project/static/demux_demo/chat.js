@@ -1,4 +1,4 @@
-// One room for all tabs.
+// A chat room that all tabs share.
 
 import { addLine, create, element, tell } from "./page.js";
 

@@ -1,4 +1,4 @@
-// The state of the socket and of each stream, shown and told.
+// Shows the state of the socket and of each stream, and logs its changes.
 
 import { element, tell, write } from "./page.js";
 
@@ -10,11 +10,11 @@ const STATES = {
 };
 
 export class Connection {
-  isNew = false; // while streams learn that they go on over another socket
+  isNew = false; // true while streams get `reopened` because of a reconnect
   #demux;
-  #shows = []; // how to show the state of each stream
+  #shows = []; // one function per stream that shows its state
   #wasOpen = false;
-  #workers = new Map(); // stream -> the worker that has last spoken
+  #workers = new Map(); // stream -> the worker of its last message
 
   constructor(demux) {
     this.#demux = demux;
@@ -24,7 +24,7 @@ export class Connection {
     demux.addEventListener("error", ({ message }) => tell(`Error: ${message}`));
   }
 
-  // Give a stream whose state is shown in its panel.
+  // Return a stream, and show its state in its panel.
   stream(name) {
     const stream = this.#demux.stream(name);
     const label = element(name).querySelector(".stream-state");
@@ -37,27 +37,27 @@ export class Connection {
     stream.addEventListener("message", () => show("open"));
     stream.addEventListener("reopened", () => {
       show("open");
-      if (!this.isNew) tell(`${name} goes on with another worker.`);
+      if (!this.isNew) tell(`${name} continues on another worker.`);
     });
     stream.addEventListener("unavailable", () => {
       show("unavailable");
-      tell(`${name} is unavailable: no worker takes it.`);
+      tell(`${name} is unavailable: it has no worker.`);
     });
     stream.addEventListener("error", ({ message }) => tell(`${name}: ${message}`));
     stream.addEventListener("close", ({ code }) => {
       show("closed");
-      tell(`${name} has ended with ${code}.`);
+      tell(`${name} closed with code ${code}.`);
     });
     show("connecting");
     return stream;
   }
 
-  // Note which worker serves a stream of this page.
+  // Note which worker hosts a stream of this page.
   servedBy(name, worker) {
     const before = this.#workers.get(name);
     if (before === worker) return;
     this.#workers.set(name, worker);
-    if (before) tell(`${name} has moved from ${before} to ${worker}.`);
+    if (before) tell(`${name} moved from ${before} to ${worker}.`);
   }
 
   get isOpen() {
@@ -69,7 +69,7 @@ export class Connection {
   }
 
   #opened() {
-    tell(this.#wasOpen ? "Connected again: all streams go on." : "Connected.");
+    tell(this.#wasOpen ? "Reconnected. All streams continue." : "Connected.");
     this.#wasOpen = this.isNew = true;
     queueMicrotask(() => { this.isNew = false; });
     this.#show("open", "Connected");
@@ -78,13 +78,13 @@ export class Connection {
   #lost({ code, delay, attempt }) {
     const wait = `${(delay / 1000).toFixed(1)} s`;
     this.#show("connecting", `Reconnecting in ${wait}, attempt ${attempt}`);
-    if (attempt === 1) tell(`The socket was lost (${code}). It comes back by itself.`);
+    if (attempt === 1) tell(`The socket closed with code ${code}. The page reconnects.`);
     for (const show of this.#shows) show("connecting");
   }
 
   #closed(code) {
     this.#show("closed", `Closed (${code})`);
-    tell(`The socket has closed for good (${code}).`);
+    tell(`The socket closed with code ${code}. Reload the page to connect again.`);
   }
 
   #show(state, text) {

@@ -1,12 +1,12 @@
-// Numbers sent at a steady rate, and the histogram of their round trips.
+// Sends numbers at a steady rate, and draws a histogram of their round trips.
 
 import { INTERVAL, axis, bars, chart, color } from "./chart.js";
 import { Ledger } from "./ledger.js";
 import { calmly, element, number, write } from "./page.js";
 
-const BUCKETS = 40; // of the histogram, ten for each power of ten from 1 ms on
-const TICK = 20; // ms between two looks at what is due
-const MOST = 50; // sent at once: a page in the background looks once a second
+const BUCKETS = 40; // of the histogram: ten for each power of ten, from 1 ms
+const TICK = 20; // ms between two turns of sending
+const MOST = 50; // numbers per turn: browsers run background tabs only once a second
 
 const bucket = (time) => Math.min(Math.max(Math.floor(Math.log10(time) * 10), 0), BUCKETS - 1);
 const milliseconds = (time) =>
@@ -53,8 +53,8 @@ function show(ledger, reopened) {
   const verdict = element("echo-verdict");
   verdict.dataset.good = ledger.missing === 0;
   if (ledger.missing) write(verdict, "Numbers are missing");
-  else if (ledger.repeated) write(verdict, "No number is missing; some came again after a crash");
-  else if (ledger.answered) write(verdict, "Every number has come back once, in order");
+  else if (ledger.repeated) write(verdict, "No number is missing. A crash repeated some");
+  else if (ledger.answered) write(verdict, "Every number came back once, in order");
 }
 
 export function start(connection) {
@@ -76,7 +76,7 @@ export function start(connection) {
     const now = performance.now();
     due += isPaused ? 0 : (now - before) * Number(element("echo-rate").value) / 1000;
     before = now;
-    // While the socket is away the page waits: what it had sent is sent again, nothing else.
+    // Send nothing new while the socket is down: a reconnect resends the unanswered numbers.
     if (stream.readyState !== WebSocket.OPEN || !connection.isOpen) due = 0;
     for (let left = Math.min(due, MOST); left >= 1; left -= 1) send(ledger.next(now));
     due %= 1;
@@ -90,12 +90,12 @@ export function start(connection) {
   });
   stream.addEventListener("reopened", () => {
     reopened += 1;
-    // A socket that dies may take with it what was on its way. Behind one that stays, nothing is
-    // lost: the server has sent again what the lost worker had not taken.
+    // A lost socket loses the frames on their way, so the page resends them. After a lost worker the
+    // server has resent them already.
     if (connection.isNew) ledger.waiting.forEach(send);
   });
   element("echo-pause").addEventListener("click", ({ target }) => {
     isPaused = !isPaused;
-    target.textContent = isPaused ? "Go on" : "Pause";
+    target.textContent = isPaused ? "Resume" : "Pause";
   });
 }

@@ -1,4 +1,4 @@
-// Whether each number that was sent has come back once and in order. No page is needed here.
+// Checks that each sent number comes back once and in order. It does not touch the page.
 
 const KEPT = 1000; // round trips
 
@@ -6,18 +6,18 @@ export class Ledger {
   sent = 0;
   answered = 0;
   repeated = 0;
-  roundTrips = []; // ms, the last ones
-  #waiting = new Map(); // number -> when it was sent; in order
+  roundTrips = []; // the latest ones, in ms
+  #waiting = new Map(); // unanswered number -> when it was sent; in order
   #highest = 0;
 
-  // Take the next number, to be sent now.
+  // Return the next number to send.
   next(now) {
     this.sent += 1;
     this.#waiting.set(this.sent, now);
     return this.sent;
   }
 
-  // Note that a number has come back.
+  // Record a number that came back.
   take(answer, now) {
     if (!this.#waiting.has(answer)) {
       this.repeated += 1;
@@ -30,7 +30,7 @@ export class Ledger {
     this.#highest = Math.max(this.#highest, answer);
   }
 
-  // Those that later ones have overtaken: lost, or out of order.
+  // How many numbers are lost or out of order: a later number came back before them.
   get missing() {
     let count = 0;
     for (const waiting of this.#waiting.keys()) {
@@ -44,7 +44,7 @@ export class Ledger {
     return [...this.#waiting.keys()];
   }
 
-  // Give the time within which so large a part has come back.
+  // Return a percentile of the round trips; `part` is from 0 to 1.
   percentile(part) {
     const sorted = [...this.roundTrips].sort((one, other) => one - other);
     return sorted[Math.ceil(sorted.length * part) - 1];

@@ -1,4 +1,4 @@
-// One socket for all that this page does.
+// Opens the page's one socket and starts all panels.
 
 import { Demultiplexer } from "channels_demux_layer";
 

@@ -1,4 +1,4 @@
-// One card for each process, which stays the same element while the process lives.
+// Shows one card per process. A card stays the same element while its process lives.
 
 import { create, plural, number, write } from "./page.js";
 
@@ -36,7 +36,7 @@ function fillCard(card, node, { rate, share, isOurs }) {
   for (const button of card.querySelectorAll(".drain")) button.disabled = node.draining;
 }
 
-// Show nodes in a list. Where one goes that had the focus, the focus goes to a place that stays.
+// Show nodes in a list. If a removed card had the focus, `refuge` receives it.
 export function showNodes(list, nodes, figures, command, refuge) {
   const cards = new Map([...list.children].map((card) => [card.dataset.pid, card]));
   for (const node of nodes) {

@@ -1,4 +1,4 @@
-// What the other modules need of the page: its elements, its logs, how numbers are written.
+// Helpers for the other modules: elements, logs and number formats.
 
 const LINES = 200; // kept in each log
 
@@ -6,7 +6,7 @@ export const element = (id) => document.getElementById(id);
 export const number = (value) => Math.round(value).toLocaleString("en");
 export const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 
-// Only what has changed is written: readers of live regions are told nothing twice.
+// Write only changed text: screen readers announce each write to a live region.
 export function write(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
@@ -31,7 +31,7 @@ export function tell(text) {
   addLine(element("events-log"), time, text);
 }
 
-// Calls a function at most once in so many ms, and after the last wish.
+// Return a function that calls `draw` at most once per interval, in ms, and after the last call.
 export function calmly(draw, interval) {
   let timer = null;
   return () => {

@@ -1,4 +1,4 @@
-// A chart for each of the goods: the last minute.
+// Charts the last minute of each price.
 
 import { INTERVAL, axis, chart, color } from "./chart.js";
 import { calmly, create, element, write } from "./page.js";
@@ -53,7 +53,7 @@ export function start(connection) {
     const { ticks: come, worker } = JSON.parse(data);
     connection.servedBy("prices", worker);
     const last = ticks.at(-1)?.at ?? -Infinity;
-    ticks.push(...come.filter(({ at }) => at > last)); // another worker begins with the past
+    ticks.push(...come.filter(({ at }) => at > last)); // a new worker repeats the last minute
     ticks = ticks.filter(({ at }) => at > ticks.at(-1).at - SPAN);
     for (const name of Object.keys(ticks[0].prices)) {
       if (!goods.has(name)) goods.set(name, addGoods(name));

@@ -1,11 +1,11 @@
-// The picture of the system, which the server sends about once a second.
+// Shows the state of the system, which the server sends about once a second.
 
 import { showNodes } from "./nodes.js";
 import { element, number, plural, tell, write } from "./page.js";
 
 const lanes = [...document.querySelectorAll(".lane[data-stream]")];
 
-// How much a count has grown per second. One that is smaller than before has begun anew.
+// Turns counts into rates per second. A count that shrinks belongs to a new process, with rate 0.
 class Rates {
   #before = new Map();
   #now = new Map();
@@ -33,8 +33,8 @@ function showControls(isOn) {
 
 function showAnswer({ done, error }) {
   const what = {
-    add: `A worker of ${done.stream} starts.`,
-    drain: `Process ${done.pid} drains.`,
+    add: `A worker of ${done.stream} is starting.`,
+    drain: `Process ${done.pid} is draining.`,
     kill: `Process ${done.pid} was killed.`,
   };
   tell(error || what[done.do]);

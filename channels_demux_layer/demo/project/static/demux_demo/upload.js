@@ -1,16 +1,16 @@
-// A file over the binary frames, in chunks, never far ahead of the worker.
+// Uploads a file as binary frames, with a limited number of chunks on their way.
 
 import { element, number, tell, write } from "./page.js";
 
 const CHUNK = 128 * 1024; // bytes
-const AHEAD = 4; // chunks that may be under way
-const LARGEST = 512 * 1024 * 1024; // bytes: the browser has to have all of it at once
+const AHEAD = 4; // chunks that may be on their way
+const LARGEST = 512 * 1024 * 1024; // bytes: the browser keeps the whole file in memory
 const SAMPLE = 8 * 1024 * 1024;
 
 const hex = (buffer) =>
   Array.from(new Uint8Array(buffer), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-// Only pages of this machine, or over https, can have it computed.
+// Undefined on http pages of other machines: browsers offer crypto.subtle only in secure contexts.
 const digestOf = async (bytes) =>
   crypto.subtle && hex(await crypto.subtle.digest("SHA-256", bytes));
 
@@ -43,7 +43,7 @@ class Upload {
     this.begin();
   }
 
-  // From the start, which is also what another worker needs: it has nothing of the one before.
+  // Start from the beginning. A new worker needs this too: it has no state of the old one.
   begin() {
     this.#id = Upload.#count += 1;
     this.#offset = 0;
@@ -51,7 +51,7 @@ class Upload {
     this.#stream.send(JSON.stringify({ upload: this.#id, size: this.#bytes.byteLength }));
   }
 
-  // Take an answer; true after the last one.
+  // Process an answer. Resolves to true after the last one.
   async take({ upload, received, digest }) {
     if (upload !== this.#id) return false;
     while (this.#offset < this.#bytes.byteLength && this.#offset < received + AHEAD * CHUNK) {
@@ -68,9 +68,9 @@ class Upload {
 
   async #judge(digest, speed) {
     const own = await this.#digest;
-    if (!own) showResult(true, `Taken at ${speed}; no digest to compare with here`, digest);
+    if (!own) showResult(true, `Received at ${speed}. This page cannot compute a digest`, digest);
     else if (own === digest) showResult(true, `Digest matches: SHA-256, ${speed}`, digest);
-    else showResult(false, "The digest differs", `${digest} is not ${own}`);
+    else showResult(false, "Digest differs", `${digest} is not ${own}`);
   }
 }
 
@@ -82,7 +82,7 @@ export function start(connection) {
   const send = async (file) => {
     if (!file) return;
     if (file.size > LARGEST) {
-      showResult(false, "That is too large for this page: 512 MB at most");
+      showResult(false, "The file is too large: this page uploads at most 512 MB");
       return;
     }
     write(element("upload-name"), `${file.name}, ${number(file.size)} bytes`);
@@ -100,7 +100,7 @@ export function start(connection) {
   });
   stream.addEventListener("reopened", () => {
     if (!current) return;
-    tell("The upload begins anew, with another worker.");
+    tell("The upload restarts on another worker.");
     current.begin();
   });
   element("upload-file").addEventListener("change", ({ target }) => send(target.files[0]));
