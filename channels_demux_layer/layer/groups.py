@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Container
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,11 @@ class Memberships:
     def has_joined(self, group: str) -> bool:
         """Tell whether the layer has put the channel into a group."""
         return group in self._joined
+
+    def another(self, than: Container[str]) -> str | None:
+        """Return a group that the channel is in, other than some; None where there is none."""
+        # The first by name, since sets have no order.
+        return min((group for group in self._joined if group not in than), default=None)
 
     async def join(self, group: str) -> None:
         """Join a group, or count one more reason to be in it.

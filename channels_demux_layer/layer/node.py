@@ -7,7 +7,6 @@ however many connections and sessions there are.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
@@ -31,6 +30,7 @@ from .ignored import IgnoredMessages
 from .inbox import inbox_of
 from .pacing import Pacer
 from .publisher import publisher_of
+from .refresh import GroupRefresh
 from .reporter import Reporter
 from .steadfast import LEAVE, RememberingLayer
 from .wire import Hosted, LinkWire, SessionPort
@@ -50,11 +50,6 @@ MAX_CLAIMANTS = 1_000
 #: How many links of edges are kept without a session, as far as they are the latest. Anybody who
 #: can write to the layer can begin links, which would otherwise be kept for three PEER_TIMEOUTs.
 MAX_TAKEN_UP = 1_000
-
-#: How long groups are not refreshed again after they have been, in seconds.
-REFRESH_PAUSE = 5.0
-#: How long a layer that does not say remembers the members of a group, in seconds.
-GROUP_EXPIRY = 86_400
 
 
 class Node:
@@ -98,7 +93,7 @@ class Node:
         self.reporter = Reporter(self)
         self.pacer = Pacer()
         self._chores = asyncio.Semaphore(MAX_CHORES)
-        self._refresh_wanted = asyncio.Event()
+        self._refresh: GroupRefresh | None = None
         self.heard_at = self.loop.time()
         self._wires: dict[tuple[str, bool], LinkWire] = {}
         self._edge_wires: dict[str, LinkWire] = {}
@@ -127,7 +122,8 @@ class Node:
         self.start_task(self._receive_forever())
         self._persist("join the group of all nodes", NODES, lambda: self.groups.join(NODES))
         if isinstance(self.layer, RememberingLayer):
-            self.start_task(self._refresh_forever(self.layer))
+            self._refresh = GroupRefresh(self.layer, self.groups, self.publish)
+            self.start_task(self._refresh.run())
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine of this node's until it ends, or the node does."""
@@ -201,20 +197,8 @@ class Node:
     def _reconnected(self) -> None:
         for wire in self._wires.values():
             wire.excuse()
-        self._refresh_wanted.set()
-
-    async def _refresh_forever(self, layer: RememberingLayer) -> None:
-        # A quarter of the time after which channels_redis forgets members.
-        # 0 says, on some layers, that it never does.
-        interval = (getattr(layer, "group_expiry", 0) or GROUP_EXPIRY) / 4
-        while True:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._refresh_wanted.wait(), interval)
-            # Who wants it from here on means a failure that this one may not make good.
-            self._refresh_wanted.clear()
-            action = "rejoin the groups on the channel layer"
-            await persist(action, layer.rejoin, alias=alias_of(layer))
-            await asyncio.sleep(REFRESH_PAUSE)
+        if self._refresh is not None:
+            self._refresh.reconnected()
 
     async def _receive_forever(self) -> None:
         async for message in self._calls.messages(self._inbox, self.channel):
@@ -240,6 +224,8 @@ class Node:
                 self.reporter.asked(question)
             elif kind != PROBE:
                 self.ignored.foreign(kind)
+            elif self._refresh is not None:
+                self._refresh.probed(message.get("ref"))
         except msgspec.ValidationError as error:
             self.ignored.malformed(kind, error)
 
@@ -247,9 +233,9 @@ class Node:
         if not self.speaks(batch.version, "batches"):
             return
         wire = self._wires.get((batch.link, batch.to_edge))
-        if batch.again and not (wire and wire.link.has_received(batch.seq)):
+        if batch.again and self._refresh and not (wire and wire.link.has_received(batch.seq)):
             # It did not arrive by the group: the layer may have forgotten that we are in it.
-            self._refresh_wanted.set()
+            self._refresh.suspect(batch.group)
         if wire is None:  # (L3.2)
             if batch.to_edge or batch.base != 1 or not batch.seq:
                 self.ignored["unknown_link"] += 1

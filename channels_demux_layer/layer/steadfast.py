@@ -8,7 +8,7 @@ them. Processes that host streams therefore put their layers behind this one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, channel_layers
@@ -87,14 +87,21 @@ class RememberingLayer:
         """Forget a channel: nobody listens on it any more."""
         self._groups.pop(channel, None)
 
-    async def rejoin(self) -> None:
+    async def rejoin(self, only: Container[str] | None = None) -> None:
         """Add all channels to their groups anew: the layer may have forgotten them.
+
+        Args:
+            only: The groups that are joined again; None for all.
 
         Raises:
             Exception: Whatever the layer raises.
         """
         members = ((group, channel) for channel, groups in self._groups.items() for group in groups)
-        pairs = sorted(self._unsettled.union(members))
+        pairs = sorted(
+            (group, channel)
+            for group, channel in self._unsettled.union(members)
+            if only is None or group in only
+        )
         for start in range(0, len(pairs), JOINED_TOGETHER):
             together = pairs[start : start + JOINED_TOGETHER]
             await asyncio.gather(*(self._rejoin(group, channel) for group, channel in together))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LinkConfig"]
+__all__ = ["HEARTBEATS", "LinkConfig"]
+
+#: How many heartbeats go in the time after which a silent end is dead.
+HEARTBEATS = 4
 
 
 @dataclass(frozen=True)
@@ -46,4 +49,4 @@ class LinkConfig:
     @property
     def heartbeat_interval(self) -> float:
         """Four heartbeats fit in a peer timeout, so that three may be lost."""
-        return self.peer_timeout / 4
+        return self.peer_timeout / HEARTBEATS

@@ -178,11 +178,19 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     early: list[int]
     #: This is a retransmission: acknowledge it at once (L3.4).
     again: bool
+    #: The sender's PEER_TIMEOUT in seconds; 0 from senders that do not tell it (L3.7).
+    peer_timeout: float = 0.0
+    #: Of a retransmission: the group that the batch was published to first, empty where it went to
+    #: the channel (L3.11). None in other batches, and from senders that do not tell it.
+    group: str | None = None
     frames: bytes
 
     def to_message(self) -> dict[str, Any]:
         """Return the channel-layer message of this batch."""
-        return {"type": BATCH, **msgspec.structs.asdict(self)}
+        message = {"type": BATCH, **msgspec.structs.asdict(self)}
+        if self.group is None:
+            del message["group"]
+        return message
 
 
 class _PackedBatch(Batch, frozen=True, kw_only=True, tag_field="type", tag=BATCH):

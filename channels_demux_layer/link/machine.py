@@ -165,6 +165,7 @@ class Link:
     def receive_batch(self, batch: Batch, now: float) -> None:
         """Take in a batch of the peer."""
         self._liveness.heard(now)
+        self._liveness.adapt(batch.peer_timeout)
         self._recovery.acknowledge(batch.ack, batch.early, now)
         if not batch.seq:
             return
@@ -245,18 +246,25 @@ class Link:
     def _resend(self, now: float) -> Outgoing:
         sent = self._recovery.resend(now)
         # Straight to the peer: the group may be what has been lost (L3.1).
-        return self._outgoing(None, sent.seq, sent.frames, now, again=True)
+        group = sent.group or ""
+        return self._outgoing(None, sent.seq, sent.frames, now, resent_from=group)
 
     def _next_batch(self, now: float) -> Outgoing:
         # Behind the consumers' answers: what is told as taken is given to no other consumer.
         for credit in self._table.credits():
             self._queue.put(credit)
         frames, group = self._queue.gather(self._config.batch_frames, self._config.batch_bytes)
-        sent = self._recovery.send(encode_frames(frames), now)
+        sent = self._recovery.send(encode_frames(frames), now, group)
         return self._outgoing(group, sent.seq, sent.frames, now)
 
     def _outgoing(
-        self, group: str | None, seq: int, frames: bytes, now: float, *, again: bool = False
+        self,
+        group: str | None,
+        seq: int,
+        frames: bytes,
+        now: float,
+        *,
+        resent_from: str | None = None,
     ) -> Outgoing:
         self._liveness.sent(now)
         self._receiver.acknowledged()
@@ -269,7 +277,9 @@ class Link:
             base=self._recovery.base,
             ack=self._receiver.delivered,
             early=self._receiver.early,
-            again=again,
+            again=resent_from is not None,
+            peer_timeout=self._config.peer_timeout,
+            group=resent_from,
             frames=frames,
         )
         return Outgoing(group, batch)
@@ -295,4 +305,9 @@ class Link:
     def _patience(self) -> float:
         # The edge forgets a link without sessions first: only it opens sessions, so it never
         # sends on a link that the worker has forgotten (L3.8).
-        return self._config.peer_timeout * (1 if self.is_edge else 3)
+        return self._config.peer_timeout if self.is_edge else 3 * self._liveness.longer
+
+    @property
+    def longest_silence(self) -> float:
+        """The longer of the two ends' peer timeouts, in seconds, as far as is known."""
+        return self._liveness.longer

@@ -21,11 +21,15 @@ REORDER_THRESHOLD = 3
 class SentBatch:
     """A batch that has been sent and not been acknowledged."""
 
-    __slots__ = ("again", "frames", "sending", "sent_at", "seq")
+    __slots__ = ("again", "frames", "group", "sending", "sent_at", "seq")
 
-    def __init__(self, seq: int, frames: bytes, sent_at: float, sending: int) -> None:
+    def __init__(
+        self, seq: int, frames: bytes, sent_at: float, sending: int, group: str | None
+    ) -> None:
         self.seq = seq
         self.frames = frames
+        #: The group that it was published to; None where it went to the peer's channel.
+        self.group = group
         self.sent_at = sent_at
         #: How manieth sending of the link this was: a batch sent again has a new one.
         self.sending = sending
@@ -130,10 +134,10 @@ class Recovery:
             return batch.sent_at + self.round_trip.timeout
         return None
 
-    def send(self, frames: bytes, now: float) -> SentBatch:
-        """Give new frames their sequence number, and keep them."""
+    def send(self, frames: bytes, now: float, group: str | None = None) -> SentBatch:
+        """Give new frames, which go to a group or to the channel, their number, and keep them."""
         self._sendings += 1
-        batch = SentBatch(self._next_seq, frames, now, self._sendings)
+        batch = SentBatch(self._next_seq, frames, now, self._sendings, group)
         self._next_seq += 1
         self._in_flight[batch.seq] = batch
         return batch

@@ -68,7 +68,8 @@ async def _all_over(sessions: list[Hosted], timeout: float) -> bool:
 
 async def _last_words(nodes: list[Node], time_left: float) -> None:
     now = asyncio.get_running_loop().time
-    patience = max([LAST_WORDS, *(node.config.peer_timeout for node in nodes)])
+    silences = (wire.link.longest_silence for node in nodes for wire in node.wires)
+    patience = max([LAST_WORDS, *(node.config.peer_timeout for node in nodes), *silences])
     late_at = now() + max(LAST_WORDS, time_left)
     give_up_at = now() + patience
     while not all(node.is_quiet for node in nodes) and now() < min(give_up_at, late_at):

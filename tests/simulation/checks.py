@@ -28,7 +28,7 @@ DROPS = 3
 #: Tasks that a process has for as long as it lives.
 LASTING = {
     "Node._receive_forever",
-    "Node._refresh_forever",
+    "GroupRefresh.run",
     "listen",
     "SharedLayer.receive",
     "ProcessLayer.receive",
@@ -146,7 +146,7 @@ def may_repeat(world: World, attempt: Attempt) -> bool:
 def _was_unheard(world: World, process: Process) -> bool:
     """Tell whether the weather was so bad that nothing of a process was heard, or by it."""
     of = {channel: p for p in world.processes for channel in p.channels}
-    patience = world.scenario.settings["PEER_TIMEOUT"]
+    patience = max(world.scenario.peer_timeouts)
     for when, by, channel in world.silences:
         peer = of[channel]
         lost = world.layer.losses.get(peer.name, [])

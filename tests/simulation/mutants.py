@@ -128,7 +128,7 @@ def never_left(patch: pytest.MonkeyPatch) -> None:
 def never_rejoined(patch: pytest.MonkeyPatch) -> None:
     """Retransmissions go to the group again, and nobody joins it anew."""
 
-    async def rejoin(self: RememberingLayer) -> None:
+    async def rejoin(self: RememberingLayer, only: Any = None) -> None:
         return None
 
     original = Link._resend

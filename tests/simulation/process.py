@@ -44,6 +44,8 @@ class Process:
         self.nodes: dict[str, Any] = {}
         self.is_dead = False
         self.is_over = False
+        #: Its PEER_TIMEOUT, if it is not that of the others.
+        self.peer_timeout: float | None = None
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.channels: list[str] = []
         #: Told of each call of the channel layer.

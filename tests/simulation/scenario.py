@@ -92,6 +92,8 @@ class Scenario:
     #: Whether the first edge's process hosts consumers as well.
     is_shared: bool
     connect_time: float
+    #: The PEER_TIMEOUTs of the processes, which take turns.
+    peer_timeouts: tuple[float, ...] = ()
     clients: list[ClientPlan] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
 
@@ -107,7 +109,6 @@ def draw(rng: random.Random) -> Scenario:
             "WINDOW_FRAMES": window,
             "WINDOW_BYTES": rng.choice([1_024, 1_500, 1_048_576]),
             "BATCH_BYTES": rng.choice([1_024, 2_000, 131_072]),
-            "PEER_TIMEOUT": rng.choice([5.0, 10.0]),
             "MAX_SESSIONS": rng.choice([0, 0, 0, 6]),
         },
         capacity=rng.choice([5, 20, 100]),
@@ -117,6 +118,7 @@ def draw(rng: random.Random) -> Scenario:
         workers=workers,
         is_shared=rng.random() < 0.15,
         connect_time=rng.choice([0.0, 0.0, 0.3, 1.0]),
+        peer_timeouts=rng.choice([(5.0,), (10.0,), (10.0,), (2.5, 12.0)]),
         clients=[_client(rng, edges) for _ in range(rng.choice([1, 1, 2, 3]))],
         troubles=_troubles(rng),
     )

@@ -14,6 +14,7 @@ from unittest import mock
 
 import channels.consumer
 import channels.generic.websocket
+from django.conf import settings as django_settings
 from django.test.utils import override_settings
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
@@ -23,6 +24,8 @@ from channels_demux_layer.layer import nodes as nodes_module
 from channels_demux_layer.layer import steadfast as steadfast_module
 from channels_demux_layer.layer.calls import messages
 from channels_demux_layer.layer.nodes import find_node, stop_nodes
+from channels_demux_layer.layer.wire import link_config
+from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.session import Session
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.workers import session, worker
@@ -31,7 +34,7 @@ from channels_demux_layer.workers.drain import drain_workers
 from .client import Client
 from .layer import LossyLayer, SharedLayer
 from .ledger import Ledger
-from .process import LayersByProcess, NodesByProcess, Process
+from .process import LayersByProcess, NodesByProcess, Process, current
 from .scenario import HEALS_AT, STREAMS, Scenario, Trouble
 from .story import teller
 
@@ -76,6 +79,8 @@ class World:
 
     def _start_process(self, name: str) -> Process:
         process = Process(name, self.layer)
+        timeouts = self.scenario.peer_timeouts
+        process.peer_timeout = timeouts[len(self.processes) % len(timeouts)]
         if self.is_told:
             process.tell = teller(name, asyncio.get_running_loop().time)
         self.processes.append(process)
@@ -177,6 +182,17 @@ def make_demultiplexer(ledger: Ledger) -> type[WebsocketDemultiplexer]:
     return Demultiplexer
 
 
+def _link_config() -> LinkConfig:
+    """Return the numbers of the current process's links."""
+    timeout = current().peer_timeout
+    if timeout is None:
+        return link_config()
+    with override_settings(
+        CHANNELS_DEMUX_LAYER={**django_settings.CHANNELS_DEMUX_LAYER, "PEER_TIMEOUT": timeout}
+    ):
+        return link_config()
+
+
 async def _nothing() -> None:
     """Stands for what would close old database connections, in a thread."""
 
@@ -199,6 +215,7 @@ def environment(scenario: Scenario, rng: random.Random, now: Any) -> Iterator[No
             (nodes_module, "get_channel_layer", LayersByProcess.get_channel_layer),
             (edge_module, "get_channel_layer", LayersByProcess.get_channel_layer),
             (steadfast_module, "channel_layers", LayersByProcess()),
+            (nodes_module, "link_config", _link_config),
             (opening, "random", rng),
             (opening, "time", clock),
             (worker, "time", clock),

@@ -100,6 +100,7 @@ RINGS = {
         "edge.permissions",
         "readiness",
         "edge.remote",
+        "layer.refresh",
         "layer.reporter",
         "routing",
         "workers.runner",

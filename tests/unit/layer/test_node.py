@@ -15,6 +15,7 @@ from channels.layers import InMemoryChannelLayer
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.layer import node as node_module
 from channels_demux_layer.layer import nodes as nodes_module
+from channels_demux_layer.layer import refresh
 from channels_demux_layer.layer.handshake import Claim
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
@@ -108,14 +109,14 @@ async def test_a_node_that_was_never_started_can_be_stopped() -> None:
 
 async def test_groups_are_joined_again_before_they_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer that says 0 never forgets a member, and needs no reminder."""
-    monkeypatch.setattr(node_module, "REFRESH_PAUSE", 0.0)
+    monkeypatch.setattr(refresh, "PAUSE", 0.0)
     rejoins = {0.004: 0, 0: 0}
     reminded = asyncio.Event()
 
     def make(expiry: float) -> Node:
         layer = RememberingLayer(InMemoryChannelLayer(group_expiry=expiry))
 
-        async def rejoin() -> None:
+        async def rejoin(only: Any = None) -> None:
             rejoins[expiry] += 1
             if rejoins[0.004] == 3:
                 reminded.set()

@@ -21,6 +21,7 @@ from channels_demux_layer.link.frames import (
     decode_frames,
     encode_frames,
     parse_batch,
+    unpack_batch,
 )
 from tests.batches import make_batch
 
@@ -119,10 +120,38 @@ def test_a_field_of_the_wrong_type_is_refused(change: dict[str, Any]) -> None:
         parse_batch(make_batch().to_message() | change)
 
 
-@pytest.mark.parametrize("field", Batch.__struct_fields__)
+#: What earlier releases do not say.
+LATER = ("peer_timeout", "group")
+
+
+@pytest.mark.parametrize("field", [f for f in Batch.__struct_fields__ if f not in LATER])
 def test_a_missing_field_is_refused(field: str) -> None:
     """A batch that lacks a field is no batch."""
     message = make_batch().to_message()
     del message[field]
     with pytest.raises(msgspec.ValidationError):
         parse_batch(message)
+
+
+def test_a_batch_of_an_earlier_release_can_be_read() -> None:
+    """It tells neither its peer timeout nor where a retransmission went first."""
+    batch = make_batch(peer_timeout=7.0, group="demux.c.edge", again=True)
+    message = batch.to_message()
+    assert parse_batch(message) == batch
+    for field in LATER:
+        del message[field]
+    told = parse_batch(message)
+    assert (told.peer_timeout, told.group) == (0.0, None)
+    assert unpack_batch(msgspec.msgpack.encode(message)).peer_timeout == 0.0
+
+
+def test_an_earlier_release_can_read_a_batch() -> None:
+    """It passes over the fields that it does not know (L0.4)."""
+
+    class Earlier(msgspec.Struct, kw_only=True):
+        version: int
+        seq: int
+        frames: bytes
+
+    message = make_batch(peer_timeout=7.0, group="demux.c.edge", again=True, seq=3).to_message()
+    assert msgspec.convert(message, Earlier).seq == 3

@@ -1,5 +1,9 @@
 """When a peer counts as dead, and when we owe it a sign of life."""
 
+import math
+
+import pytest
+
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.liveness import Liveness
 
@@ -69,3 +73,46 @@ def test_the_deadline_is_the_first_thing_that_is_due() -> None:
         liveness.watch(when)
         liveness.sent(when)
     assert liveness.deadline == 10.0
+
+
+@pytest.mark.parametrize(
+    ("told", "interval", "longer"),
+    [
+        (10.0, 2.5, 10.0),
+        (3.0, 0.75, 10.0),
+        (30.0, 2.5, 30.0),
+        (0.0, 2.5, 10.0),  # not told, as by earlier releases
+        (1e-9, 0.25, 10.0),
+        (1e300, 2.5, 3_600.0),
+        (math.inf, 2.5, 3_600.0),
+        (math.nan, 2.5, 10.0),
+        (-1.0, 2.5, 10.0),
+    ],
+)
+def test_heartbeats_go_by_the_shorter_timeout(told: float, interval: float, longer: float) -> None:
+    """Whatever a peer says, heartbeats are neither rarer than ours nor without end (L3.7)."""
+    liveness = Liveness(CONFIG, 0.0)
+    for _ in range(2):
+        liveness.adapt(told)
+    assert (liveness.interval, liveness.longer) == (interval, longer)
+    assert liveness.deadline == interval
+    assert not liveness.owes_heartbeat(interval - 0.01)
+    assert liveness.owes_heartbeat(interval)
+    assert not liveness.is_dead(9.9)
+    assert liveness.is_dead(10.0)
+
+
+def test_a_short_timeout_of_our_own_is_kept() -> None:
+    """The bound is for what others say."""
+    liveness = Liveness(LinkConfig(peer_timeout=0.2), 0.0)
+    for told in (0.2, 0.1, 5.0):
+        liveness.adapt(told)
+        assert liveness.interval == 0.05
+
+
+def test_what_a_peer_says_may_change() -> None:
+    """The last word counts, also that of a peer which does not say it any more."""
+    liveness = Liveness(CONFIG, 0.0)
+    for told, interval in ((3.0, 0.75), (5.0, 1.25), (0.0, 2.5)):
+        liveness.adapt(told)
+        assert liveness.interval == interval

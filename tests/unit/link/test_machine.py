@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
 from channels_demux_layer.link import events as ev
@@ -33,10 +35,12 @@ CONFIG = LinkConfig(window_frames=4, window_bytes=1_000, batch_bytes=200, peer_t
 class Pair:
     """Two ends of a link that a test moves batches between; time goes on when it says so."""
 
-    def __init__(self, config: LinkConfig = CONFIG) -> None:
+    def __init__(self, config: LinkConfig = CONFIG, of_worker: LinkConfig | None = None) -> None:
         self.now = 0.0
         self.edge = Link("link", is_edge=True, channel="edge node", config=config, now=0.0)
-        self.worker = Link("link", is_edge=False, channel="worker node", config=config, now=0.0)
+        self.worker = Link(
+            "link", is_edge=False, channel="worker node", config=of_worker or config, now=0.0
+        )
 
     def other(self, link: Link) -> Link:
         """Return the other end."""
@@ -837,3 +841,104 @@ def test_credit_goes_behind_what_was_said_before(pair: Pair) -> None:
     pair.now += 1.0
     frames = [frames_of(outgoing) for outgoing in pair.batches(pair.worker)]
     assert frames == [[Text(1, replies[0])], [Text(1, replies[1]), Credit(1, 1)]]
+
+
+# -- ends with different peer timeouts --------------------------------------------------------
+
+
+def mixed(of_edge: float, of_worker: float) -> Pair:
+    """Return two ends with a peer timeout each."""
+    edge, worker = (dataclasses.replace(CONFIG, peer_timeout=t) for t in (of_edge, of_worker))
+    return Pair(edge, worker)
+
+
+def pass_time(pair: Pair, seconds: float, *, is_told: bool = True) -> None:
+    """Let time pass in which everything arrives; on request nobody tells its peer timeout."""
+    ends_at = pair.now + seconds
+    while pair.now < ends_at:
+        pair.now = min(ends_at, max(pair.now + 0.01, min(pair.edge.deadline, pair.worker.deadline)))
+        for link in (pair.edge, pair.worker):
+            if pair.now >= link.deadline:
+                link.handle_timeout(pair.now)
+            for outgoing in pair.batches(link):
+                batch = outgoing.batch
+                if not is_told:
+                    batch = msgspec.structs.replace(batch, peer_timeout=0.0)
+                pair.other(link).receive_batch(batch, pair.now)
+
+
+@pytest.mark.parametrize("timeouts", [(3.0, 30.0), (30.0, 3.0), (3.0, 3.0), (30.0, 30.0)])
+def test_idle_sessions_outlive_a_rollout_of_another_timeout(timeouts: tuple[float, float]) -> None:
+    """Ends with different peer timeouts hear each other in time, while nothing is said (L3.7)."""
+    pair = mixed(*timeouts)
+    pair.open()
+    pass_time(pair, 600.0)
+    assert len(pair.edge.sessions) == len(pair.worker.sessions) == 1
+    assert not events(pair.edge)
+    assert not events(pair.worker)
+
+
+@pytest.mark.parametrize("timeouts", [(3.0, 30.0), (30.0, 3.0)])
+def test_each_end_judges_by_its_own_timeout(timeouts: tuple[float, float]) -> None:
+    """What a peer says of itself changes nothing about when it is dead."""
+    pair = mixed(*timeouts)
+    pair.open()
+    pass_time(pair, 60.0)
+    heard_at = pair.now
+    for link, timeout in zip((pair.edge, pair.worker), timeouts, strict=True):
+        pair.now = heard_at
+        while not link.is_over:
+            pair.now = link.deadline
+            link.handle_timeout(pair.now)
+            pair.batches(link)
+        assert timeout - timeout / 4 <= pair.now - heard_at <= timeout
+
+
+def test_a_peer_that_tells_nothing_has_our_timeout() -> None:
+    """An earlier release with the same setting is heard and hears, as ever."""
+    pair = mixed(3.0, 3.0)
+    pair.open()
+    pass_time(pair, 600.0, is_told=False)
+    assert len(pair.edge.sessions) == len(pair.worker.sessions) == 1
+
+
+@pytest.mark.parametrize("timeouts", [(3.0, 30.0), (30.0, 3.0), (40.0, 3.0)])
+def test_an_edge_forgets_an_idle_link_before_its_worker_does(
+    timeouts: tuple[float, float],
+) -> None:
+    """Also where their peer timeouts differ: a grant on a forgotten link would be lost (L3.8)."""
+    pair = mixed(*timeouts)
+    mine, _ = pair.open()
+    pair.edge.reset_session(mine, pair.now)
+    while not pair.edge.is_over:
+        pass_time(pair, 0.5)
+        assert not pair.worker.is_over
+    pass_time(pair, 3 * max(timeouts))
+    assert pair.worker.is_over
+    assert pair.worker.longest_silence == max(timeouts)
+
+
+# -- where a retransmission went first --------------------------------------------------------
+
+
+def test_a_retransmission_names_its_first_group(pair: Pair) -> None:
+    """It goes to the channel; whoever gets it knows by which group it should have come (L3.11)."""
+    pair.edge.open_session("ref", pair.edge.new_window(), pair.now)
+    (lost,) = pair.batches(pair.edge)
+    assert lost.batch.group is None
+    pair.now = pair.edge.deadline
+    pair.edge.handle_timeout(pair.now)
+    (again,) = pair.batches(pair.edge)
+    assert (again.group, again.batch.group, again.batch.again) == (None, "", True)
+    pair.worker.receive_batch(again.batch, pair.now)
+    pair.deliver(pair.worker)
+    (session,) = pair.edge.sessions.values()
+    session.group = "ref worker group"
+    pair.edge.close_session(session, 1000, "", pair.now)
+    (lost,) = pair.batches(pair.edge)
+    assert (lost.group, lost.batch.group) == ("ref worker group", None)
+    while not (again := [each for each in pair.batches(pair.edge) if each.batch.again]):
+        pair.now = pair.edge.deadline
+        pair.edge.handle_timeout(pair.now)
+    assert again[0].group is None
+    assert again[0].batch.group == "ref worker group"
