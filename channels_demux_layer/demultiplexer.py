@@ -21,7 +21,7 @@ from .edge.trimming import trim_scope
 from .exceptions import BadFrame
 from .hosting.scope import pack_scope
 from .layer.nodes import find_node
-from .streams import StreamTable, new_stream_table
+from .streams import Middleware, StreamTable, new_stream_table
 
 __all__ = ["WebsocketDemultiplexer"]
 
@@ -50,6 +50,9 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         max_buffered: Bytes of payload that may wait at the edge for one connection.
         scope_headers: Names of the headers that travel to workers.
         scope_cookies: Names of the cookies that travel to workers.
+        worker_middleware: What stands around each consumer in workers, and around the fetch of its
+            user and session: a callable that takes an ASGI application and returns one, or its
+            dotted path. Streams in the server's process have the routes' middleware instead.
     """
 
     consumer_classes: ClassVar[Mapping[str, Any]] = {}
@@ -63,6 +66,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     max_buffered: ClassVar[int | None] = None
     scope_headers: ClassVar[Iterable[str] | None] = None
     scope_cookies: ClassVar[Iterable[str] | None] = None
+    worker_middleware: ClassVar[Middleware | str | None] = None
 
     _stream_table: ClassVar[StreamTable]
     _decodes_itself: ClassVar[bool] = False
@@ -124,6 +128,9 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
 
     def portable_scope(self) -> dict[str, Any]:
         """Return what of the scope shall travel to workers; may be overridden.
+
+        It is called for each stream that opens, and may read context variables that middleware
+        has set. Where it raises, the stream ends with 1011.
 
         Returns:
             A scope. Of its values those that cannot travel are left out, and of its headers and
@@ -307,6 +314,13 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     async def pack_scope(self) -> bytes:
         """Pack what of the scope travels to workers."""
         settings, scope = get_settings(), self.portable_scope()
+        if not isinstance(scope, Mapping):
+            if inspect.iscoroutine(scope):
+                scope.close()
+            raise TypeError(
+                f"{type(self).__name__}.portable_scope() returned a {type(scope).__name__}. Make "
+                "it a plain method that returns a dict."
+            )
         headers = settings.SCOPE_HEADERS if self.scope_headers is None else self.scope_headers
         cookies = settings.SCOPE_COOKIES if self.scope_cookies is None else self.scope_cookies
         # Whatever portable_scope() was overridden with: it may be older than the settings.

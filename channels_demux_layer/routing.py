@@ -25,19 +25,25 @@ def stream_workers(*demultiplexers: type[WebsocketDemultiplexer]) -> dict[str, A
         Channel names, as ``runworker`` takes them, and the application of each.
 
     Raises:
-        ConfigurationError: Two of them give different consumers the same channel.
+        ConfigurationError: Two of them use one channel for different consumers, or with
+            different worker_middleware.
     """
     workers: dict[str, Any] = {}
-    streams: dict[str, Stream] = {}
+    owners: dict[str, tuple[Stream, type[WebsocketDemultiplexer]]] = {}
     for demultiplexer in demultiplexers:
         for name, stream in demultiplexer.stream_table().items():
             channel = stream_channel(demultiplexer.channel_prefix, name)
-            known = streams.setdefault(channel, stream)
+            known, owner = owners.setdefault(channel, (stream, demultiplexer))
+            middleware = demultiplexer.worker_middleware
             if (known.target, known.own_thread) != (stream.target, stream.own_thread):
-                raise ConfigurationError(
-                    f"{demultiplexer.__name__} and another demultiplexer both use the channel "
-                    f"{channel!r} for different consumers. Give one of them another "
-                    "channel_prefix."
-                )
-            workers[channel] = StreamWorker(stream)
+                difference = "consumers"
+            elif owner.worker_middleware != middleware:
+                difference = "worker_middleware"
+            else:
+                workers[channel] = StreamWorker(stream, middleware)
+                continue
+            raise ConfigurationError(
+                f"{owner.__name__} and {demultiplexer.__name__} use the channel {channel!r} for "
+                f"different {difference}. Give one of them another channel_prefix."
+            )
     return workers

@@ -13,10 +13,12 @@ __all__ = [
     "MAX_STREAM_NAME",
     "ASGIApplication",
     "Hosting",
+    "Middleware",
     "Permission",
     "Stream",
     "StreamTable",
     "Target",
+    "load_middleware",
     "new_stream_table",
 ]
 
@@ -24,6 +26,8 @@ _Receive = Callable[[], Awaitable[Any]]
 _Send = Callable[[Any], Awaitable[None]]
 #: An ASGI 3 application.
 ASGIApplication = Callable[[MutableMapping[str, Any], _Receive, _Send], Awaitable[None]]
+#: What is put around an application: called with an ASGI application, it returns one.
+Middleware = Callable[[Any], Any]
 #: Where a stream's consumers run.
 Hosting = Literal["auto", "inline", "workers"]
 #: What a stream may lead to: a consumer class, an ASGI application, or a dotted path to either.
@@ -101,7 +105,7 @@ class Stream:
         """
         target: Any = self.target
         if isinstance(target, str):
-            target = _import(target)
+            target = _import(target, "consumer_classes")
             if isinstance(target, str) or not _is_application(target):
                 raise ConfigurationError(
                     f"{self.target!r} leads to {target!r}. Make it the path of a consumer class "
@@ -197,19 +201,39 @@ def _is_application(target: object) -> bool:
     return hasattr(target, "as_asgi") if isinstance(target, type) else callable(target)
 
 
-def _import(path: str) -> object:
+def load_middleware(middleware: Middleware | str) -> Middleware:
+    """Return middleware; import it if it is a dotted path.
+
+    Args:
+        middleware: The ``worker_middleware`` of a demultiplexer.
+
+    Raises:
+        ConfigurationError: It is no callable, or the path of none.
+    """
+    found: Any = (
+        _import(middleware, "worker_middleware") if isinstance(middleware, str) else middleware
+    )
+    if not callable(found):
+        raise ConfigurationError(
+            f"worker_middleware is {middleware!r}. Make it a callable that takes an ASGI "
+            "application and returns one, or the dotted path of such a callable."
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _import(path: str, place: str) -> object:
     module_path, _, name = path.rpartition(".")
     try:
         module = import_module(module_path)
     except Exception as error:  # importing runs the user's module, which may raise anything
         raise ConfigurationError(
             f"{path!r} cannot be imported: {type(error).__name__}: {error}. Correct the path in "
-            "consumer_classes, or the module."
+            f"{place}, or the module."
         ) from error
     try:
         return getattr(module, name)
     except AttributeError:
         raise ConfigurationError(
             f"{path!r} cannot be imported: the module {module_path!r} has no {name!r}. Correct "
-            "the path in consumer_classes, or the module."
+            f"the path in {place}, or the module."
         ) from None

@@ -11,9 +11,11 @@ INSTALLED_APPS = [
     "channels",
     "channels_postgres",
     "channels_demux_layer",
+    "tests.people",
 ]
 
 # Its migrations are PostgreSQL's; where its tables are used, `manage.py migrate` makes them.
 MIGRATION_MODULES = {"channels_postgres": None}
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

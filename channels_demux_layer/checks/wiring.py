@@ -24,6 +24,7 @@ E016 the channel layer of a demultiplexer cannot be made
 E017 a stream's permission is no permission's name
 E018 a limit or a list of a demultiplexer is none that the setting could have
 E019 opens go through a layer that has no normal channels
+E020 a demultiplexer's ``worker_middleware`` is none
 W001 group memberships of the core layer end soon
 W002 opens go through a core layer of several hosts
 W003 a limit holds up clients who do no wrong
@@ -33,6 +34,7 @@ W004 opens go through channels_postgres' own layer, which gives them to one work
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import util
@@ -52,7 +54,7 @@ from channels_demux_layer.discovery import (
 )
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.naming import valid_prefix
-from channels_demux_layer.streams import Stream
+from channels_demux_layer.streams import Stream, load_middleware
 
 from .layers import TAG, fault, layer_faults
 from .limits import protection_faults
@@ -131,7 +133,7 @@ def path_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
 
 def import_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
     """Report dotted paths that fail when they are imported (E012)."""
-    found: list[CheckMessage] = []
+    found = [fault for edge in edges for fault in _middleware_import_faults(edge)]
     for edge, name, stream in _dotted(edges):
         if not _why_missing(str(stream.target)):
             try:
@@ -142,8 +144,51 @@ def import_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
     return found
 
 
+def _middleware_import_faults(edge: Edge) -> Iterator[CheckMessage]:
+    middleware = edge.cls.worker_middleware
+    if isinstance(middleware, str) and not _why_missing(middleware):
+        try:
+            load_middleware(middleware)
+        except ConfigurationError as error:
+            yield fault(12, f"{edge.name}: {error}", "Make the module importable in workers.")
+
+
+def middleware_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
+    """Report worker_middleware that nothing can be put into (E020)."""
+    hint = (
+        "Make worker_middleware a callable that takes an ASGI application and returns one (a "
+        "method has to be a staticmethod), or the dotted path of such a callable."
+    )
+    problems = [(edge, _middleware_problem(edge.cls.worker_middleware)) for edge in edges]
+    return [
+        fault(20, f"{edge.name}: its worker_middleware {problem}.", hint)
+        for edge, problem in problems
+        if problem
+    ]
+
+
+def _middleware_problem(middleware: object) -> str | None:
+    if middleware is None:
+        return None
+    if isinstance(middleware, str):
+        reason = _why_missing(middleware) if "." in middleware else "it is no dotted path"
+        return None if reason is None else f"{middleware!r} leads nowhere: {reason}"
+    if not callable(middleware):
+        return f"is {middleware!r}, which cannot be called"
+    try:
+        inspect.signature(middleware).bind(None)
+    except TypeError as error:
+        return f"{middleware!r} cannot be called with one application: {error}"
+    except ValueError:  # It is written in C, and says nothing of its arguments.
+        return None
+    return None
+
+
 def conflict_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
-    """Report channels that two demultiplexers use for different consumers (E013)."""
+    """Report channels that two demultiplexers use for different consumers (E013).
+
+    The same consumer is another one with other worker_middleware around it.
+    """
     owners: dict[str, tuple[Edge, object]] = {}
     found: list[CheckMessage] = []
     for edge in edges:
@@ -151,10 +196,14 @@ def conflict_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
             target = _identity(edge.table[name])
             owner, owned = owners.setdefault(edge.channel(name), (edge, target))
             if owned != target:
-                message = f"{owner.name} and {edge.name} use the channel {edge.channel(name)!r} "
-                message += f"for different consumers, {owned} and {target}."
-                hint = f"Give {edge.name} a channel_prefix of its own, or rename the stream."
-                found.append(fault(13, message, hint))
+                difference = f"for different consumers, {owned} and {target}"
+            elif owner.cls.worker_middleware != edge.cls.worker_middleware:
+                difference = "with different worker_middleware"
+            else:
+                continue
+            message = f"{owner.name} and {edge.name} use the channel {edge.channel(name)!r} "
+            hint = f"Give {edge.name} a channel_prefix of its own, or rename the stream."
+            found.append(fault(13, f"{message}{difference}.", hint))
     return found
 
 
@@ -221,7 +270,8 @@ def check_wiring(app_configs: object = None, **kwargs: object) -> list[CheckMess
     edges, faults = read_edges(find_demultiplexers(application))
     found += faults
     found += layer_faults(settings, getattr(django_settings, "CHANNEL_LAYERS", {}), edges)
-    found += path_faults(edges) + conflict_faults(edges) + protection_faults(edges, settings)
+    found += path_faults(edges) + middleware_faults(edges) + conflict_faults(edges)
+    found += protection_faults(edges, settings)
     return found + route_faults(edges, find_routes(application))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -99,6 +100,7 @@ class Connection:
         self._closing: set[str] = set()
         self._reopening: set[str] = set()
         self._is_over = False
+        self._context = contextvars.copy_context()
         self._max_payload = get_settings().MAX_PAYLOAD
         self._open_streams = limits.open_streams
         counts_opens = limits.open_streams or limits.opens_per_minute
@@ -111,6 +113,7 @@ class Connection:
 
     def open_streams(self) -> None:
         """Open the streams that are not lazy (C1.2)."""
+        self._context = contextvars.copy_context()
         if any(self._edge.hosting_of(name) != "inline" for name in self._streams):
             self._access.prepare()
         for name, stream in self._streams.items():
@@ -284,7 +287,8 @@ class Connection:
         self.send_event(ServerEvent.CLOSED, name, code=code, reason=reason)
         if name in self._reopening:
             self._reopening.discard(name)
-            self._open(name)
+            # Not in the context of the consumer that has ended, nor in that of its link.
+            self._context.copy().run(self._open, name)
         elif len(self._ended) == len(self._streams):
             self._is_over = True
             self._edge.hang_up(code, reason)

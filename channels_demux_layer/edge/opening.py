@@ -19,9 +19,10 @@ from channels_demux_layer.layer.handshake import Claim, Open
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import find_node, get_node
 from channels_demux_layer.link.frames import VERSION
+from channels_demux_layer.logs import about
 from channels_demux_layer.naming import edge_group, stream_channel, stream_group
 
-__all__ = ["RemoteAccess", "find_worker"]
+__all__ = ["RemoteAccess", "ScopeFailed", "find_worker"]
 
 logger = logging.getLogger(__name__)
 faults = FaultLog(logger)
@@ -48,8 +49,12 @@ FIRST_WINDOW = 0.1
 LATEST = 3
 
 
+class ScopeFailed(Exception):  # noqa: N818 - it says what happened
+    """The scope of a connection cannot be packed; the log has the traceback."""
+
+
 class RemoteAccess:
-    """What the remote sessions of one connection share: its node, its group, its packed scope.
+    """What the remote sessions of one connection share: its node, its group, how to pack its scope.
 
     Args:
         connection: The connection's id.
@@ -60,9 +65,9 @@ class RemoteAccess:
     def __init__(self, connection: str, prefix: str, pack: Callable[[], Awaitable[bytes]]) -> None:
         self.connection = connection
         self.prefix = prefix
-        self.scope = b""
         self._group = edge_group(prefix, connection)
         self._pack = pack
+        self._packing: asyncio.Future[bytes] | None = None
         self._lock = asyncio.Lock()
         self._node: Node | None = None
         self._has_left = False
@@ -90,7 +95,6 @@ class RemoteAccess:
 
     async def _join(self) -> None:
         node = await get_node(get_settings().CHANNEL_LAYER)
-        self.scope = await self._pack()
         try:
             await node.groups.join(self._group)
         except BaseException:
@@ -100,6 +104,34 @@ class RemoteAccess:
             node.leave_after(self._group, [])
         else:
             self._node = node
+
+    async def pack_scope(self) -> bytes:
+        """Pack the connection's scope, as it is now; streams that open together share it.
+
+        Raises:
+            ScopeFailed: It cannot be packed.
+        """
+        if self._packing is None:
+            self._packing = asyncio.ensure_future(self._try_to_pack())
+            # Streams that open together ask in the same turn of the event loop.
+            asyncio.get_running_loop().call_soon(self._forget_packing)
+        return await asyncio.shield(self._packing)
+
+    def _forget_packing(self) -> None:
+        self._packing = None
+
+    async def _try_to_pack(self) -> bytes:
+        try:
+            return await self._pack()
+        # Nobody cancels this task, so a cancellation comes out of the project's code as well.
+        except (Exception, asyncio.CancelledError) as error:
+            logger.exception(
+                "The scope of a connection cannot be packed for workers. The streams that it was "
+                "packed for end with code 1011. Look into portable_scope() of the demultiplexer, "
+                "and into the user and the session that middleware has put into the scope.",
+                extra=about(connection=self.connection),
+            )
+            raise ScopeFailed from error
 
     def expel(self, group: str, channel: str) -> None:
         """Have a dead worker's node leave a group."""
@@ -123,13 +155,14 @@ class RemoteAccess:
             self._node.leave_after(self._group, ends)
             self._node = None
 
-    def new_open(self, stream: str, attempt: int, patience: float) -> Open:
+    def new_open(self, stream: str, attempt: int, patience: float, scope: bytes) -> Open:
         """Return an open of one of the connection's streams.
 
         Args:
             stream: The stream's name.
             attempt: How often the stream has been opened before, plus one.
             patience: How long it may be claimed, in seconds.
+            scope: The packed scope.
         """
         assert self._node is not None
         return Open(
@@ -142,7 +175,7 @@ class RemoteAccess:
             stream_group=stream_group(self.prefix, self.connection, stream),
             attempt=attempt,
             expires_at=time.time() + patience,
-            scope=self.scope,
+            scope=scope,
         )
 
 
@@ -166,6 +199,9 @@ async def find_worker(
     Returns:
         The edge's node, the claim to grant, and the ref to grant it under; None where no worker
         is wanted any more.
+
+    Raises:
+        ScopeFailed: The connection's scope cannot be packed.
     """
     settings = get_settings()
     loop = asyncio.get_running_loop()
@@ -175,8 +211,10 @@ async def find_worker(
     claims = Claims(stream_channel(access.prefix, stream))
     found = None
     try:
+        scope = await access.pack_scope()
         while found is None and is_wanted():
-            found = await _try_open(stream, attempt, access, patience, claims)
+            opening = partial(access.new_open, stream, attempt, LATEST * patience, scope)
+            found = await _try_open(opening, access, patience, claims)
             if loop.time() >= alarm_at:
                 patience = min(patience * PAUSE_GROWTH, max(LONGEST_PAUSE, settings.OPEN_RETRY))
     finally:
@@ -186,7 +224,7 @@ async def find_worker(
 
 
 async def _try_open(
-    stream: str, attempt: int, access: RemoteAccess, patience: float, claims: Claims
+    new_open: Callable[[], Open], access: RemoteAccess, patience: float, claims: Claims
 ) -> tuple[Node, Claim, str] | None:
     try:
         node = await access.get_node()
@@ -196,8 +234,7 @@ async def _try_open(
         await asyncio.sleep(random.uniform(*REFUSED_PAUSE))
         return None
     faults.worked(JOIN, target=access.connection)
-    opening = access.new_open(stream, attempt, LATEST * patience)
-    found = await claims.call_for(node, opening, patience)
+    found = await claims.call_for(node, new_open(), patience)
     return None if found is None else (node, *found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable
 from itertools import repeat
 
@@ -17,7 +18,7 @@ from channels_demux_layer.naming import stream_channel, stream_group
 from channels_demux_layer.reports.tally import get_tally
 
 from .inline import SessionListener
-from .opening import RemoteAccess, find_worker
+from .opening import RemoteAccess, ScopeFailed, find_worker
 
 __all__ = ["RemoteSession"]
 
@@ -67,22 +68,28 @@ class RemoteSession:
         self._is_told = False
         self._code: tuple[int, str] | None = None
         self._closing: asyncio.TimerHandle | None = None
+        # What middleware has activated: the scope is packed in it, whoever opens the stream again.
+        self._context = contextvars.copy_context()
         self._start()
 
     def _start(self, wait: float = 0.0) -> None:
         self._attempt += 1
-        self._opening = asyncio.ensure_future(self._open(wait))
+        self._opening = self._context.run(asyncio.ensure_future, self._open(wait))
 
     async def _open(self, wait: float) -> None:
         if wait:
             await asyncio.sleep(wait)
-        found = await find_worker(
-            self._name,
-            self._attempt,
-            self._access,
-            self._listener.session_unavailable,
-            lambda: not self.ended.is_set(),
-        )
+        try:
+            found = await find_worker(
+                self._name,
+                self._attempt,
+                self._access,
+                self._listener.session_unavailable,
+                lambda: not self.ended.is_set(),
+            )
+        except ScopeFailed:
+            self._finish(CloseCode.INTERNAL_ERROR, "")
+            return
         if found is not None:
             node, claim, ref = found
             granted_at = node.loop.time()

@@ -3,9 +3,13 @@
 The form is MessagePack. What it has no type for (and what the encoder would quietly turn into
 something else, a tuple into a list for one) travels as one of the extension types below (L6.2).
 
-Scalars of a subclass travel as their base type, to which they compare equal: a ``SafeString`` as
-a str, a member of an ``IntEnum`` as an int. Containers must be of the exact type, as a subclass
-may hold more than its items; ``OrderedDict`` and ``defaultdict`` count as dict.
+A scalar of a subclass travels as its base type, to which it compares equal: a ``SafeString`` as a
+str, a member of an ``IntEnum`` as an int. ``OrderedDict`` and ``defaultdict`` travel as dict. A
+`Report` names each such change. Other subclasses of containers may hold more than their items, so
+they have no portable form.
+
+A dict loses the entries that have no portable form. A list, tuple or set that lost an item would
+pass for a complete one, so it is left out as a whole.
 """
 
 import re
@@ -21,9 +25,9 @@ import msgspec
 
 from channels_demux_layer.exceptions import NotPortable
 
-__all__ = ["MAX_DEPTH", "pack", "unpack"]
+__all__ = ["MAX_DEPTH", "Report", "pack", "pack_zone", "unpack", "unpack_zone"]
 
-#: Deepest nesting of containers (L6.3); a value that holds itself passes every depth.
+#: Deepest nesting of containers (L6.3).
 MAX_DEPTH = 64
 
 # The codes of the extension types; they are on the wire, so a code is never used again.
@@ -57,21 +61,36 @@ _DECODING_ERRORS = (
 _encoder = msgspec.msgpack.Encoder()
 
 
-def pack(value: object, path: str = "") -> bytes:
+class Report:
+    """What became of values that did not travel as they are.
+
+    Attributes:
+        left_out: The values that have no portable form.
+        changed: The path of each value that arrives as another type, and what that type is.
+    """
+
+    def __init__(self) -> None:
+        self.left_out: list[NotPortable] = []
+        self.changed: list[tuple[str, str]] = []
+
+
+def pack(value: object, path: str = "", report: Report | None = None) -> bytes:
     """Turn a value into bytes.
 
     Args:
         value: None, a bool, int, float, str, bytes, bytearray, UUID, Decimal, datetime, date,
             time, timedelta, or a list, tuple, dict, set or frozenset of such.
-        path: Where the value stands, for the exception.
+        path: Where the value stands, for the exception and the report.
+        report: Where to note the entries of dicts that are left out, and the values that arrive
+            as another type. Without one, an entry that would be left out raises.
 
     Returns:
         The value as MessagePack.
 
     Raises:
-        NotPortable: It is or holds something else; names the path to that.
+        NotPortable: The value has no portable form; names the path to what has none.
     """
-    return _encoder.encode(_portable(value, path, 0))
+    return _encoder.encode(_Walk(report).portable(value, path))
 
 
 def unpack(data: bytes) -> Any:
@@ -81,7 +100,7 @@ def unpack(data: bytes) -> Any:
         data: The bytes.
 
     Returns:
-        A value that equals the one packed, of the same types.
+        A value that equals the one packed, of the same types but for what the report names.
 
     Raises:
         ValueError: The bytes are none that `pack` makes.
@@ -92,42 +111,85 @@ def unpack(data: bytes) -> Any:
         raise ValueError(f"not a packed value: {error}") from error
 
 
-def _portable(value: Any, path: str, depth: int) -> Any:
-    """Replace what MessagePack does not have by extension types, all the way down."""
-    # By type() and not isinstance(): a lazy proxy claims the class of what it has not fetched.
-    kind = type(value)
-    to_container = _CONTAINERS.get(kind)
-    if to_container is not None:
-        if depth == MAX_DEPTH:
+class _Walk:
+    """Goes through one value, all the way down."""
+
+    def __init__(self, report: Report | None) -> None:
+        self._report = report
+        self._entered: set[int] = set()
+
+    def portable(self, value: Any, path: str) -> Any:
+        """Replace what MessagePack does not have by extension types."""
+        # By type() and not isinstance(): a lazy proxy claims the class of what it has not fetched.
+        kind = type(value)
+        if kind in _CONTAINERS:
+            return self._container(value, path)
+        for base in kind.__mro__:
+            to_scalar = _SCALARS.get(base)
+            if to_scalar is not None:
+                if base is not kind:
+                    self._note_change(value, base, path)
+                return to_scalar(value, path)
+        raise NotPortable(path, f"{_name(kind)} has no portable form")
+
+    def _container(self, value: Any, path: str) -> Any:
+        if id(value) in self._entered:
+            raise NotPortable(path, "it holds itself")
+        if len(self._entered) == MAX_DEPTH:
             raise NotPortable(path, f"it is nested deeper than {MAX_DEPTH} levels")
-        return to_container(value, path, depth + 1)
-    for base in kind.__mro__:
-        to_scalar = _SCALARS.get(base)
-        if to_scalar is not None:
-            return to_scalar(value, path)
-    raise NotPortable(path, f"{kind.__module__}.{kind.__qualname__} has no portable form")
+        self._entered.add(id(value))
+        try:
+            return _CONTAINERS[type(value)](value, path, self)
+        finally:
+            self._entered.discard(id(value))
+
+    def entry(self, key: Any, item: Any, path: str) -> tuple[Any, Any] | None:
+        """Return one entry of a dict; None where it is left out."""
+        try:
+            return self.portable(key, path), self.portable(item, path)
+        except NotPortable as error:
+            if self._report is None:
+                raise
+            self._report.left_out.append(error)
+            return None
+
+    def _note_change(self, value: Any, base: type, path: str) -> None:
+        if self._report is not None:
+            self._report.changed.append((path, f"{_name(type(value))} as {base.__name__}"))
+
+    def renamed(self, value: Any, path: str) -> None:
+        """Note a dict of a subclass, which arrives as a dict."""
+        if type(value) is not dict:
+            self._note_change(value, dict, path)
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _ext(code: int, content: object) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(code, _encoder.encode(content))
 
 
-def _list(value: Iterable[Any], path: str, depth: int) -> list[Any]:
-    return [_portable(item, _join(path, index), depth) for index, item in enumerate(value)]
+def _list(value: Iterable[Any], path: str, walk: _Walk) -> list[Any]:
+    return [walk.portable(item, _join(path, index)) for index, item in enumerate(value)]
 
 
-def _array_of(code: int) -> Callable[[Any, str, int], Any]:
-    return lambda value, path, depth: _ext(code, _list(value, path, depth))
+def _array_of(code: int) -> Callable[[Any, str, _Walk], Any]:
+    return lambda value, path, walk: _ext(code, _list(value, path, walk))
 
 
-def _dict(value: Mapping[Any, Any], path: str, depth: int) -> Any:
-    if all(type(key) is str and not _SURROGATE.search(key) for key in value):
-        return {key: _portable(item, _join(path, key), depth) for key, item in value.items()}
-    content = []
+def _dict(value: Mapping[Any, Any], path: str, walk: _Walk) -> Any:
+    walk.renamed(value, path)
+    has_plain_keys, entries = True, []
     for key, item in value.items():
-        inner = _join(path, key)
-        content += [_portable(key, inner, depth), _portable(item, inner, depth)]
-    return _ext(_PAIRS, content)
+        entry = walk.entry(key, item, _join(path, key))
+        if entry is not None:
+            entries.append(entry)
+            has_plain_keys &= type(key) is str and entry[0] is key
+    if has_plain_keys:
+        return dict(entries)
+    return _ext(_PAIRS, [part for entry in entries for part in entry])
 
 
 def _join(path: str, key: object) -> str:
@@ -155,6 +217,10 @@ def _timedelta(value: timedelta, path: str) -> Any:
     return _ext(_TIMEDELTA, [value.days, value.seconds, value.microseconds])
 
 
+def _zone(zone: tzinfo | None, path: str) -> str | tuple[int, str] | None:
+    return None if zone is None else pack_zone(zone, path)
+
+
 def _datetime(value: datetime, path: str) -> Any:
     plain = datetime.combine(value.date(), value.time())
     return _ext(_DATETIME, [plain.isoformat(), _zone(value.tzinfo, path), value.fold])
@@ -169,19 +235,39 @@ def _time(value: time, path: str) -> Any:
     return _ext(_TIME, [plain.isoformat(), _zone(value.tzinfo, path), value.fold])
 
 
-def _zone(zone: tzinfo | None, path: str) -> Any:
-    """Write a time zone as None, the key of a ZoneInfo, or [offset in microseconds, name]."""
-    if zone is None:
-        return None
+def pack_zone(zone: tzinfo, path: str) -> str | tuple[int, str]:
+    """Write a time zone down.
+
+    Args:
+        zone: A ``ZoneInfo`` with a key, or a ``datetime.timezone``.
+        path: Where it stands, for the exception.
+
+    Returns:
+        The key of the ``ZoneInfo``, or the offset in microseconds and the name.
+
+    Raises:
+        NotPortable: It is another time zone.
+    """
     if type(zone) is ZoneInfo and zone.key is not None:
         return zone.key
     if type(zone) is timezone:
-        name = zone.tzname(None)
-        return [zone.utcoffset(None) // timedelta(microseconds=1), name]
-    raise NotPortable(path, f"its time zone {zone!r} has no portable form")
+        return zone.utcoffset(None) // timedelta(microseconds=1), zone.tzname(None)
+    raise NotPortable(path, f"the time zone {zone!r} has no portable form")
 
 
-_CONTAINERS: dict[type, Callable[[Any, str, int], Any]] = {
+def unpack_zone(content: str | tuple[int, str]) -> tzinfo:
+    """Read the time zone that `pack_zone` wrote.
+
+    Raises:
+        ValueError: There is no such time zone.
+    """
+    try:
+        return _read_zone(content)
+    except _DECODING_ERRORS as error:
+        raise ValueError(f"no time zone: {error}") from error
+
+
+_CONTAINERS: dict[type, Callable[[Any, str, _Walk], Any]] = {
     list: _list,
     tuple: _array_of(_TUPLE),
     set: _array_of(_SET),
@@ -211,9 +297,7 @@ def _pairs(content: list[Any]) -> dict[Any, Any]:
     return dict(zip(content[::2], content[1::2], strict=True))
 
 
-def _read_zone(content: Any) -> tzinfo | None:
-    if content is None:
-        return None
+def _read_zone(content: Any) -> tzinfo:
     if isinstance(content, str):
         return ZoneInfo(content)
     offset, name = content
@@ -221,14 +305,18 @@ def _read_zone(content: Any) -> tzinfo | None:
     return zone if zone.tzname(None) == name else timezone(zone.utcoffset(None), name)
 
 
+def _read_zone_or_none(content: Any) -> tzinfo | None:
+    return None if content is None else _read_zone(content)
+
+
 def _read_datetime(content: Any) -> datetime:
     text, zone, fold = content
-    return datetime.fromisoformat(text).replace(tzinfo=_read_zone(zone), fold=fold)
+    return datetime.fromisoformat(text).replace(tzinfo=_read_zone_or_none(zone), fold=fold)
 
 
 def _read_time(content: Any) -> time:
     text, zone, fold = content
-    return time.fromisoformat(text).replace(tzinfo=_read_zone(zone), fold=fold)
+    return time.fromisoformat(text).replace(tzinfo=_read_zone_or_none(zone), fold=fold)
 
 
 def _read_timedelta(content: Any) -> timedelta:

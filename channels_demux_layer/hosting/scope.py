@@ -1,49 +1,48 @@
 """A websocket scope as the edge saw it, packed for a worker and unpacked there (L6.1).
 
 Plain values travel as `channels_demux_layer.hosting.portable` packs them. The user and the
-session do not travel themselves: their keys do, and the worker fetches both anew. What cannot
-travel is left out, and named once per process in the log.
+session do not travel themselves: what tells them from others does, and the worker fetches both
+anew. What cannot travel is left out alone, and named once per process in the log.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from channels.db import database_sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
 
 from channels_demux_layer.exceptions import NotPortable
-from channels_demux_layer.logs import about
+from channels_demux_layer.faults import RepeatedLog
+from channels_demux_layer.logs import about, printable
 
 from . import portable
+from .fetching import Waiting
+from .locale import DEFAULT, Locale, activate, active_locale
+from .portable import Report
+from .users import AnonymousTicket, UserTicket, anonymous, fetch_user, user_ticket
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
 
-__all__ = ["pack_scope", "unpack_scope"]
+__all__ = ["enter_scope", "pack_scope"]
 
 logger = logging.getLogger(__name__)
+repeated = RepeatedLog(logger)
 
 # Objects of the server's own process (its lifespan state): nobody expects them elsewhere.
 _LEFT_OUT_SILENTLY = frozenset({"state"})
 
+#: How many values the warnings of one process name. A client may choose the keys of a dict.
+MOST_NAMED = 100
+
 _named: set[str] = set()
-"""The keys of the scope that a warning of this process has named."""
-
-
-class _Anonymous(msgspec.Struct, tag="anonymous"):
-    """Stands for an ``AnonymousUser``."""
-
-
-class _Model(msgspec.Struct, tag="model"):
-    """Where to fetch a user: model, packed primary key, database alias."""
-
-    label: str
-    pk: bytes
-    database: str | None
+"""The paths of values that a warning of this process has named."""
 
 
 class _Session(msgspec.Struct):
@@ -52,79 +51,91 @@ class _Session(msgspec.Struct):
     key: str | None
 
 
-class _Parcel(msgspec.Struct):
+class _Parcel(msgspec.Struct, omit_defaults=True):
     """What travels. Fields may be added: neighbouring releases read each other's (L0.4)."""
 
     values: dict[str, msgspec.Raw]
-    user: _Anonymous | _Model | None = None
+    user: AnonymousTicket | UserTicket | None = None
     session: _Session | None = None
+    locale: Locale = DEFAULT
 
 
 _decoder = msgspec.msgpack.Decoder(_Parcel)
 
 
 async def pack_scope(scope: Mapping[str, Any]) -> bytes:
-    """Pack a scope for its way to a worker.
+    """Pack a scope, and the active language and time zone, for their way to a worker.
 
     A lazy user or session is resolved first, in a thread. Values that cannot travel are left
-    out; the first time in a process that a key of the scope loses its value, a warning says so.
+    out; the first time in a process that a value is left out, a warning says so.
 
     Args:
         scope: The websocket scope; it is not changed.
 
     Returns:
-        The scope for :func:`unpack_scope`.
+        The scope for :func:`enter_scope`.
     """
-    parcel = _Parcel({})
-    lost: list[NotPortable] = []
+    parcel, report = _Parcel({}), Report()
     for key, value in scope.items():
         if key not in _LEFT_OUT_SILENTLY:
             try:
-                await _put(parcel, key, value)
+                await _put(parcel, key, value, report)
             except NotPortable as error:
-                lost.append(error)
-    _name_lost(lost)
+                report.left_out.append(error)
+    parcel.locale = active_locale(report)
+    _warn(report)
     return msgspec.msgpack.encode(parcel)
 
 
-async def unpack_scope(data: bytes) -> dict[str, Any]:
-    """Unpack a scope in the worker, and fetch its user and its session.
+def enter_scope(data: bytes, facts: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """Unpack a scope in the worker, and activate its language and time zone in the running task.
 
     Args:
         data: What :func:`pack_scope` made.
+        facts: Whom log records are about.
 
     Returns:
-        The scope. Its user is the user as it is in the database now, or ``AnonymousUser`` if
-        it was deleted meanwhile; its session is a loaded store of ``SESSION_ENGINE``.
+        The scope; :func:`channels_demux_layer.hosting.fetching.fetch` puts its user and its
+        session in place. The user is then the user as it is in the database now, or
+        ``AnonymousUser`` where there is no such user any more; the session is a loaded store of
+        ``SESSION_ENGINE``.
 
     Raises:
         ValueError: The bytes are no packed scope.
-        LookupError: The user's model is not installed here.
     """
+    facts = facts or about()
     try:
         parcel = _decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise ValueError(f"not a packed scope: {error}") from error
     scope = {key: portable.unpack(bytes(raw)) for key, raw in parcel.values.items()}
-    if parcel.user is not None or parcel.session is not None:
-        scope.update(await database_sync_to_async(_fetch)(parcel))
+    if isinstance(parcel.user, AnonymousTicket):
+        scope["user"] = anonymous(parcel.user)
+    elif parcel.user is not None:
+        scope["user"] = Waiting(partial(fetch_user, parcel.user, facts))
+    if parcel.session is not None:
+        scope["session"] = Waiting(partial(_load_session, parcel.session, facts))
+    activate(parcel.locale, facts)
     return scope
 
 
-async def _put(parcel: _Parcel, key: object, value: object) -> None:
+async def _put(parcel: _Parcel, key: object, value: object, report: Report) -> None:
     """Put one value of the scope into the parcel."""
     if not isinstance(key, str):
         raise NotPortable(repr(key), "a scope has strings as keys")
     value = await _resolve(key, value)
     if key == "user":
-        parcel.user = _user_ticket(value)
+        try:
+            parcel.user = user_ticket(value, report)
+        except SynchronousOnlyOperation:  # a field that tells who it is was deferred
+            parcel.user = await database_sync_to_async(user_ticket)(value, report)
         if parcel.user is not None:
             return
     if key == "session":
         parcel.session = _session_ticket(value)
         if parcel.session is not None:
             return
-    parcel.values[key] = msgspec.Raw(portable.pack(value, key))
+    parcel.values[key] = msgspec.Raw(portable.pack(value, key, report))
 
 
 async def _resolve(key: str, value: Any) -> Any:
@@ -140,19 +151,6 @@ async def _resolve(key: str, value: Any) -> Any:
     return value
 
 
-def _user_ticket(user: object) -> _Anonymous | _Model | None:
-    """Say where the worker finds the user; None if it is an ordinary value."""
-    from django.db.models import Model
-
-    if _is_anonymous(user):
-        return _Anonymous()
-    if not isinstance(user, Model):
-        return None
-    if user.pk is None:
-        raise NotPortable("user", "it is not saved, so a worker could not fetch it")
-    return _Model(user._meta.label_lower, portable.pack(user.pk, "user.pk"), user._state.db)
-
-
 def _session_ticket(session: object) -> _Session | None:
     """Say where the worker finds the session; None if it is an ordinary value."""
     from django.contrib.sessions.backends.base import SessionBase
@@ -160,75 +158,46 @@ def _session_ticket(session: object) -> _Session | None:
     return _Session(session.session_key) if isinstance(session, SessionBase) else None
 
 
-def _auth_installed() -> bool:
-    from django.apps import apps
-
-    return apps.is_installed("django.contrib.auth")
-
-
-def _is_anonymous(user: object) -> bool:
-    # The module can only be imported where the app is installed.
-    if not _auth_installed():
-        return False
-    from django.contrib.auth.models import AnonymousUser
-
-    return isinstance(user, AnonymousUser)
-
-
-def _anonymous() -> object:
-    """Return who a user is that is nobody; None in a project without django.contrib.auth."""
-    if not _auth_installed():
-        return None
-    from django.contrib.auth.models import AnonymousUser
-
-    return AnonymousUser()
-
-
-def _fetch(parcel: _Parcel) -> dict[str, Any]:
-    """Fetch what the parcel names from the database; runs in a thread."""
-    fetched: dict[str, Any] = {}
-    if parcel.user is not None:
-        fetched["user"] = _fetch_user(parcel.user)
-    if parcel.session is not None:
-        fetched["session"] = _load_session(parcel.session)
-    return fetched
-
-
-def _fetch_user(ticket: _Anonymous | _Model) -> object:
-    from django.apps import apps
-    from django.db import connections
-
-    if isinstance(ticket, _Anonymous):
-        return _anonymous()
-    model = apps.get_model(ticket.label)
-    # The same key may be someone else's in another database: ask the one that it is from.
-    database = ticket.database if ticket.database in list(connections) else None
-    try:
-        return model._default_manager.using(database).get(pk=portable.unpack(ticket.pk))
-    except model.DoesNotExist:
-        return _anonymous()
-
-
-def _load_session(ticket: _Session) -> SessionBase:
+def _load_session(ticket: _Session, facts: Mapping[str, str | None]) -> SessionBase:
     from django.conf import settings
 
     session: SessionBase = import_module(settings.SESSION_ENGINE).SessionStore(ticket.key)
-    session.keys()  # loads it, so that async consumers may read it
+    session.keys()  # loads it
+    if session.session_key != ticket.key:
+        repeated.warning(
+            "sessions",
+            "A stream gets an empty session: the one that its connection had is not in the store. "
+            "It has expired, a login or a logout in another stream has replaced it, or the store "
+            "is another one than the server's.",
+            extra=facts,
+        )
     return session
 
 
-def _name_lost(lost: list[NotPortable]) -> None:
-    """Warn of what was left out, of each key of the scope once."""
-    new = [error for error in lost if _key_of(error) not in _named]
-    _named.update(map(_key_of, new))
-    if new:
+def _warn(report: Report) -> None:
+    """Warn of what does not travel as it is, of each path once."""
+    left_out = _not_named((error.path, error.problem) for error in report.left_out)
+    if left_out:
         logger.warning(
-            "Workers get scopes without what cannot travel: %s. Override portable_scope() on the "
-            "demultiplexer to leave it out yourself, or to put a plain value in its place.",
-            "; ".join(f"{error.path} ({error.problem})" for error in new),
+            "Workers get scopes without what cannot travel: %s. Put a plain value in its place in "
+            "portable_scope() of the demultiplexer, or set it in its worker_middleware.",
+            left_out,
+            extra=about(),
+        )
+    changed = _not_named(report.changed)
+    if changed:
+        logger.warning(
+            "Workers get values of scopes as plain types: %s. Return them so from portable_scope() "
+            "of the demultiplexer if that is right, or make them anew in its worker_middleware.",
+            changed,
             extra=about(),
         )
 
 
-def _key_of(error: NotPortable) -> str:
-    return error.path.partition(".")[0]
+def _not_named(notes: Iterable[tuple[str, str]]) -> str:
+    new = []
+    for path, note in notes:
+        if path not in _named and len(_named) < MOST_NAMED:
+            _named.add(path)
+            new.append(f"{printable(path)} ({note})")
+    return "; ".join(new)

@@ -81,11 +81,10 @@ async def run_workers(*demultiplexers: type[WebsocketDemultiplexer]) -> AsyncIte
 
 def _make_crew(demultiplexers: tuple[type[WebsocketDemultiplexer], ...]) -> list[_StreamWorker]:
     layer = _layer()
-    for demultiplexer in demultiplexers:
-        for stream in demultiplexer.stream_table().values():
-            # A worker would only say so in its log, once the first client has come.
-            stream.application()
     workers = stream_workers(*demultiplexers)
+    for worker in workers.values():
+        # A worker would only say so in its log, once the first client has come.
+        worker.prepare()
     router = ChannelNameRouter(workers)
     return [_StreamWorker(router, channel, layer) for channel in workers]
 

@@ -10,8 +10,9 @@ from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.faults import FaultLog, RepeatedLog
 from channels_demux_layer.hosting.consumer import Host, new_host, stream_scope
+from channels_demux_layer.hosting.fetching import InWorker, fetch
 from channels_demux_layer.hosting.flow import Outflow, Stalled
-from channels_demux_layer.hosting.scope import unpack_scope
+from channels_demux_layer.hosting.scope import enter_scope
 from channels_demux_layer.layer.handshake import Open
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.wire import SessionPort
@@ -101,8 +102,11 @@ class WorkerSession:
         self, application: ASGIApplication, stream: Stream, own_thread: bool
     ) -> None:
         opening = self._opening
+        scope = enter_scope(opening.scope, opening_facts(opening, self._node))
+        if not isinstance(application, InWorker):
+            scope = await fetch(scope)
         scope = stream_scope(
-            await unpack_scope(opening.scope),
+            scope,
             stream,
             connection=opening.connection,
             name=opening.stream,

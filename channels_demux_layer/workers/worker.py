@@ -13,6 +13,7 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import FaultLog, RepeatedLog
 from channels_demux_layer.hosting.consumer import has_sync_consumer
+from channels_demux_layer.hosting.fetching import InWorker
 from channels_demux_layer.layer.handshake import OPEN, Claim, Open, parse_open
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import get_node
@@ -20,7 +21,7 @@ from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.logs import printable
 from channels_demux_layer.reports.tally import get_tally
-from channels_demux_layer.streams import ASGIApplication, Stream
+from channels_demux_layer.streams import ASGIApplication, Middleware, Stream, load_middleware
 
 from .session import WorkerSession, opening_facts
 
@@ -60,13 +61,15 @@ class StreamWorker:
 
     Args:
         stream: The stream whose consumers it hosts.
+        middleware: The demultiplexer's ``worker_middleware``, or its dotted path.
     """
 
     #: Tells it from other applications on a channel.
     hosts_stream = True
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, middleware: Middleware | str | None = None) -> None:
         self._stream = stream
+        self._middleware = middleware
         self._application: ASGIApplication | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -78,8 +81,8 @@ class StreamWorker:
             send: Not used: a worker has nobody to send to.
 
         Raises:
-            ConfigurationError: The stream's consumer cannot be imported, or there is no
-                channel layer.
+            ConfigurationError: The stream's consumer cannot be imported, its middleware cannot
+                be used, or there is no channel layer.
         """
         application = self.prepare()
         desk: ClaimDesk | None = None
@@ -90,16 +93,19 @@ class StreamWorker:
             self._consider(message, desk)
 
     def prepare(self) -> ASGIApplication:
-        """Import the stream's consumer, if that has not been done.
+        """Import the stream's consumer and what is to stand around it, if that has not been done.
 
         Returns:
             The ASGI application of its consumers.
 
         Raises:
-            ConfigurationError: It cannot be imported.
+            ConfigurationError: One of them cannot be imported, or the middleware cannot be used.
         """
         if self._application is None:
-            self._application = self._stream.application()
+            application = self._stream.application()
+            if self._middleware is not None:
+                application = InWorker(application, load_middleware(self._middleware))
+            self._application = application
         return self._application
 
     def _consider(self, message: Any, desk: ClaimDesk) -> None:

@@ -395,10 +395,10 @@ async def test_a_scope_that_cannot_be_unpacked_ends_its_stream(
 ) -> None:
     """A worker that cannot host a session says so to the client and in its log."""
 
-    async def unpack(data: bytes) -> Any:
+    def enter(*args: Any) -> Any:
         raise ValueError("not a packed scope")
 
-    monkeypatch.setattr("channels_demux_layer.workers.session.unpack_scope", unpack)
+    monkeypatch.setattr("channels_demux_layer.workers.session.enter_scope", enter)
     async with memory.client({"echo": consumers.Json}) as client:
         assert await client.receive_close() == (1011, "")
         assert (await client.receive_event("echo"))["code"] == 1011

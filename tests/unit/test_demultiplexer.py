@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -91,6 +92,20 @@ async def test_what_is_no_json_is_refused(settings: Any) -> None:
         for content in contents:
             await client.send_frame(json.dumps(content))
             assert (await client.receive_event())["code"] == "invalid_json"
+
+
+@pytest.mark.parametrize("is_coroutine", [False, True])
+async def test_a_scope_that_is_no_dict_is_named(is_coroutine: bool) -> None:
+    """An override that returns nothing, or has to be awaited, is told what to return."""
+
+    class Odd(Placed):
+        def portable_scope(self) -> Any:
+            return asyncio.sleep(0) if is_coroutine else None
+
+    demultiplexer = Odd()
+    demultiplexer.scope = {"path": "/"}
+    with pytest.raises(TypeError, match=r"Odd\.portable_scope\(\) returned a .* Make it a plain"):
+        await demultiplexer.pack_scope()
 
 
 def test_a_scope_travels_as_it_is_unless_told_otherwise() -> None:

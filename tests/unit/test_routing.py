@@ -1,9 +1,11 @@
 """What a project's routing needs."""
 
 import pytest
+from channels.auth import AuthMiddlewareStack
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.hosting.fetching import InWorker
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.workers.worker import StreamWorker
 
@@ -46,6 +48,37 @@ def test_demultiplexers_may_not_share_a_channel() -> None:
 
     with pytest.raises(ConfigurationError, match=r"'demux\.echo' for different consumers"):
         stream_workers(First, Second)
+
+
+def test_demultiplexers_may_not_share_a_channel_with_other_middleware() -> None:
+    """The sessions of one would have the middleware of the other."""
+
+    class Second(WebsocketDemultiplexer):
+        consumer_classes = {"echo": echo}
+        worker_middleware = AuthMiddlewareStack
+
+    class Third(Second):
+        """The same."""
+
+    with pytest.raises(ConfigurationError, match=r"'demux\.echo' for different worker_middleware"):
+        stream_workers(First, Second)
+    assert len(stream_workers(Second, Third)) == 1
+
+
+def test_middleware_is_prepared_with_its_stream() -> None:
+    """A worker says before its first open that its middleware leads nowhere."""
+
+    class Second(WebsocketDemultiplexer):
+        consumer_classes = {"echo": echo}
+        worker_middleware = "nowhere.at.all"
+
+    (worker,) = stream_workers(Second).values()
+    with pytest.raises(ConfigurationError, match="Correct the path in worker_middleware"):
+        worker.prepare()
+    Second.worker_middleware = AuthMiddlewareStack  # type: ignore[assignment]
+    (worker,) = stream_workers(Second).values()
+    assert isinstance(worker.prepare(), InWorker)
+    assert worker.prepare().inner is echo
 
 
 def test_a_prefix_keeps_demultiplexers_apart() -> None:

@@ -18,6 +18,7 @@ from channels_demux_layer.client import (
 from channels_demux_layer.codes import CloseCode, ErrorCode
 from channels_demux_layer.contrib.opentelemetry import instrument
 from channels_demux_layer.exceptions import DemuxError, PayloadTooLarge
+from channels_demux_layer.middleware import FetchMiddleware
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
 
@@ -39,6 +40,11 @@ async def is_member(scope: dict[str, Any]) -> bool:
     return bool(scope["user"].is_authenticated)
 
 
+def worker_stack(inner: Any) -> Any:
+    """Stand around consumers in workers."""
+    return FetchMiddleware(inner)
+
+
 class Demultiplexer(WebsocketDemultiplexer):
     """A demultiplexer with an entry of each kind."""
 
@@ -53,6 +59,7 @@ class Demultiplexer(WebsocketDemultiplexer):
         "spoken": Stream(EchoConsumer, subprotocol="v1.chat"),
     }
     channel_prefix = "site"
+    worker_middleware = worker_stack
     send_events = False
     max_open_streams = 8
     frames_per_second = 50

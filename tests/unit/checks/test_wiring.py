@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.middleware import BaseMiddleware
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
@@ -269,6 +271,78 @@ def test_one_consumer_on_one_channel_is_no_conflict() -> None:
     """The same consumer, by its class or by its path, may share a channel."""
     one, two = remote("One", echo=Echo), remote("Two", echo=f"{__name__}.Echo")
     assert checks.conflict_faults(edges(one, two)) == []
+
+
+def test_one_consumer_with_other_middleware_is_another_one() -> None:
+    """What stands around a consumer in workers belongs to it."""
+    one, two = remote("One", echo=Echo), remote("Two", echo=Echo)
+    one.worker_middleware = two.worker_middleware = AuthMiddlewareStack
+    assert checks.conflict_faults(edges(one, two)) == []
+    two.worker_middleware = None
+    (found,) = checks.conflict_faults(edges(one, two))
+    assert found.id == f"{PREFIX}E013"
+    assert found.msg.endswith("use the channel 'demux.echo' with different worker_middleware.")
+
+
+# Middleware in workers
+
+
+def takes_two(inner: Any, more: Any) -> Any:
+    """Cannot be called with an application alone."""
+
+
+class Written:
+    """A callable that says nothing of its arguments, as some that are written in C."""
+
+    @property
+    def __signature__(self) -> Any:
+        """Is unknown."""
+        raise ValueError
+
+    def __call__(self, inner: Any) -> Any:
+        """Take an application."""
+
+
+@pytest.mark.parametrize(
+    ("middleware", "problem"),
+    [
+        (7, "is 7, which cannot be called"),
+        (takes_two, "cannot be called with one application: missing a required argument: 'more'"),
+        ("middleware", "'middleware' leads nowhere: it is no dotted path"),
+        ("market.gone.middleware", "leads nowhere: there is no module 'market.gone'"),
+    ],
+)
+def test_worker_middleware_that_is_none(package: Path, middleware: Any, problem: str) -> None:
+    """What nothing can be put into is reported with the class and the reason."""
+    cls = remote(echo=Echo)
+    cls.worker_middleware = middleware
+    (found,) = checks.middleware_faults(edges(cls))
+    assert found.id == f"{PREFIX}E020"
+    assert found.msg.startswith("project.Demultiplexer: its worker_middleware ")
+    assert problem in found.msg
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    [None, AuthMiddlewareStack, BaseMiddleware, Written(), "market.consumers.Prices"],
+)
+def test_worker_middleware_that_is_right(package: Path, middleware: Any) -> None:
+    """Functions, classes and dotted paths, which only workers follow."""
+    cls = remote(echo=Echo)
+    cls.worker_middleware = middleware
+    assert checks.middleware_faults(edges(cls)) == []
+    assert "market.consumers" not in sys.modules
+
+
+def test_worker_middleware_is_imported_for_a_deployment(package: Path) -> None:
+    """The check of a deployment reports a path that fails then; the rest only once."""
+    classes = [remote(echo=Echo) for _ in range(4)]
+    paths = ["market.consumers.Prices", "market.broken.Consumer", "market.gone.Consumer", None]
+    for cls, middleware in zip(classes, paths, strict=True):
+        cls.worker_middleware = middleware
+    (found,) = checks.import_faults(edges(*classes))
+    assert found.id == f"{PREFIX}E012"
+    assert "Correct the path in worker_middleware" in found.msg
 
 
 def test_inline_streams_have_no_channel() -> None:

@@ -27,6 +27,7 @@ PUBLIC: dict[str, set[str]] = {
     "channels_demux_layer.contrib.opentelemetry": set(),
     "channels_demux_layer.contrib.prometheus": {"DemuxCollector", "render", "worker_pages"},
     "channels_demux_layer.health": set(),
+    "channels_demux_layer.middleware": set(),
     "channels_demux_layer.routing": set(),
     "channels_demux_layer.status": {"LIMIT", "QUIET"},
     "channels_demux_layer.testing": set(),
@@ -45,6 +46,7 @@ OF_OTHERS = {
     "PROMETHEUS_MULTIPROC_DIR",
     "PSYCOPG_OPTIONS",
     "REDIS_URL",
+    "USERNAME_FIELD",
 }
 
 

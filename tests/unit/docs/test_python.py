@@ -22,6 +22,8 @@ from .pages import snippets
 
 #: Packages of the reader's own project: all others have to be installed.
 READERS_OWN = {"mysite", "market", "chat", "audit", "shell"}
+#: Modules that those have.
+PARTS = ("consumers", "demultiplexer", "logs", "middleware", "models", "schema", "tokens")
 #: What gives a name to something, beside assignments and imports.
 NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler)
 #: Where the callables are whose arguments are looked at.
@@ -137,7 +139,15 @@ def readers_modules(monkeypatch: pytest.MonkeyPatch) -> None:
         module = Module(name)
         module.__path__ = []
         monkeypatch.setitem(sys.modules, name, module)
-        for part in ("consumers", "demultiplexer", "models", "logs", "schema"):
+        for part in (
+            "consumers",
+            "demultiplexer",
+            "models",
+            "logs",
+            "middleware",
+            "schema",
+            "tokens",
+        ):
             monkeypatch.setitem(sys.modules, f"{name}.{part}", Module(f"{name}.{part}"))
 
 

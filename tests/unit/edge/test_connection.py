@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import Any
 
 import pytest
@@ -128,6 +129,26 @@ async def test_a_lazy_stream_that_was_never_opened_keeps_the_socket(edge: Edge) 
     assert not edge.closed
     connection.receive(Incoming("lazy", "1", None))
     assert await edge.read() == {"lazy": "1"}
+    await connection.end(1000, "")
+
+
+async def test_a_stream_is_opened_again_in_the_context_of_its_connection(edge: Edge) -> None:
+    """What the consumer before has activated, or who noticed its end, is not active in the next."""
+    activated = contextvars.ContextVar("activated", default="")
+    seen: list[str] = []
+
+    async def activate(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(activated.get())
+        activated.set("by the consumer")
+        await echo(scope, receive, send)
+
+    activated.set("by middleware")
+    connection = connect(edge, one=Stream(activate), other=Stream(echo))
+    await until(lambda: len(seen) == 1)
+    connection.receive(Incoming("one", None, ClientEvent.CLOSE))
+    connection.receive(Incoming("one", None, ClientEvent.OPEN))
+    await until(lambda: len(seen) == 2)
+    assert seen == ["by middleware"] * 2
     await connection.end(1000, "")
 
 

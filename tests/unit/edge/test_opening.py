@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer.edge import opening
-from channels_demux_layer.edge.opening import RemoteAccess, find_worker
+from channels_demux_layer.edge.opening import RemoteAccess, ScopeFailed, find_worker
 from channels_demux_layer.layer.handshake import Claim, parse_open
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
@@ -232,6 +233,44 @@ async def test_the_group_is_left_when_the_last_session_has_ended(access: RemoteA
     assert group in groups
     ended.set()
     await until(lambda: group not in groups)
+
+
+async def test_streams_that_open_together_share_a_packed_scope() -> None:
+    """The next one has the scope as it is then; who leaves takes it from nobody."""
+    packed: list[int] = []
+
+    async def pack() -> bytes:
+        packed.append(1)
+        await asyncio.sleep(0)
+        return b"%d" % len(packed)
+
+    access = RemoteAccess("0" * 32, "demux", pack)
+    first, second = (asyncio.ensure_future(access.pack_scope()) for _ in range(2))
+    await until(lambda: packed)
+    first.cancel()
+    assert await second == b"1"
+    assert await access.pack_scope() == b"2"
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, asyncio.CancelledError])
+async def test_a_scope_that_cannot_be_packed_is_the_projects_fault(
+    access: RemoteAccess, failure: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The search ends with it, one record has its traceback, and no layer is blamed."""
+
+    async def pack() -> bytes:
+        raise failure("by the project")
+
+    failing = RemoteAccess("0" * 32, "demux", pack)
+    searches = [find_worker(name, 1, failing, print, lambda: True) for name in ("a", "b")]
+    for ended in await asyncio.gather(*searches, return_exceptions=True):
+        assert isinstance(ended, ScopeFailed)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert record.exc_info[0] is failure
+    assert vars(record)["demux_connection"] == "0" * 32
+    assert "portable_scope()" in record.getMessage()
 
 
 async def test_a_join_that_fails_leaves_no_membership(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,7 @@ import pytest
 from channels_demux_layer import tracing
 from channels_demux_layer.conf import Settings, get_settings
 from channels_demux_layer.edge import remote
+from channels_demux_layer.edge.opening import ScopeFailed
 from channels_demux_layer.edge.remote import RemoteSession
 from channels_demux_layer.link.window import SendWindow
 from tests.integration.harness import deliver, until
@@ -379,6 +381,42 @@ async def test_a_worker_that_does_not_answer_its_grant_is_left(
     assert listener.told == []
     session.end(1000, "")
     session.closed(1000, "")
+
+
+async def test_a_scope_that_cannot_be_packed_ends_the_stream(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No worker is looked for any more, and payloads that wait hold nobody up."""
+
+    async def fail(*args: Any) -> Any:
+        raise ScopeFailed
+
+    monkeypatch.setattr(remote, "find_worker", fail)
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "1")
+    await asyncio.wait_for(session.ended.wait(), 20.0)
+    assert listener.told == [("session_closed", 1011, "")]
+
+
+async def test_a_session_is_opened_again_in_its_own_context(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scope is packed with what middleware has activated, whoever notices the loss."""
+    activated = contextvars.ContextVar("activated", default="")
+    seen: list[str] = []
+
+    async def find(*args: Any) -> Any:
+        seen.append(activated.get())
+
+    monkeypatch.setattr(remote, "find_worker", find)
+    activated.set("de")
+    session = RemoteSession("s", ACCESS, listener)
+    activated.set("of the link")
+    await until(lambda: len(seen) == 1)
+    session.lost(peer_is_dead=False)
+    await until(lambda: len(seen) == 2)
+    assert seen == ["de", "de"]
+    session.end(1000, "")
 
 
 async def test_who_cannot_hear_doubts_nobody(finder: Finder, listener: Listener) -> None:

@@ -18,7 +18,14 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
 
 from channels_demux_layer.exceptions import NotPortable
-from channels_demux_layer.hosting.portable import MAX_DEPTH, pack, unpack
+from channels_demux_layer.hosting.portable import (
+    MAX_DEPTH,
+    Report,
+    pack,
+    pack_zone,
+    unpack,
+    unpack_zone,
+)
 
 
 class Colour(str, enum.Enum):
@@ -182,16 +189,99 @@ def test_zone_without_a_key_cannot_travel() -> None:
 
 
 def test_nesting_is_bounded() -> None:
-    """A value nested as deep as allowed arrives; one that holds itself is refused."""
+    """A value nested as deep as allowed arrives; one nested deeper is refused."""
     value: list[object] = []
     for _ in range(MAX_DEPTH - 1):
         value = [value]
     assert unpack(pack(value)) == value
     with pytest.raises(NotPortable, match="nested deeper"):
         pack([value])
-    value.append(value)
-    with pytest.raises(NotPortable, match="nested deeper"):
-        pack(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Colour.RED, "Colour as str"),
+        (Level.HIGH, "Level as int"),
+        (mark_safe("<b>"), "django.utils.safestring.SafeString as str"),
+        (OrderedDict(a=1), "collections.OrderedDict as dict"),
+        (defaultdict(list, a=[1]), "collections.defaultdict as dict"),
+        ({Level.HIGH: 1}, "Level as int"),
+    ],
+)
+def test_changes_of_type_are_reported(value: object, plain: str) -> None:
+    """What arrives as another type than it has is never changed in silence."""
+    report = Report()
+    assert unpack(pack({"a": [value]}, "x", report)) == {"a": [value]}
+    ((path, note),) = report.changed
+    assert path.startswith("x.a.0")
+    assert note.endswith(plain)
+
+
+def entries_left(value: object) -> tuple[object, list[str]]:
+    """Return what arrives of a value, and the paths of what does not."""
+    report = Report()
+    arrived = unpack(pack(value, "x", report))
+    return arrived, [error.path for error in report.left_out]
+
+
+def test_an_entry_of_a_dict_is_left_out_alone() -> None:
+    """Whatever stands beside it arrives, at any depth and with keys of any type."""
+    value = {"a": [{"b": object(), "c": 1}], 2: Plain.ONE, (3,): (4,), "d": {"e": {Plain.ONE: 1}}}
+    arrived, left_out = entries_left(value)
+    assert same(arrived, {"a": [{"c": 1}], (3,): (4,), "d": {"e": {}}})
+    assert left_out == ["x.a.0.b", "x.2", f"x.d.e.{Plain.ONE!r}"]
+
+
+@pytest.mark.parametrize("sequence", [[1, Plain.ONE], (1, Plain.ONE), {Plain.ONE}])
+def test_a_sequence_without_an_item_is_left_out(sequence: object) -> None:
+    """It would pass for a complete one: a list of what is forbidden, for example."""
+    arrived, left_out = entries_left({"s": sequence, "t": 1})
+    assert arrived == {"t": 1}
+    assert len(left_out) == 1
+    assert left_out[0].startswith("x.s.")
+
+
+def test_what_holds_itself_is_left_out_at_once() -> None:
+    """A circle is cut where it closes, and costs no more than its first round."""
+    circle: dict[str, object] = {"a": 1}
+    circle["again"] = {"b": 2, "circle": circle}
+    assert entries_left(circle) == ({"a": 1, "again": {"b": 2}}, ["x.again.circle"])
+    many: list[object] = []
+    many += [many, many]
+    assert entries_left({"many": many}) == ({}, ["x.many.0"])
+    with pytest.raises(NotPortable, match="it holds itself"):
+        pack(many)
+    twice = [1]
+    assert entries_left([twice, twice]) == ([[1], [1]], [])
+
+
+def test_what_is_nested_too_deep_is_left_out_alone() -> None:
+    """The entry beyond the last level is left out, and what is above it arrives."""
+    value: dict[str, object] = {"last": 1}
+    for _ in range(MAX_DEPTH):
+        value = {"in": value}
+    arrived, (path,) = entries_left(value)
+    assert path == "x" + MAX_DEPTH * ".in"
+    for _ in range(MAX_DEPTH - 1):
+        assert isinstance(arrived, dict)
+        arrived = arrived["in"]
+    assert arrived == {}
+
+
+@pytest.mark.parametrize(
+    "zone", [ZoneInfo("Asia/Tokyo"), timezone.utc, timezone(timedelta(hours=1), "CET")]
+)
+def test_zones_travel_by_themselves(zone: tzinfo) -> None:
+    """A zone of the system, and one of a fixed offset, can be written down."""
+    assert repr(unpack_zone(pack_zone(zone, "x"))) == repr(zone)
+
+
+@pytest.mark.parametrize("content", ["America/Nowhere", "../etc", "", [1], [10**30, "x"], [0, 1]])
+def test_zones_that_are_none_are_a_value_error(content: object) -> None:
+    """What another process sends may be no zone, or one that is not installed here."""
+    with pytest.raises(ValueError, match=r"."):
+        unpack_zone(content)  # type: ignore[arg-type]
 
 
 def ext(code: int, content: object) -> bytes:

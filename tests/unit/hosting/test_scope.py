@@ -2,13 +2,14 @@
 
 import asyncio
 import datetime as dt
+import enum
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
-from asgiref.sync import sync_to_async
 from channels.auth import AuthMiddlewareStack, UserLazyObject
 from channels.db import database_sync_to_async
 from channels.routing import URLRouter
@@ -17,14 +18,16 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieStore
-from django.db import connection
 from django.test import modify_settings, override_settings
 from django.urls import path
+from django.utils import translation
 from django.utils.functional import LazyObject, SimpleLazyObject
+from django.utils.safestring import mark_safe
 
 from channels_demux_layer.hosting import scope as scope_module
+from channels_demux_layer.hosting.fetching import fetch
 from channels_demux_layer.hosting.portable import pack
-from channels_demux_layer.hosting.scope import pack_scope, unpack_scope
+from channels_demux_layer.hosting.scope import MOST_NAMED, enter_scope, pack_scope
 
 DB = pytest.mark.usefixtures("database")
 WARNING = "channels_demux_layer.hosting.scope"
@@ -49,18 +52,9 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     logger.removeHandler(handler)
 
 
-@pytest.fixture
-async def database(transactional_db: None) -> AsyncIterator[None]:
-    """Give a real database; close the connection of the thread that asks it."""
-    yield
-
-    def close() -> None:
-        # Django keeps an in-memory database's connection open, also when told to close it.
-        if connection.connection is not None:
-            connection.connection.close()
-            connection.connection = None
-
-    await sync_to_async(close)()
+async def unpack_scope(data: bytes) -> dict[str, Any]:
+    """Unpack a scope as a worker does, its user and session fetched."""
+    return await fetch(enter_scope(data))
 
 
 async def travel(scope: dict[str, Any]) -> dict[str, Any]:
@@ -160,8 +154,8 @@ async def test_the_session_is_loaded_and_can_be_saved() -> None:
 
 
 @DB
-async def test_a_session_that_ended_is_empty() -> None:
-    """A session deleted on the way arrives empty, and saving it makes a new one."""
+async def test_a_session_that_ended_is_empty(warnings: list[str]) -> None:
+    """A session deleted on the way arrives empty, and is named; saving it makes a new one."""
     _, headers = await logged_in()
     scope = await scope_behind(SessionMiddlewareStack, headers)
     packed = await pack_scope(scope)
@@ -169,6 +163,7 @@ async def test_a_session_that_ended_is_empty() -> None:
     await database_sync_to_async(scope["session"].delete)()
     session = (await unpack_scope(packed))["session"]
     assert list(session.keys()) == []
+    assert "A stream gets an empty session" in warnings[0]
     session["colour"] = "red"
     await session.asave()
     assert session.session_key not in (None, key)
@@ -250,15 +245,10 @@ async def test_the_user_comes_from_its_own_database() -> None:
 @DB
 async def test_a_user_of_an_unknown_model_is_a_lookup_error() -> None:
     """A worker without the user's app says so."""
-    packed = await pack_scope({"user": User(pk=1)})
+    user, _ = await logged_in()
+    packed = await pack_scope({"user": user})
     with pytest.raises(LookupError):
         await unpack_scope(packed.replace(b"auth.user", b"auth.cuser"[:9]))
-
-
-async def test_an_unsaved_user_is_left_out(warnings: list[str]) -> None:
-    """A user that no database knows cannot be fetched by a worker."""
-    assert await travel({"user": User(username="x"), "path": "/"}) == {"path": "/"}
-    assert "user (it is not saved" in warnings[0]
 
 
 async def test_a_user_that_is_no_model_is_left_out(warnings: list[str]) -> None:
@@ -298,23 +288,56 @@ async def test_values_of_middleware_travel() -> None:
     assert await travel(scope) == scope
 
 
-async def test_what_cannot_travel_is_named_once(warnings: list[str]) -> None:
-    """One warning per process names all that was left out, by its path."""
-    scope = {"path": "/", "url_route": {"kwargs": {"id": object()}}, "app": object(), 5: 1}
+async def test_one_value_is_left_out_alone(warnings: list[str]) -> None:
+    """Its neighbours travel, however deep it stands; one warning names it by its path."""
+    route = {"args": (), "kwargs": {"id": object(), "room": IDENTIFIER}}
+    scope = {"path": "/", "url_route": route, "app": object(), 5: 1}
     for _ in range(3):
-        assert await travel(scope) == {"path": "/"}
+        assert await travel(scope) == {
+            "path": "/",
+            "url_route": {"args": (), "kwargs": {"room": IDENTIFIER}},
+        }
     (warning,) = warnings
-    assert "url_route.kwargs.id (" in warning
+    assert "url_route.kwargs.id (builtins.object has no portable form)" in warning
     assert "app (" in warning
     assert "5 (a scope has strings as keys)" in warning
+    assert "portable_scope()" in warning
+    assert "worker_middleware" in warning
 
 
-async def test_each_key_is_named_once(warnings: list[str]) -> None:
-    """A key named before is not named again when another is lost too."""
-    await travel({"one": object()})
-    await travel({"one": {"deeper": object()}, "two": object()})
+async def test_each_path_is_named_once(warnings: list[str]) -> None:
+    """A path named before is not named again when another is lost too, below the same key."""
+    await travel({"one": {"a": object()}})
+    await travel({"one": {"a": object(), "b": object()}})
     assert len(warnings) == 2
-    assert "one" not in warnings[1].partition(": ")[2].partition(". ")[0]
+    assert "one.a" not in warnings[1]
+    assert "one.b" in warnings[1]
+
+
+async def test_what_is_named_is_bounded(warnings: list[str]) -> None:
+    """A client may choose the keys of a dict, and is not to fill the memory or the log."""
+    scope = {"params": {f"\n{number}" + 300 * "x": object() for number in range(MOST_NAMED + 9)}}
+    assert await travel(scope) == {"params": {}}
+    assert await travel({"other": object()}) == {}
+    (warning,) = warnings
+    assert warning.count("params.") == MOST_NAMED
+    assert "\n" not in warning
+    assert 300 * "x" not in warning
+
+
+async def test_a_change_of_type_is_named(warnings: list[str]) -> None:
+    """What arrives as the plain type that it derives from is named as well, once."""
+
+    class Plan(str, enum.Enum):
+        PRO = "pro"
+
+    for _ in range(2):
+        arrived = await travel({"plan": Plan.PRO, "html": mark_safe("<b>")})
+        assert arrived == {"plan": "pro", "html": "<b>"}
+        assert {type(value) for value in arrived.values()} == {str}
+    (warning,) = warnings
+    assert "plan (" in warning
+    assert "Plan as str); html (django.utils.safestring.SafeString as str)" in warning
 
 
 async def test_the_lifespan_state_is_left_out_silently(warnings: list[str]) -> None:
@@ -343,9 +366,39 @@ async def test_foreign_bytes_are_a_value_error(data: bytes) -> None:
 async def test_fields_of_a_later_release_are_ignored() -> None:
     """A scope of a later release that has more fields can be read."""
     packed = await pack_scope({"path": "/"})
-    assert packed[0] == 0x83
-    later = b"\x84" + packed[1:] + pack("later") + pack([1])
+    assert packed[0] == 0x81
+    later = b"\x82" + packed[1:] + pack("later") + pack([1])
     assert await unpack_scope(later) == {"path": "/"}
+
+
+@DB
+async def test_neighbouring_releases_read_each_other() -> None:
+    """A release without digests and locale reads a scope of this one, and the other way round."""
+
+    class Model(msgspec.Struct, tag="model"):
+        label: str
+        pk: bytes
+        database: str | None
+
+    class Nobody(msgspec.Struct, tag="anonymous"):
+        pass
+
+    class Session(msgspec.Struct):
+        key: str | None
+
+    class Parcel(msgspec.Struct):
+        values: dict[str, msgspec.Raw]
+        user: Nobody | Model | None = None
+        session: Session | None = None
+
+    user, _ = await logged_in()
+    user.flags = ["beta"]  # type: ignore[attr-defined]
+    with translation.override("de"):
+        packed = await pack_scope({"path": "/", "user": user})
+    earlier = msgspec.msgpack.decode(packed, type=Parcel)
+    assert earlier.user == Model("auth.user", pack(user.pk), "default")
+    arrived = await unpack_scope(msgspec.msgpack.encode(earlier))
+    assert arrived == {"path": "/", "user": user}
 
 
 @modify_settings(

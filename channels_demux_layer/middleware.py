@@ -1,0 +1,5 @@
+"""Middleware for streams that are hosted in workers."""
+
+from .hosting.fetching import FetchMiddleware
+
+__all__ = ["FetchMiddleware"]

@@ -1,0 +1,1 @@
+"""An app with users of several kinds, for the tests of scopes."""
