@@ -1,8 +1,7 @@
-"""Where a tracing library may stand: at the edge, where a payload comes in, and around a consumer.
+"""Hooks for a tracing library: at the edge, where a payload arrives, and around each consumer.
 
-Tracing is off unless a `Tracer` is put here. Whoever has a payload in hand looks at `tracer`, and
-does nothing more where it is None; so nobody pays for what he has not asked for. This package
-names no library: see ``contrib.opentelemetry`` for the one that it comes with.
+Tracing is on when `tracer` holds a `Tracer`. While it is None, a frame costs one comparison. The
+package includes an implementation for OpenTelemetry, ``contrib.opentelemetry``.
 """
 
 from __future__ import annotations
@@ -18,67 +17,63 @@ __all__ = ["CONTEXT", "ContextTrail", "Tracer", "apart", "traced", "tracer"]
 Application = Callable[..., Awaitable[Any]]
 Result = TypeVar("Result")
 
-#: The type of the message that tells a traced application the context of the payloads behind it.
+#: The type of the message with the context of the payloads that follow it.
 CONTEXT = "demux.context"
 
 
 class Tracer(Protocol):
-    """What a tracing library does here. A context is whatever it takes for one."""
+    """The interface of a tracing library. A context may be any object."""
 
     def current(self) -> object:
-        """Return the context of what runs now: the same object for as long as it is the same."""
+        """Return the current context. The same context must be the same object."""
 
     def inject(self, context: Any) -> Carrier | None:
-        """Write a context down, for another process; None where there is nothing to tell."""
+        """Serialize a context for another process; None if there is nothing to send."""
 
     def extract(self, carrier: Carrier) -> object:
-        """Read a context that another process has written down; an empty one is none."""
+        """Deserialize a context from another process. An empty carrier means no context."""
 
     def apart(self, call: Callable[..., Result], *args: Any) -> Result:
-        """Call something, and what it starts, in the context of nobody."""
+        """Call a function without a current context, and return its result."""
 
     def host(self, application: Application) -> Application:
         """Wrap the application of one consumer.
 
-        What wraps it gets messages of the type `CONTEXT` beside those of ASGI, and keeps them to
-        itself: their ``context`` is that of all payloads up to the next one.
+        The wrapper receives messages of type `CONTEXT` beside those of ASGI, and must not pass
+        them on. Their ``context`` applies to all payloads up to the next such message.
         """
 
 
-#: Traces frames, where the project has asked for it.
+#: The tracer of this process; None while tracing is off.
 tracer: Tracer | None = None
 
 
 def traced(application: Application) -> Application:
-    """Wrap a consumer's application, if frames are traced.
+    """Return a consumer's application, wrapped if tracing is on.
 
     Args:
         application: The ASGI application.
-
-    Returns:
-        What to run in its place: itself where tracing is off.
     """
     return application if tracer is None else tracer.host(application)
 
 
 def apart(call: Callable[..., Result], *args: Any) -> Result:
-    """Call what starts something that serves others than its caller, or outlives it.
+    """Call a function outside of the caller's trace, and return its result.
+
+    Use it to start tasks that serve other callers too, or outlive the caller.
 
     Args:
-        call: What to call.
-        *args: Its arguments.
-
-    Returns:
-        What it returns.
+        call: The function.
+        *args: The function's arguments.
     """
     return call(*args) if tracer is None else tracer.apart(call, *args)
 
 
 class ContextTrail:
-    """The contexts of a session's payloads, for as long as those may be sent again.
+    """Keeps the contexts of a session's payloads, as long as those may be resent.
 
     Args:
-        untaken: The payloads that were not taken, oldest first.
+        untaken: The payloads that the consumer has not taken, oldest first.
     """
 
     __slots__ = ("_carrier", "_carriers", "_context", "_untaken")
@@ -90,16 +85,16 @@ class ContextTrail:
         self._carrier: Carrier | None = None
 
     def note(self, tracer: Tracer) -> Carrier | None:
-        """Note the context of the payload that is the latest of the untaken ones.
+        """Record the current context as that of the newest untaken payload.
 
         Args:
-            tracer: What knows the context.
+            tracer: The tracer.
 
         Returns:
-            The context, written down.
+            The serialized context.
         """
         context = tracer.current()
-        if context is not self._context:  # a connection's frames have one and the same, mostly
+        if context is not self._context:  # usually all frames of a connection share one context
             self._context, self._carrier = context, tracer.inject(context)
         self._carriers.append(self._carrier)
         while len(self._carriers) > len(self._untaken):
@@ -107,7 +102,7 @@ class ContextTrail:
         return self._carrier
 
     def __iter__(self) -> Iterator[Carrier | None]:
-        """Give the context of each untaken payload, None for those that came before tracing."""
+        """Iterate over the contexts of the untaken payloads; None for those before tracing."""
         missing = len(self._untaken) - len(self._carriers)
         yield from [None] * missing
-        yield from list(self._carriers)[max(0, -missing) :]  # what lies before has been taken
+        yield from list(self._carriers)[max(0, -missing) :]  # skip those of taken payloads

@@ -1,11 +1,10 @@
-"""Traces frames with OpenTelemetry (extra ``otel``), through servers and workers.
+"""Traces frames through servers and workers with OpenTelemetry (extra ``otel``).
 
-Call :func:`instrument` once in each process, in ``asgi.py`` or an application's ``ready()``. The
-trace context that is current at the edge then travels with each frame to its consumer, and each
-frame that is hosted has a span, which is current while the consumer handles it.
+Call :func:`instrument` once in each process, in ``asgi.py`` or an application's ``ready()``. Each
+frame then carries the edge's current trace context to its consumer. Each frame also has a span,
+which is current while the consumer handles the frame.
 
-Spans follow the semantic conventions for messaging: a consumer "processes" what comes by its
-stream.
+Spans follow the semantic conventions for messaging, with the operation "process".
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from channels_demux_layer.link.frames import Carrier
 
 __all__ = ["instrument", "uninstrument"]
 
-#: The name of the instrumentation, and of the messaging system in its spans.
+#: The name of the instrumentation scope, and of the messaging system in its spans.
 NAME = "channels_demux_layer"
 
 Message = dict[str, Any]
@@ -33,12 +32,12 @@ Result = TypeVar("Result")
 
 
 def instrument(tracer_provider: trace.TracerProvider | None = None) -> None:
-    """Trace the frames of this process from here on; sessions that live already stay as they are.
+    """Trace the frames of this process, in sessions that begin from now on.
 
-    To call it again changes nothing.
+    Further calls do nothing.
 
     Args:
-        tracer_provider: Who makes the tracer; the global one where it is None.
+        tracer_provider: The provider of the tracer; None for the global one.
     """
     if tracing.tracer is None:
         version = channels_demux_layer.__version__
@@ -46,12 +45,12 @@ def instrument(tracer_provider: trace.TracerProvider | None = None) -> None:
 
 
 def uninstrument() -> None:
-    """Trace the frames of new sessions no longer. For tests."""
+    """Stop tracing the frames of new sessions. For tests."""
     tracing.tracer = None
 
 
 class FrameTracer:
-    """What tracing is to the package, in the terms of OpenTelemetry.
+    """Implements `tracing.Tracer` with OpenTelemetry.
 
     Args:
         tracer: Makes the spans.
@@ -61,27 +60,27 @@ class FrameTracer:
         self._tracer = tracer
 
     def current(self) -> Context:
-        """Return the context of what runs now."""
+        """Return the current context."""
         return get_current()
 
     def inject(self, context: Context) -> Carrier | None:
-        """Write a context down as the project's propagators do, by default those of the W3C."""
+        """Serialize a context with the configured propagators, by default those of the W3C."""
         carrier: Carrier = {}
         propagate.inject(carrier, context)
         return carrier or None
 
     def extract(self, carrier: Carrier) -> Context:
-        """Read what the propagators of another process have written."""
+        """Deserialize a context from another process."""
         return propagate.extract(carrier, Context())
 
     def apart(self, call: Callable[..., Result], *args: Any) -> Result:
-        """Call something where no span is current."""
+        """Call a function in a context without a span, and return its result."""
         variables = contextvars.copy_context()
         variables.run(attach, Context())
         return variables.run(call, *args)
 
     def host(self, application: Application) -> Application:
-        """Give each frame of a consumer a span."""
+        """Wrap a consumer's application so that each of its frames has a span."""
 
         async def traced(scope: dict[str, Any], receive: Any, send: Any) -> None:
             frames = HostedFrames(self._tracer, scope["demux"], receive)
@@ -91,16 +90,16 @@ class FrameTracer:
 
 
 class HostedFrames:
-    """The frames that one consumer is given, one after the other, each with its span.
+    """Gives each frame of one consumer a span.
 
-    The consumer's handler runs in the task of its application; receive() of Channels' consumers
-    in another, whose context variables nobody else sees. So the application has a `Context` of
-    context variables that can be entered from outside, whenever it does not run itself.
+    Channels calls receive() in another task than the consumer's handler, and a task does not see
+    the context variables that another one sets. So the application runs in a `contextvars.Context`
+    of its own, which receive() enters while the application waits.
 
     Args:
         tracer: Makes the spans.
-        demux: What the consumer's scope says of its session.
-        receive: Gives the session's messages, and those of the type `tracing.CONTEXT`.
+        demux: The value of ``scope["demux"]``.
+        receive: Returns the session's messages, including those of type `tracing.CONTEXT`.
     """
 
     def __init__(
@@ -128,7 +127,7 @@ class HostedFrames:
         self._span: trace.Span | None = None
 
     async def run(self, call: Callable[[], Awaitable[Any]]) -> None:
-        """Run the application, and end its last span with it."""
+        """Run the application. Its end also ends the last span."""
 
         async def application() -> None:
             await call()
@@ -143,9 +142,9 @@ class HostedFrames:
         self._end()
 
     def receive(self) -> Awaitable[Message]:
-        """Give the next message; the one before has been handled."""
-        # At once, and not when what is returned is awaited: Channels does that in another task, and
-        # may call a handler of something else before.
+        """End the span of the handled message, and return an awaitable for the next one."""
+        # The span must end now, not when the result is awaited: Channels awaits it in another task,
+        # and may call another handler before.
         self._end()
         return self._next()
 
@@ -174,11 +173,11 @@ class HostedFrames:
         self._with_variables(lambda: attach(self._outer))
 
     def _with_variables(self, call: Callable[[], object]) -> None:
-        """Call something where the application sees what context variables it sets."""
+        """Call a function so that the application sees the context variables that it sets."""
         assert self._steps is not None
         if self._steps.is_running:
-            # By the application itself, mostly. A task that began at once, within it, cannot be
-            # helped: it sees the span alone.
+            # Usually the application itself calls, in its own context. An eager task of it may call
+            # too; then only that task sees the span.
             call()
         else:
             self._variables.run(call)
@@ -195,14 +194,14 @@ def _record(error: BaseException, span: trace.Span) -> None:
 
 
 class Steps(Generator[Any, Any, None]):
-    """A coroutine, to be awaited, whose steps run in a context that is entered for each of them.
+    """An awaitable that runs each step of a coroutine in a given context.
 
     Args:
         coroutine: The coroutine.
         context: The context.
 
     Attributes:
-        is_running: Whether a step is under way.
+        is_running: Whether a step is running.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> None:
@@ -214,11 +213,11 @@ class Steps(Generator[Any, Any, None]):
         return self
 
     def send(self, value: Any) -> Any:
-        """Take the next step."""
+        """Run the next step with a value."""
         return self._step(self._coroutine.send, value)
 
     def throw(self, *error: Any) -> Any:
-        """Take the next step with an exception."""
+        """Run the next step with an exception."""
         return self._step(self._coroutine.throw, *error)
 
     def _step(self, call: Callable[..., Any], *args: Any) -> Any:

@@ -1,12 +1,11 @@
-"""Metrics for Prometheus (extra ``prometheus``), of servers and workers alike.
+"""Exports the metrics of servers and workers to Prometheus (extra ``prometheus``).
 
-In a server, call :func:`register` in ``asgi.py``, and have the figures fetched as the project's
-others are, or with :func:`metrics_view`. A worker has them at a port of its own:
-``runworker --metrics-port``.
+In a server, call :func:`register` in ``asgi.py``. Serve the metrics with the project's others, or
+with :func:`metrics_view`. A worker serves them on its own port: ``runworker --metrics-port``.
 
-A server of several processes shares its figures as prometheus_client has it for all metrics: over
-files, where ``PROMETHEUS_MULTIPROC_DIR`` is set. Collectors are not asked then, so a thread copies
-the figures there every few seconds.
+The processes of one server share their metrics in files if ``PROMETHEUS_MULTIPROC_DIR`` is set.
+prometheus_client does not call collectors in this mode, so a thread copies the metrics to the files
+every few seconds.
 """
 
 from __future__ import annotations
@@ -36,27 +35,27 @@ __all__ = ["DemuxCollector", "metrics_view", "register", "render", "worker_pages
 
 faults: FaultLog = FaultLog(logging.getLogger(__name__))
 
-#: Where processes that share a scrape have their files.
+#: The variable with the directory in which processes share their metrics.
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-#: How often figures are copied there, in seconds: a third of the shortest usual scrape interval.
+#: Seconds between two copies: a third of the shortest usual scrape interval.
 COPY_INTERVAL = 5.0
-#: The name of the thread that copies.
+#: The name of the copying thread.
 THREAD = "demux metrics"
 _LIVE_FILE = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
 
 
 class DemuxCollector(Collector):
-    """Reads this process's figures whenever Prometheus asks."""
+    """Collects this process's metrics at each scrape."""
 
     def collect(self) -> Iterable[Family]:
-        """Give every metric with its present samples."""
+        """Return every metric with its current samples."""
         families = {metric: _family(metric) for metric in METRICS}
         for metric, labels, value in measure_process():
             families[metric].add_metric(labels, value)
         return families.values()
 
     def describe(self) -> Iterable[Family]:
-        """Give every metric, without samples."""
+        """Return every metric without samples."""
         return [_family(metric) for metric in METRICS]
 
 
@@ -66,11 +65,11 @@ def _family(metric: Metric) -> CounterMetricFamily | GaugeMetricFamily:
 
 
 def register(registry: CollectorRegistry = REGISTRY) -> None:
-    """Have the figures of this process exported with all others; once, however often it is called.
+    """Export the metrics of this process. Further calls do nothing.
 
     Args:
-        registry: The registry that is exported. Where ``PROMETHEUS_MULTIPROC_DIR`` is set, figures
-            go to its files in place of any registry.
+        registry: The registry to add the metrics to. If ``PROMETHEUS_MULTIPROC_DIR`` is set, they
+            go to files instead.
     """
     if DIRECTORY in os.environ:
         _copier.start()
@@ -88,10 +87,10 @@ def _register(registry: CollectorRegistry) -> None:
 
 
 def render(accept: str = "") -> tuple[bytes, str]:
-    """Return all that is exported, of all processes where they share their figures.
+    """Return all exported metrics, from all processes if they share them.
 
     Args:
-        accept: The ``Accept`` header of who asks.
+        accept: The ``Accept`` header of the request.
 
     Returns:
         The text, and its content type.
@@ -105,13 +104,13 @@ def render(accept: str = "") -> tuple[bytes, str]:
 
 
 async def metrics_view(request: HttpRequest) -> HttpResponse:
-    """Answer Prometheus; a view for the project's ``urls.py``."""
+    """Serve the metrics. A view for the project's ``urls.py``."""
     body, content_type = render(request.headers.get("Accept", ""))
     return HttpResponse(body, content_type=content_type)
 
 
 def worker_pages() -> Pages:
-    """Return the page ``/metrics`` of a worker, which speaks for its own process alone."""
+    """Return the page ``/metrics`` of a worker, with the metrics of its process."""
     _register(REGISTRY)
 
     async def metrics(accept: str) -> Page:
@@ -125,14 +124,14 @@ def worker_pages() -> Pages:
 
 
 class FileCopy:
-    """Copies this process's figures to where several processes share theirs."""
+    """Copies this process's metrics to the shared files."""
 
     def __init__(self) -> None:
         self._copies = {metric.name: _shared(metric) for metric in METRICS}
         self._counted: dict[tuple[str, tuple[str, ...]], float] = {}
 
     def copy(self) -> None:
-        """Copy all figures as they are by now."""
+        """Copy the current values of all metrics."""
         for sample in measure_process():
             self._copy(sample)
 
@@ -144,7 +143,7 @@ class FileCopy:
             child.set(value)
             return
         before = self._counted.get((metric.name, labels), 0)
-        # Less than before: the event loop that had counted has gone, and another begins anew.
+        # A smaller value means that an event loop ended, and the next one counts from 0.
         child.inc(value - before if value >= before else value)
         self._counted[metric.name, labels] = value
 
@@ -157,12 +156,12 @@ def _shared(metric: Metric) -> Counter | Gauge:
 
 
 def bury_dead_processes(directory: Path) -> None:
-    """Remove what processes that have died say of their present state.
+    """Remove the gauges of dead processes.
 
-    prometheus_client leaves that to the server, and of ASGI servers none does it.
+    prometheus_client leaves this to the server, and no ASGI server does it.
 
     Args:
-        directory: Where processes have their files.
+        directory: The directory with the shared files.
     """
     for path in directory.glob("gauge_live*.db"):
         found = _LIVE_FILE.fullmatch(path.name)
@@ -181,21 +180,21 @@ def _lives(pid: int) -> bool:
 
 
 class Copier:
-    """Has a thread copy this process's figures every few seconds, once it was started."""
+    """Runs a thread that copies this process's metrics every few seconds."""
 
     def __init__(self) -> None:
         self._is_started = False
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Begin, unless that was done; go on in every fork of this process."""
+        """Start the thread unless it runs, and in every later fork of this process."""
         if not self._is_started:
             self._is_started = True
             os.register_at_fork(after_in_child=self._start_thread)
             self._start_thread()
 
     def stop(self) -> None:
-        """Copy no more."""
+        """Stop the thread."""
         self._stopped.set()
 
     def _start_thread(self) -> None:
@@ -209,7 +208,7 @@ def _copy_until(stopped: threading.Event) -> None:
         try:
             bury_dead_processes(Path(os.environ[DIRECTORY]))
             copy.copy()
-        except Exception as error:  # a full disk, say: others need the process all the same
+        except Exception as error:  # such as a full disk, which must not end the thread
             faults.failed("copy the metrics", error)
         else:
             faults.worked("copy the metrics")

@@ -1,4 +1,4 @@
-"""Template tags: the browser's client, made importable by name on a page."""
+"""The template tag that makes the browser client importable by name."""
 
 import json
 from typing import Any
@@ -13,13 +13,13 @@ __all__ = ["register"]
 
 register = template.Library()
 
-#: The name that pages import, and the file behind it.
+#: The module name that pages import, and the static file behind it.
 MODULE = "channels_demux_layer"
 PATH = "channels_demux_layer/demultiplexer.js"
 
-#: What could end the script or start a comment in it, as JSON may write it.
+#: JSON escapes of characters that could end the script element or start a comment in it.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
-#: The attributes of a request with the nonce of django-csp, and of Django itself from 6.0 on.
+#: The request attributes that hold the nonce: of django-csp, and of Django 6.0 or later.
 _NONCES = ("csp_nonce", "_csp_nonce")
 
 
@@ -27,15 +27,14 @@ _NONCES = ("csp_nonce", "_csp_nonce")
 def demux_script(context: Context) -> SafeString:
     """Make ``import { Demultiplexer } from "channels_demux_layer"`` work on a page.
 
-    Belongs into the head, before any module script.
+    Put the tag into the head, before any module script.
 
     Args:
-        context: The template's context. Where its request has the nonce of a content security
-            policy, or the context itself as ``csp_nonce``, it is used.
+        context: The template's context. The tag uses the nonce of a content security policy if
+            the request has one, or else the context's ``csp_nonce``.
 
     Returns:
-        An import map with the static URL of the client, and a link that has the browser fetch the
-        client at once.
+        An import map with the static URL of the client, and a link that preloads the client.
     """
     url = static(PATH)
     import_map = json.dumps({"imports": {MODULE: url}}).translate(_ESCAPES)
@@ -51,8 +50,8 @@ def demux_script(context: Context) -> SafeString:
 
 
 def _nonce(context: Context) -> Any:
-    """Return the nonce, or None. Both kinds are lazy, and false until somebody has used them."""
-    # Every template that is rendered for a request has it here, whatever the context processors.
+    """Return the nonce, or None. Both kinds are lazy objects, which are false until first use."""
+    # Django sets context.request for every template that is rendered with a request.
     request = getattr(context, "request", None) or context.get("request")
     found = [getattr(request, attribute, None) for attribute in _NONCES]
     return next((nonce for nonce in [*found, context.get("csp_nonce")] if nonce is not None), None)
