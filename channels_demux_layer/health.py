@@ -1,4 +1,4 @@
-"""Views that tell an orchestrator whether a server lives, and whether it is ready for clients.
+"""Views for the liveness and readiness checks of an orchestrator.
 
 urlpatterns = [
 path("live", health.live),
@@ -20,15 +20,15 @@ __all__ = ["live", "ready"]
 
 
 async def live(request: HttpRequest) -> HttpResponse:
-    """Say that the process lives: it answers."""
+    """Answer a liveness check with 200."""
     return HttpResponse(b"live\n", content_type="text/plain; charset=utf-8")
 
 
 async def ready(request: HttpRequest) -> HttpResponse:
-    """Say whether the process is ready: 200, or 503 where its streams cannot reach their workers.
+    """Answer a readiness check with 200, or with 503 if the channel layer cannot be used.
 
-    A server whose streams are all inline is always ready. Any other joins the channel layer when
-    it is asked first, if no connection has made it do so.
+    A server whose streams are all inline is always ready. Any other server joins the channel layer
+    with the first check, unless a connection has made it join before.
     """
     nodes = [node for node in running_nodes() if node.channel]
     if not nodes and _needs_workers():
@@ -42,5 +42,5 @@ def _needs_workers() -> bool:
     try:
         classes = find_demultiplexers(get_default_application())
     except ImproperlyConfigured:
-        return False  # Without ASGI_APPLICATION nobody knows, until a connection has come.
+        return False  # Without ASGI_APPLICATION the first connection shows which streams there are.
     return any(cls.hosting_of(name) == "workers" for cls in classes for name in cls.stream_table())

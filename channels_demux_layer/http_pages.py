@@ -1,4 +1,4 @@
-"""A few pages over HTTP, for who watches a worker: orchestrators and Prometheus."""
+"""A small HTTP server for a worker's health checks and metrics."""
 
 from __future__ import annotations
 
@@ -15,39 +15,36 @@ __all__ = ["Page", "Pages", "serve_pages"]
 
 logger = logging.getLogger(__name__)
 
-#: How long a client may take to send its request, and to take the answer, in seconds.
+#: How long a client may take to send its request and to read the response, in seconds.
 LIMIT = 5.0
-#: The longest request, in bytes: a line and headers.
+#: The maximum size of a request line with its headers, in bytes.
 MAX_REQUEST = 16_384
-#: How many clients are served at a time; others are turned away.
+#: How many clients are served at a time. Connections of others are closed.
 MAX_CLIENTS = 32
 
 
 class Page(NamedTuple):
-    """An answer."""
+    """A response."""
 
     body: bytes
     status: int = 200
     content_type: str = "text/plain; charset=utf-8"
 
 
-#: For each path what makes its page; it is given the Accept header.
+#: For each path, the function that makes its page. Its argument is the Accept header.
 Pages = Mapping[str, Callable[[str], Awaitable[Page]]]
 
 
 async def serve_pages(pages: Pages, host: str, port: int) -> asyncio.Server:
-    """Serve pages, until the server is closed.
+    """Return a server that serves pages until it is closed.
 
     Args:
         pages: The pages by path.
         host: The address to listen on.
-        port: The port; 0 for any that is free.
-
-    Returns:
-        The server, listening.
+        port: The port; 0 for any free one.
 
     Raises:
-        OSError: The address or the port cannot be had.
+        OSError: The address or the port is not available.
     """
     server = await asyncio.start_server(_Desk(pages).serve, host, port, limit=MAX_REQUEST)
     for socket in server.sockets:
@@ -79,7 +76,7 @@ class _Desk:
             if self._clients <= MAX_CLIENTS:
                 await asyncio.wait_for(self._answer(reader, writer), LIMIT)
         except (OSError, EOFError, asyncio.LimitOverrunError, asyncio.TimeoutError) as error:
-            text = "A request for a page came to nothing: %r."
+            text = "A request for a page failed, and its connection was closed: %r."
             logger.debug(text, error, extra=about())
         finally:
             self._clients -= 1
@@ -97,16 +94,16 @@ class _Desk:
 
     async def _page(self, method: str, target: str, accept: str) -> Page:
         if method not in ("GET", "HEAD"):
-            return Page(b"Ask with GET.\n", HTTPStatus.METHOD_NOT_ALLOWED)
+            return Page(b"Use GET.\n", HTTPStatus.METHOD_NOT_ALLOWED)
         make = self._pages.get(target.partition("?")[0])
         if make is None:
             known = ", ".join(self._pages)
-            return Page(f"There are: {known}.\n".encode(), HTTPStatus.NOT_FOUND)
+            return Page(f"There is no such page. Pages: {known}.\n".encode(), HTTPStatus.NOT_FOUND)
         try:
             return await make(accept)
         except Exception:
-            logger.exception("The page %s could not be made.", target, extra=about())
-            return Page(b"It could not be made; the log has why.\n", 500)
+            logger.exception("Page %s failed. The client gets status 500.", target, extra=about())
+            return Page(b"This page failed. The worker's log has the traceback.\n", 500)
 
 
 def _accept(headers: list[str]) -> str:

@@ -1,7 +1,7 @@
-"""Every metric that the package has, and its value as reports have it.
+"""The metrics of the package, and their values from reports.
 
-Nothing is recorded for metrics: they are read out of what is counted anyway, at the moment when
-an exporter is asked. So they cost nothing while nobody asks.
+Metrics are computed at each scrape, from the counts that the reports use. Without scrapes they cost
+nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class Metric(NamedTuple):
     """One metric.
 
     Attributes:
-        name: Its name, stable across releases.
+        name: The name, stable across releases.
         kind: ``counter``, which only grows while a process lives, or ``gauge``.
-        unit: What it counts or measures.
-        labels: The names of its labels.
-        help: What it is, a phrase.
-        merge: What several processes make together: the ``sum`` of their values or the ``max``.
+        unit: The unit.
+        labels: The names of the labels.
+        help: A short description.
+        merge: How to combine the values of several processes: ``sum`` or ``max``.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Metric(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The value of a metric for one set of labels, in the order of the metric's own."""
+    """The value of a metric for one set of labels, in the order of the metric's labels."""
 
     metric: Metric
     labels: tuple[str, ...]
@@ -49,11 +49,11 @@ _DIRECTED = (*_SIDE, "direction")
 PENDING = Metric(
     "demux_opens_pending", "gauge", "opens", _STREAM, "Opens that no consumer has accepted yet"
 )
-SESSIONS = Metric("demux_sessions", "gauge", "sessions", _SIDE, "Sessions that are open")
+SESSIONS = Metric("demux_sessions", "gauge", "sessions", _SIDE, "Open sessions")
 FRAMES = Metric("demux_frames_total", "counter", "payloads", _DIRECTED, "Payloads that passed")
 IN_FLIGHT = Metric(
     *("demux_frames_in_flight", "gauge", "payloads", _SIDE),
-    "Payloads that this side has sent and that were not taken yet",
+    "Payloads that this side has sent and the other has not taken yet",
 )
 FULL = Metric(
     *("demux_window_full_total", "counter", "waits", _DIRECTED),
@@ -61,57 +61,57 @@ FULL = Metric(
 )
 STALLS = Metric(
     *("demux_stalls_total", "counter", "streams", _DIRECTED),
-    "Streams closed because nothing was taken for STALL_TIMEOUT",
+    "Streams closed because the receiver took nothing for STALL_TIMEOUT",
 )
 REOPENED = Metric(
     *("demux_reopened_total", "counter", "sessions", _STREAM),
-    "Sessions that went on with another consumer after their worker was lost",
+    "Sessions that continued with a new consumer after their worker was lost",
 )
 CLOSED = Metric(
     *("demux_closed_total", "counter", "streams", (*_SIDE, "code")),
-    "Streams that ended, by the code that the client was told",
+    "Ended streams, by the close code that the client received",
 )
 LINKS = Metric("demux_links", "gauge", "links", (), "Links to other nodes")
 ROUND_TRIP = Metric(
     *("demux_link_round_trip_seconds", "gauge", "seconds", ()),
-    "The longest smoothed round trip of a link",
+    "The longest smoothed round-trip time of a link",
     "max",
 )
 BATCHES = Metric(
     *("demux_batches_total", "counter", "batches", ("direction",)),
-    "Batches with frames that were sent, or have arrived, each counted once",
+    "Batches with frames that were sent or received, without retransmissions and repeats",
 )
 BATCHES_IN_FLIGHT = Metric(
     *("demux_batches_in_flight", "gauge", "batches", ()),
-    "Batches that were sent and not acknowledged yet",
+    "Batches that were sent but not acknowledged yet",
 )
-RETRANSMITS = Metric("demux_retransmits_total", "counter", "batches", (), "Batches sent again")
+RETRANSMITS = Metric(
+    "demux_retransmits_total", "counter", "batches", (), "Batches that were sent again"
+)
 REPEATS = Metric(
     *("demux_repeats_dropped_total", "counter", "batches", ()),
-    "Batches dropped because they had arrived before",
+    "Batches that were dropped because they had arrived before",
 )
 IGNORED = Metric(
     *("demux_ignored_messages_total", "counter", "messages", ("reason",)),
-    "Messages of the channel layer that were ignored: malformed, foreign or unreadable ones",
+    "Ignored messages of the channel layer, such as malformed, foreign or unreadable ones",
 )
 LOAD = Metric(*("demux_load", "gauge", "sessions", ()), "Sessions that workers host")
 MAX_SESSIONS = Metric(
     *("demux_max_sessions", "gauge", "sessions", ()),
-    "The most sessions that workers host; 0 for no bound",
+    "The maximum of sessions that workers host; 0 for no limit",
 )
-DRAINING = Metric(
-    *("demux_draining", "gauge", "0 or 1", ()), "Whether sessions move to other workers", "max"
-)
+DRAINING = Metric(*("demux_draining", "gauge", "0 or 1", ()), "Whether the process drains", "max")
 CUT_OFF = Metric(
-    *("demux_cut_off", "gauge", "0 or 1", ()), "Whether the channel layer fails", "max"
+    *("demux_cut_off", "gauge", "0 or 1", ()), "Whether calls to the channel layer fail", "max"
 )
 INFO = Metric(
     *("demux_node_info", "gauge", "1", ("kind", "release", "wire")),
-    "What runs here: the release of the package and its version of the layer wire",
+    "The release of the package, and its version of the layer wire",
     "max",
 )
 
-#: All of them, in the order of the documentation.
+#: All metrics, in the order of the documentation.
 METRICS: tuple[Metric, ...] = (
     *(PENDING, SESSIONS, FRAMES, IN_FLIGHT, FULL, STALLS, REOPENED, CLOSED),
     *(LINKS, ROUND_TRIP, BATCHES, BATCHES_IN_FLIGHT, RETRANSMITS, REPEATS, IGNORED),
@@ -120,11 +120,11 @@ METRICS: tuple[Metric, ...] = (
 
 
 def samples(streams: Iterable[StreamReport], nodes: Iterable[NodeReport]) -> Iterator[Sample]:
-    """Give the value of every metric of one process.
+    """Yield the values of all metrics of one process.
 
     Args:
-        streams: What the process knows of streams.
-        nodes: Its nodes.
+        streams: The reports of the process's streams.
+        nodes: The reports of the process's nodes.
     """
     for stream in streams:
         yield from _of_stream(stream)

@@ -1,4 +1,4 @@
-"""Whether this process is ready for work: what orchestrators ask of servers and workers."""
+"""Checks whether this process is ready, for the health checks of orchestrators."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from .reports.report import PROBE
 
 __all__ = ["find_problems", "health_page", "health_pages", "join_in_time"]
 
-#: How long the channel layer may take to take a message, in seconds.
+#: How long the channel layer may take to accept a message, in seconds.
 PROBE_LIMIT = 2.0
 
-NOT_JOINED = "It has not joined the channel layer yet."
-DRAINING = "It is draining: its sessions move to other workers."
-CUT_OFF = "The channel layer fails."
-SILENT = "The channel layer does not answer in time."
+NOT_JOINED = "This process has not joined the channel layer yet."
+DRAINING = "This process is draining: its sessions move to other workers."
+CUT_OFF = "Calls to the channel layer fail."
+SILENT = f"The channel layer did not accept a message within {PROBE_LIMIT:g} s."
 
 
 async def find_problems(node: Node) -> list[str]:
-    """Find what keeps a node from its work.
+    """Return why a node is not ready.
 
-    The channel layer is tried, with one message of the node to itself: a layer that has nothing to
-    say for a while does not show by itself that it has gone.
+    The node sends one message to itself over the channel layer. An idle node would otherwise not
+    notice that the layer is down.
 
     Args:
         node: The node.
 
     Returns:
-        The problems, a sentence each; none where it is ready.
+        The problems, one sentence each; an empty list if the node is ready.
     """
     problems = [DRAINING] if node.is_draining else []
     if not node.reporter.has_joined:
@@ -44,7 +44,8 @@ async def find_problems(node: Node) -> list[str]:
     return [*problems, CUT_OFF] if node.is_cut_off else problems
 
 
-#: One probe of each node at a time: a layer that hangs is not asked again and again.
+#: The latest probe of each node. It is shared while it runs, so that probes of a layer that hangs
+#: do not pile up.
 _probes: WeakKeyDictionary[Node, asyncio.Task[None]] = WeakKeyDictionary()
 
 
@@ -61,7 +62,7 @@ async def _publish(node: Node) -> None:
 
 
 async def join_in_time() -> Node:
-    """Return this event loop's node, which joins the channel layer if it can do so in time.
+    """Return this event loop's node, after an attempt to join the channel layer.
 
     Raises:
         ConfigurationError: There is no channel layer.
@@ -70,14 +71,14 @@ async def join_in_time() -> Node:
     starting = asyncio.ensure_future(node.start())
     await asyncio.wait([starting], timeout=PROBE_LIMIT)
     if starting.done():
-        starting.exception()  # What it is will show: the node has not joined.
+        starting.exception()  # retrieve it; find_problems() reports that the node has not joined
     else:
         starting.cancel()
     return node
 
 
 def health_page(problems: list[str]) -> Page:
-    """Return the page that says whether a process is ready, and what keeps it from that."""
+    """Return the page that shows whether a process is ready, and its problems."""
     body = json.dumps({"ready": not problems, "problems": problems}) + "\n"
     return Page(body.encode(), 503 if problems else 200, "application/json")
 
@@ -86,7 +87,7 @@ def health_pages(streams: Collection[str]) -> Pages:
     """Return the pages ``/live`` and ``/ready`` of a worker.
 
     Args:
-        streams: The channels of the streams that it hosts; without any it needs no node.
+        streams: The channels of the streams that the worker hosts. Without any, it is always ready.
     """
 
     async def live(accept: str) -> Page:

@@ -1,1 +1,1 @@
-"""What nodes tell about themselves, and how it reads."""
+"""The nodes' reports about themselves, and their presentation."""

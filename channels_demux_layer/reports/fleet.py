@@ -1,4 +1,4 @@
-"""All nodes of a deployment, and what follows from their reports taken together."""
+"""The reports of all nodes of a deployment, and summaries of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ class StreamSummary(msgspec.Struct, kw_only=True):
     """One stream over all nodes.
 
     Attributes:
-        channel: Its channel, as ``runworker`` takes it.
-        stream: Its name.
-        workers: Nodes whose workers take its opens: not those that drain.
-        sessions: Its open sessions.
-        pending: Its opens that no consumer has accepted yet.
-        frames_in: Payloads that passed at the servers towards consumers.
-        frames_out: Payloads that passed at the servers towards clients.
-        in_flight: Payloads of both directions that were sent and not taken yet.
+        channel: The stream's channel, as passed to ``runworker``.
+        stream: The stream's name.
+        workers: Nodes whose workers accept opens of the stream, which excludes draining ones.
+        sessions: Open sessions.
+        pending: Opens that no consumer has accepted yet.
+        frames_in: Payloads that the servers have sent towards consumers.
+        frames_out: Payloads that the servers have sent towards clients.
+        in_flight: Payloads of both directions that were sent but not taken yet.
         full: How often a sender found a window full.
         stalls: Streams closed because one side took nothing.
-        reopened: How often a session went on with another consumer after its worker was lost.
-        closed: Streams that ended, by the code that the client was told.
+        reopened: How often a session continued with a new consumer after its worker was lost.
+        closed: Ended streams, by the close code that the client received.
     """
 
     channel: str
@@ -41,12 +41,12 @@ class StreamSummary(msgspec.Struct, kw_only=True):
     closed: dict[int, int] = msgspec.field(default_factory=dict)
 
     def add(self, report: StreamReport) -> None:
-        """Count in what one side in one process has seen."""
+        """Add the counts of one side of the stream in one process."""
         self.in_flight += report.in_flight
         self.full += report.full_in + report.full_out
         self.stalls += report.stalls_in + report.stalls_out
         if report.side == "worker":
-            return  # The server has counted the same session and the same frames.
+            return  # The server counts the same sessions and frames.
         self.sessions += report.sessions
         self.pending += report.pending
         self.frames_in += report.frames_in
@@ -57,11 +57,11 @@ class StreamSummary(msgspec.Struct, kw_only=True):
 
 
 class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What all nodes have said.
+    """The reports of all nodes.
 
     Attributes:
-        nodes: Their reports, by kind, host and process id.
-        unreadable: How many have said what this release cannot read.
+        nodes: The reports, sorted by kind, host and process id.
+        unreadable: How many answers this release could not read.
     """
 
     nodes: list[NodeReport]
@@ -69,7 +69,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def streams(self) -> list[StreamSummary]:
-        """Every stream that a node has seen, or that workers wait for, by its channel."""
+        """Every stream that a node has seen or that a worker hosts, sorted by channel."""
         found: dict[str, StreamSummary] = {}
         for report in (report for node in self.nodes for report in node.streams):
             summary = StreamSummary(channel=report.channel, stream=report.stream)
@@ -82,7 +82,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unhosted(self) -> list[StreamSummary]:
-        """The streams that connections wait for, and no worker takes."""
+        """The streams that connections wait for and no worker hosts."""
         return [each for each in self.streams if each.pending and not each.workers]
 
     @property
@@ -93,5 +93,5 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def wires(self) -> list[int]:
-        """The versions of the layer wire that are spoken; more than one do not mix."""
+        """The versions of the layer wire in use. Nodes of different versions cannot communicate."""
         return sorted({node.wire for node in self.nodes})

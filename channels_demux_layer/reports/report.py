@@ -1,7 +1,7 @@
-"""What nodes say about themselves when they are asked (L7.5).
+"""The reports of nodes (L7.5), and the messages that ask for them.
 
-Reports grow: a reader takes a field that is missing for its default, and passes over one that it
-does not know (L7.4). So a fleet of several releases can be asked by any of them.
+New releases add fields to reports. A reader uses the default for a missing field and ignores an
+unknown one (L7.4), so each release can read the reports of the others.
 """
 
 from __future__ import annotations
@@ -32,42 +32,42 @@ NODES = "demux-nodes"
 #: The channel-layer message types of the question (L7.2) and of the answer (L7.3).
 STATUS = "demux.status"
 REPORT = "demux.report"
-#: The type of a message that a node sends itself, to see whether the layer takes it (L7.8).
+#: The type of a message that a node sends to itself, to check that the layer works (L7.8).
 PROBE = "demux.probe"
-#: The version of questions and answers. It is raised only where a reader of the one before would
-#: take a report for something else: never for a new field.
+#: The version of questions and answers. Raise it only if older readers would misread a report. A
+#: new field does not need it.
 REPORT_VERSION = 1
-#: Stands for all close codes beyond the first so many that a stream has ended with.
+#: The key for all close codes of a stream beyond the first `tally.MAX_CODES`.
 OTHER_CODES = 0
-#: The longest uptime of a report, in seconds: a float may also be infinite, or no number at all.
+#: The longest valid uptime of a report, in seconds. It excludes infinity and NaN.
 LONGEST_UPTIME = 1e10
 
-#: Where a stream is seen from: the server, whose consumers are in workers (``edge``) or with it
-#: in one process (``inline``), or a worker.
+#: The side that a stream is counted on: a server whose consumers run in workers (``edge``), a
+#: server that hosts them itself (``inline``), or a worker.
 Side = Literal["edge", "inline", "worker"]
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream as one side of it in one process has seen it (L7.6).
+    """One stream, as one side of it in one process sees it (L7.6).
 
-    All counts begin with the process. "In" is towards the consumer, "out" towards the client.
+    Counts start with the process. "In" means towards the consumer, "out" towards the client.
 
     Attributes:
-        side: Which side that is.
+        side: The side.
         stream: The stream's name.
         channel: The stream's channel.
-        sessions: Sessions that are open; on the side of workers, those that are hosted.
+        sessions: Open sessions. On a worker, those that it hosts.
         pending: Opens that no consumer has accepted yet.
         frames_in: Payloads that passed towards the consumer.
         frames_out: Payloads that passed towards the client.
-        in_flight: Payloads that this side has sent and that were not taken yet.
+        in_flight: Payloads that this side has sent and the other has not taken yet.
         full_in: How often a sender found the window towards the consumer full.
-        full_out: How often one found that towards the client full.
+        full_out: How often a sender found the window towards the client full.
         stalls_in: Streams closed because a consumer took nothing.
         stalls_out: Streams closed because a client took nothing.
-        reopened: How often a session went on with another consumer after its worker was lost.
-        closed: Streams that ended, by the code that the client was told; 0 for all codes beyond
-            the first 32.
+        reopened: How often a session continued with a new consumer after its worker was lost.
+        closed: Ended streams, by the close code that the client received. The key 0 counts all
+            codes beyond the first 32.
     """
 
     side: Side
@@ -92,13 +92,13 @@ class LinkReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         peer: The channel of the peer's node.
         is_edge: Whether this is the edge's end.
-        sessions: The sessions that ride on it.
-        batches_sent: Batches with frames that were sent, those sent again not counted.
-        batches_received: Batches with frames that have arrived, each counted once.
-        in_flight: Batches that were sent and not acknowledged yet.
-        retransmits: Batches sent again.
-        repeats: Batches dropped because they had arrived before.
-        round_trip: The smoothed round trip in seconds; None before the first was measured.
+        sessions: Sessions on the link.
+        batches_sent: Batches with frames that were sent, without retransmissions.
+        batches_received: Batches with frames that were received, without repeats.
+        in_flight: Batches that were sent but not acknowledged yet.
+        retransmits: Batches that were sent again.
+        repeats: Batches that were dropped because they had arrived before.
+        round_trip: The smoothed round-trip time in seconds; None until the first measurement.
     """
 
     peer: str
@@ -116,25 +116,25 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     """One node.
 
     Attributes:
-        node: Its channel.
-        kind: ``server``, ``worker``, or ``both`` where one process is both, as in tests.
-        release: The release of this package that it runs.
-        wire: The version of the layer wire that it speaks.
-        host: The name of its machine.
-        pid: Its process id.
-        uptime: Seconds since it was made.
-        is_draining: Whether its sessions move to other workers, because it is to end.
-        is_cut_off: Whether its channel layer fails.
-        load: Sessions that its workers host.
-        max_sessions: The most that they host; 0 for no bound.
-        channels: The channels of the streams that its workers host.
-        batches_sent: As in a link's report; of all links since the node was made.
+        node: The node's channel.
+        kind: ``server``, ``worker``, or ``both`` if one process is both, as in tests.
+        release: The release of this package.
+        wire: The version of the layer wire.
+        host: The name of the machine.
+        pid: The process id.
+        uptime: Seconds since the node was created.
+        is_draining: Whether the node drains: its sessions move to other workers.
+        is_cut_off: Whether calls to the channel layer fail.
+        load: Sessions that the node's workers host.
+        max_sessions: The maximum of ``load``; 0 for no limit.
+        channels: The channels of the streams that the node's workers host.
+        batches_sent: As in `LinkReport`, for all links since the node was created.
         batches_received: The same.
         retransmits: The same.
         repeats: The same.
-        ignored: Messages of the channel layer that it has ignored, by reason.
-        streams: What it knows of streams.
-        links: Its links.
+        ignored: Messages of the channel layer that the node ignored, by reason.
+        streams: The streams that the node has seen.
+        links: The node's links.
     """
 
     node: str
@@ -159,12 +159,12 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """To all nodes: how are you?"""
+    """Asks all nodes for their reports (L7.2)."""
 
     version: int
-    #: New for each question, so that a late answer to an earlier one is nobody's.
+    #: Unique for each question, so that late answers to an earlier one can be told apart.
     ref: str
-    #: The channel that answers go to.
+    #: The channel to send answers to.
     channel: str
 
     def to_message(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A node to whoever asked (L7.3)."""
+    """A node's answer to a question (L7.3)."""
 
     version: int
     ref: str
@@ -188,13 +188,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         """Return the node's report.
 
         Raises:
-            msgspec.DecodeError: It is none that this release can read.
+            msgspec.DecodeError: This release cannot read the report.
         """
         return msgspec.msgpack.decode(self.report, type=NodeReport)
 
 
 def parse_question(message: dict[str, Any]) -> Question:
-    """Read a question out of a channel-layer message.
+    """Return the question in a channel-layer message.
 
     Args:
         message: A message of type ``demux.status``.
@@ -209,13 +209,13 @@ def parse_question(message: dict[str, Any]) -> Question:
 
 
 def parse_answer(message: dict[str, Any]) -> Answer:
-    """Read an answer out of a channel-layer message.
+    """Return the answer in a channel-layer message.
 
     Args:
         message: A message of type ``demux.report``.
 
     Returns:
-        The answer; its report is not unpacked yet.
+        The answer. Its report is not unpacked yet.
 
     Raises:
         msgspec.ValidationError: A field is missing or of the wrong type.

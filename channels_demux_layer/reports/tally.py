@@ -1,7 +1,7 @@
-"""What happens to each stream in this process, counted where it happens.
+"""Counts what happens to each stream in this process.
 
-Whoever counts adds one to a plain integer; nobody is called, and nothing is summed up before
-somebody asks. What comes and goes, as sessions do, is not counted at all but looked at then.
+Counting is one addition to an integer, without a function call. Sums are computed only for a
+report, and so is the state of the current sessions.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from .report import OTHER_CODES, Side, StreamReport
 
 __all__ = ["Counted", "FlowTally", "Tally", "all_tallies", "get_tally", "tallies_of"]
 
-#: How many different codes the ends of one stream are counted by. Clients may choose from
-#: thousands; those beyond are counted together.
+#: How many close codes of one stream are counted separately. Clients can send thousands of
+#: different codes, so all further ones are counted together, which bounds the memory.
 MAX_CODES = 32
 
 Direction = Literal["in", "out"]
 
 
 class Counted(Protocol):
-    """One end of a session, as a tally looks at it."""
+    """What a tally needs to know about one end of a session."""
 
     @property
     def is_pending(self) -> bool:
-        """Whether the session has yet to be accepted."""
+        """Whether no consumer has accepted the session yet."""
 
     @property
     def in_flight(self) -> int:
-        """How many frames this end has sent that were not taken."""
+        """How many frames this end has sent that the other has not taken yet."""
 
 
 class FlowTally:
-    """One direction of a stream.
+    """The counts of one direction of a stream.
 
     Attributes:
         frames: Payloads that passed.
         full: How often a sender found the window full.
-        stalls: How often nothing was taken for STALL_TIMEOUT.
+        stalls: How often the receiver took nothing for STALL_TIMEOUT.
     """
 
     __slots__ = ("frames", "full", "stalls")
@@ -51,19 +51,19 @@ class FlowTally:
 
 
 class Tally:
-    """One stream, as one side of it in this process has seen it.
+    """The counts of one side of a stream in this process.
 
     Args:
-        side: Which side that is.
+        side: The side.
         channel: The stream's channel.
         stream: The stream's name.
 
     Attributes:
-        inward: Towards the consumer.
-        outward: Towards the client.
-        sessions: The sessions that live.
-        reopened: How often one went on with another consumer.
-        closed: How many streams ended, by the code that the client was told.
+        inward: Counts of the direction towards the consumer.
+        outward: Counts of the direction towards the client.
+        sessions: The current sessions.
+        reopened: How often a session continued with a new consumer.
+        closed: How many streams ended, by the close code that the client received.
     """
 
     __slots__ = (
@@ -81,13 +81,13 @@ class Tally:
         self.closed: dict[int, int] = {}
 
     def count_end(self, code: int) -> None:
-        """Count a stream that has ended with a code."""
+        """Count a stream that ended with this close code."""
         if code not in self.closed and len(self.closed) >= MAX_CODES:
             code = OTHER_CODES
         self.closed[code] = self.closed.get(code, 0) + 1
 
     def report(self) -> StreamReport:
-        """Return what there is to say by now; any thread may ask."""
+        """Return the current counts. Thread-safe."""
         sessions = list(self.sessions)
         pending = sum(session.is_pending for session in sessions)
         return StreamReport(
@@ -109,15 +109,15 @@ class Tally:
 
 
 _Tallies = dict[tuple[Side, str], Tally]
-#: By event loop, as nodes are: what belongs to a loop goes with it.
+#: The tallies of each event loop. They are dropped with their loop, as nodes are.
 _tallies: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tallies] = WeakKeyDictionary()
 
 
 def get_tally(side: Side, channel: str, stream: str) -> Tally:
-    """Return this event loop's tally of a stream: always the same one.
+    """Return this event loop's tally of a stream. Create it with the first call.
 
     Args:
-        side: Which side of the stream counts.
+        side: The side of the stream that counts.
         channel: The stream's channel.
         stream: The stream's name.
     """
@@ -134,6 +134,6 @@ def tallies_of(loop: asyncio.AbstractEventLoop) -> list[Tally]:
 
 
 def all_tallies() -> list[Tally]:
-    """Return the tallies of all event loops of this process; any thread may ask."""
-    loops = [ref() for ref in _tallies.keyrefs()]  # a list at once, whatever the loops do meanwhile
+    """Return the tallies of all event loops of this process. Thread-safe."""
+    loops = [ref() for ref in _tallies.keyrefs()]  # a copy: loops may come and go meanwhile
     return [tally for loop in loops if loop is not None for tally in tallies_of(loop)]

@@ -1,4 +1,4 @@
-"""A fleet's report as tables and sentences, for people to read."""
+"""Presents a fleet's report as tables and sentences."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["TableView", "links_table", "nodes_table", "remarks", "streams_table"
 
 
 class TableView(NamedTuple):
-    """A table of words and figures.
+    """A table of text and numbers.
 
     Attributes:
-        title: What stands above it.
-        columns: The heads of its columns; those of figures end with a space.
+        title: The title above the table.
+        columns: The column headings. Those of numeric columns end with a space.
         rows: The cells of each row.
     """
 
@@ -62,9 +62,9 @@ def streams_table(fleet: FleetReport, before: FleetReport, seconds: float) -> Ta
     """Return the table of streams.
 
     Args:
-        fleet: What was said last.
-        before: What was said the time before: the two make rates.
-        seconds: The time between them.
+        fleet: The latest report.
+        before: The report before it, to compute rates.
+        seconds: The time between the two.
     """
     columns = "stream|workers |sessions |pending |in/s |out/s |in flight |full |stalls |"
     columns += "reopened |closed"
@@ -74,7 +74,7 @@ def streams_table(fleet: FleetReport, before: FleetReport, seconds: float) -> Ta
 
 
 def _stream_row(now: StreamSummary, before: StreamSummary, seconds: float) -> tuple[str, ...]:
-    # A server that has gone takes its counts along.
+    # Counts shrink when a server ends; a rate must not be negative.
     rates = (
         max(now.frames_in - before.frames_in, 0) / seconds,
         max(now.frames_out - before.frames_out, 0) / seconds,
@@ -93,7 +93,7 @@ def _stream_row(now: StreamSummary, before: StreamSummary, seconds: float) -> tu
 
 
 def links_table(fleet: FleetReport) -> TableView:
-    """Return the table of links, as the edges' ends see them; others where no edge has answered."""
+    """Return the table of links, from the reports of edges, or of workers if no edge answered."""
     columns = "link from|to|sessions |round trip |batches |in flight |retransmits |repeats "
     names = {node.node: f"{node.host}:{node.pid}" for node in fleet.nodes}
     rows = [
@@ -112,10 +112,10 @@ def _link_row(here: str, peer: str, link: LinkReport) -> tuple[str, ...]:
 
 
 def remarks(fleet: FleetReport) -> list[str]:
-    """Return what somebody should know at once, a sentence each; none where all is well."""
+    """Return warnings about problems; an empty list if there are none."""
     said = [] if fleet.nodes or fleet.unreadable else [_NOBODY]
     said += [
-        f"{each.channel}: {each.pending} connections wait and no worker takes the stream. "
+        f"{each.channel}: {each.pending} connections wait, but no worker hosts the stream. "
         f"Start one: manage.py runworker {each.channel}"
         for each in fleet.unhosted
     ]
@@ -124,16 +124,19 @@ def remarks(fleet: FleetReport) -> list[str]:
         said.append(f"Releases are mixed: {parts}.")
     if len(fleet.wires) > 1:
         versions = " and ".join(map(str, fleet.wires))
-        said.append(f"Versions {versions} of the layer wire do not work together.")
+        said.append(
+            f"Nodes with versions {versions} of the layer wire cannot communicate. "
+            "Deploy the same release everywhere."
+        )
     if fleet.unreadable:
-        said.append(f"{fleet.unreadable} answers cannot be read: they are of another release.")
+        said.append(f"{fleet.unreadable} answers are unreadable: another release sent them.")
     cut_off = [f"{node.host}:{node.pid}" for node in fleet.nodes if node.is_cut_off]
     if cut_off:
-        said.append(f"The channel layer fails for {', '.join(cut_off)}.")
+        said.append(f"Calls to the channel layer fail in {', '.join(cut_off)}.")
     return said
 
 
 _NOBODY = (
-    "No node answers. A worker does from its start, a server from its first connection with a "
-    "stream that workers host; both must use the same channel layer as this command."
+    "No node answers. Workers answer once they run, and servers after the first connection with a "
+    "stream that workers host. Both must use the same channel layer as this command."
 )

@@ -93,7 +93,7 @@ def test_tables(answers: list[Any], run: Run) -> None:
     text = run()
     for shown in ("Nodes", "Streams", "Links", "[web]", "77", "demux.a", "w!1", "pending"):
         assert shown in text
-    assert "! demux.a: 2 connections wait and no worker takes the stream." in text
+    assert "! demux.a: 2 connections wait, but no worker hosts the stream." in text
 
 
 def test_json(answers: list[Any], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

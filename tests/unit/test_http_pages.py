@@ -67,10 +67,18 @@ async def test_a_page_is_answered(port: int) -> None:
     [
         ("HEAD /hello", "HTTP/1.1 200 OK", ""),
         ("GET /unwell", "HTTP/1.1 503 Service Unavailable", "{}"),
-        ("GET /other", "HTTP/1.1 404 Not Found", "There are: /hello, /broken, /unwell.\n"),
-        ("POST /hello", "HTTP/1.1 405 Method Not Allowed", "Ask with GET.\n"),
-        ("nonsense", "HTTP/1.1 405 Method Not Allowed", "Ask with GET.\n"),
-        ("GET", "HTTP/1.1 404 Not Found", "There are: /hello, /broken, /unwell.\n"),
+        (
+            "GET /other",
+            "HTTP/1.1 404 Not Found",
+            "There is no such page. Pages: /hello, /broken, /unwell.\n",
+        ),
+        ("POST /hello", "HTTP/1.1 405 Method Not Allowed", "Use GET.\n"),
+        ("nonsense", "HTTP/1.1 405 Method Not Allowed", "Use GET.\n"),
+        (
+            "GET",
+            "HTTP/1.1 404 Not Found",
+            "There is no such page. Pages: /hello, /broken, /unwell.\n",
+        ),
     ],
 )
 async def test_what_is_asked_otherwise(port: int, request_line: str, first: str, body: str) -> None:

@@ -107,10 +107,11 @@ def test_what_should_be_known_at_once() -> None:
         a_node("w!1", release="2.0", wire=2),
     ]
     assert remarks(FleetReport(nodes=nodes, unreadable=1)) == [
-        "demux.a: 3 connections wait and no worker takes the stream. "
+        "demux.a: 3 connections wait, but no worker hosts the stream. "
         "Start one: manage.py runworker demux.a",
         "Releases are mixed: 1.0 (1), 2.0 (1).",
-        "Versions 1 and 2 of the layer wire do not work together.",
-        "1 answers cannot be read: they are of another release.",
-        "The channel layer fails for web:7.",
+        "Nodes with versions 1 and 2 of the layer wire cannot communicate. "
+        "Deploy the same release everywhere.",
+        "1 answers are unreadable: another release sent them.",
+        "Calls to the channel layer fail in web:7.",
     ]
