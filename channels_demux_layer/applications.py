@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["attribute", "mapping_of", "walk"]
+__all__ = ["attribute", "consumer_name", "has_sync_consumer", "mapping_of", "walk"]
 
 # An application whose attributes are made on the fly, such as a mock, has no last one.
 _MAX_APPLICATIONS = 1_000
@@ -57,3 +57,32 @@ def attribute(application: object, name: str) -> Any:
         return getattr(application, name, None)
     except Exception:
         return None
+
+
+def has_sync_consumer(application: Any) -> bool:
+    """Tell whether an ASGI application leads to a synchronous consumer.
+
+    Args:
+        application: What as_asgi() gave, or routers and middleware around it.
+
+    Returns:
+        Whether a SyncConsumer was found behind it.
+    """
+    classes = (attribute(inner, "consumer_class") for inner in walk(application))
+    return any(attribute(cls, "_sync") is True for cls in classes)
+
+
+def consumer_name(application: object) -> str:
+    """Return what a log calls the consumer behind an ASGI application.
+
+    Args:
+        application: What as_asgi() gave, or routers and middleware around it.
+
+    Returns:
+        The dotted name of the first consumer class behind it, or else of the application.
+    """
+    classes = (attribute(inner, "consumer_class") for inner in walk(application))
+    named = next((cls for cls in classes if isinstance(cls, type)), application)
+    if not hasattr(named, "__qualname__"):
+        named = type(named)
+    return f"{named.__module__}.{attribute(named, '__qualname__')}"

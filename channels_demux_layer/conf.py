@@ -101,7 +101,7 @@ class Settings:
     """Seconds without a claim after which an open is tried again."""
 
     OPEN_TIMEOUT: float = 10.0
-    """Seconds without a worker after which the client gets ``unavailable``."""
+    """Seconds without a consumer that has accepted, after which the client gets ``unavailable``."""
 
     STALL_TIMEOUT: float = 60.0
     """Seconds that a session may go without taking a frame before its stream is closed."""

@@ -264,6 +264,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             if text_data is None:
                 incoming = self._codec.decode_binary(bytes_data or b"")
             elif self._decodes_itself:
+                self._codec.limit.check(text_data)
                 return self._receive_decoded(text_data, kwargs)
             else:
                 incoming = self._codec.decode_text(text_data)
@@ -276,7 +277,9 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             content = await self.decode_json(text_data)
         except Exception as error:
             problem = f"The frame cannot be decoded: {type(error).__name__}."
-            await self._connection.refuse(BadFrame(ErrorCode.INVALID_JSON, problem))
+            room = self._connection.refuse(BadFrame(ErrorCode.INVALID_JSON, problem))
+            if room is not None:
+                await room
         else:
             await self.receive_json(content, **kwargs)
 
@@ -362,6 +365,7 @@ def _codec(settings: Settings) -> EnvelopeCodec:
         settings.PAYLOAD_KEY,
         settings.EVENT_KEY,
         settings.MANAGE_ENVELOPE,
+        settings.MAX_PAYLOAD,
     )
 
 

@@ -127,7 +127,8 @@ class Connection:
             incoming: The frame.
 
         Returns:
-            What to await before the next frame, where its stream has no room for it yet.
+            What to await before the next frame, where its stream has no room for it yet, or
+            too much waits to be written.
 
         Raises:
             BadFrame: It cannot be done.
@@ -137,7 +138,7 @@ class Connection:
         name, data = incoming.stream, incoming.data
         if data is None:
             self._receive_event(name, incoming.event)
-            return None
+            return self.outbox.ease()
         size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
         if size:
             raise self._too_large(name, size)
@@ -232,7 +233,13 @@ class Connection:
         return stream_scope(self._edge.scope, stream, connection=self.id, name=name, attempt=1)
 
     def new_window(self, name: str) -> SendWindow:
-        """Return an empty window for what the consumer of a stream is sent."""
+        """Return a window for what the consumer of a stream is sent.
+
+        It is empty, or has what waited while the stream's permission was asked.
+        """
+        guarded = self._live.get(name)
+        if isinstance(guarded, GuardedSession):
+            return guarded.window
         settings = get_settings()
         frames, size = settings.WINDOW_FRAMES, settings.WINDOW_BYTES
         if self._inflow is None:
@@ -248,11 +255,15 @@ class Connection:
             text = self._codec.encode_event(event, stream, **fields)
             self.outbox.put_message({"type": "websocket.send", "text": text})
 
-    async def refuse(self, error: BadFrame) -> None:
-        """Tell the client that one of its frames was bad (C6.1); wait, if it reads none (C6.5)."""
+    def refuse(self, error: BadFrame) -> Awaitable[None] | None:
+        """Tell the client that one of its frames was bad (C6.1).
+
+        Returns:
+            What to await before the next frame, where too much waits to be written (C6.5).
+        """
         stream = error.stream and error.stream[:MAX_STREAM_NAME]  # (C6.2)
         self.send_event(ServerEvent.ERROR, stream, code=error.code, message=error.message)
-        await self.outbox.ease()
+        return self.outbox.ease()
 
     # -- what the sessions say ----------------------------------------------------------------
 

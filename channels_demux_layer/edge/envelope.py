@@ -38,6 +38,8 @@ from channels_demux_layer.json_text import (
     validate,
 )
 
+from .frame_limit import FrameLimit
+
 __all__ = ["MAX_DEPTH", "EnvelopeCodec", "Incoming"]
 
 #: Nested arrays and objects that an envelope may have (C2.5). Consumers decode with json.loads,
@@ -79,6 +81,11 @@ class EnvelopeCodec:
         event_key: Key of an event.
         manage_envelope: Whether consumers are spared the envelope. If not, they get whole
             envelopes, which are checked all the same, and what they send passes unchanged (C7.1).
+        max_payload: The most bytes that a payload may have. Frames that are longer than any
+            envelope of such a payload are refused before they are read.
+
+    Attributes:
+        limit: Refuses those.
 
     Raises:
         ConfigurationError: The keys cannot be told apart from one another or from other keys
@@ -92,11 +99,13 @@ class EnvelopeCodec:
         "_event_key",
         "_example",
         "_largest_plain",
+        "_longest",
         "_payload_key",
         "_shortest",
         "_stream_key",
         "_text_head",
         "_whole",
+        "limit",
     )
 
     def __init__(
@@ -105,12 +114,15 @@ class EnvelopeCodec:
         payload_key: str = "payload",
         event_key: str = "event",
         manage_envelope: bool = True,
+        max_payload: int = 786_432,
     ) -> None:
         _check_configured_keys(stream_key, payload_key, event_key)
         self._stream_key = stream_key
         self._payload_key = payload_key
         self._event_key = event_key
         self._whole = not manage_envelope
+        self.limit = FrameLimit(max_payload, stream_key)
+        self._longest = self.limit.longest
         self._decode = _envelope_decoder(stream_key, payload_key)
         self._largest_plain = _largest_plain(stream_key, payload_key)
         self._example = f'{{{quote(stream_key)}: "<name>", {quote(payload_key)}: <any JSON>}}'
@@ -133,6 +145,8 @@ class EnvelopeCodec:
         Raises:
             BadFrame: It is no envelope.
         """
+        if len(text) > self._longest:
+            self.limit.check(text)
         try:
             envelope = self._decode(text)
         except REFUSALS:
@@ -168,6 +182,7 @@ class EnvelopeCodec:
         """
         if not data:
             raise _invalid_binary("The frame is empty")
+        self.limit.check(data)
         end = 1 + data[0]
         if end == 1:
             raise _invalid_binary("The frame's first byte says that the name has no bytes")

@@ -7,10 +7,11 @@ from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from channels_demux_layer import tracing
+from channels_demux_layer.applications import has_sync_consumer
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.hosting.consumer import has_sync_consumer, new_host
+from channels_demux_layer.hosting.consumer import new_host
 from channels_demux_layer.hosting.flow import Outflow, Stalled
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.reports.tally import Tally
@@ -71,6 +72,7 @@ class InlineSession:
         self.ended = asyncio.Event()
         self._name = name
         self._listener = listener
+        self._is_accepted = False
         self._is_closed = False
         self._code: tuple[int, str] | None = None
         self._tally = tally
@@ -100,8 +102,8 @@ class InlineSession:
 
     @property
     def is_pending(self) -> bool:
-        """Never: its consumer is there as soon as it is."""
-        return False
+        """Whether the consumer has yet to accept."""
+        return not (self._is_accepted or self._is_closed)
 
     @property
     def in_flight(self) -> int:
@@ -117,18 +119,19 @@ class InlineSession:
             What to await before the next one, where there is no room for this one yet.
         """
         if self._inflow.offer(data):
-            self._deliver(data)
+            self.pass_on(data)
             return None
         return self._deliver_later(data)
 
     async def _deliver_later(self, data: str | bytes) -> None:
         try:
             if await self._inflow.push(data):
-                self._deliver(data)
+                self.pass_on(data)
         except Stalled:
             self._stalled("the consumer takes nothing")
 
-    def _deliver(self, data: str | bytes) -> None:
+    def pass_on(self, data: str | bytes) -> None:
+        """Hand the consumer a payload that is in the session's window already."""
         if tracing.tracer is not None:
             self._host.trace(tracing.tracer.current())
         self._host.deliver(data)
@@ -151,7 +154,12 @@ class InlineSession:
     # -- what the consumer does ---------------------------------------------------------------
 
     def accept(self) -> None:
-        """Nothing to do: payloads wait in the host until the consumer asks for them."""
+        """Note it; payloads wait in the host until the consumer asks for them."""
+        self._is_accepted = True
+
+    def unaccepted(self) -> None:
+        """Tell the client that nobody serves the stream for now."""
+        self._listener.session_unavailable(self._name)
 
     async def send(self, data: str | bytes) -> None:
         """Send a payload to the client, once there is room for it."""

@@ -183,7 +183,6 @@ async def find_worker(
     stream: str,
     attempt: int,
     access: RemoteAccess,
-    unavailable: Callable[[str], None],
     is_wanted: Callable[[], bool],
 ) -> tuple[Node, Claim, str] | None:
     """Find a worker for a stream, however long it takes.
@@ -192,7 +191,6 @@ async def find_worker(
         stream: The stream's name.
         attempt: How often the stream has been opened before, plus one.
         access: What the connection's remote sessions share.
-        unavailable: Called with the stream's name when OPEN_TIMEOUT has passed without a claim.
         is_wanted: Tells whether to go on. Cancelling is not enough: below a channel layer there
             are libraries that swallow it.
 
@@ -205,8 +203,7 @@ async def find_worker(
     """
     settings = get_settings()
     loop = asyncio.get_running_loop()
-    alarm_at = loop.time() + settings.OPEN_TIMEOUT
-    alarm = loop.call_at(alarm_at, unavailable, stream)
+    slower_at = loop.time() + settings.OPEN_TIMEOUT
     patience = settings.OPEN_RETRY
     claims = Claims(stream_channel(access.prefix, stream))
     found = None
@@ -215,10 +212,9 @@ async def find_worker(
         while found is None and is_wanted():
             opening = partial(access.new_open, stream, attempt, LATEST * patience, scope)
             found = await _try_open(opening, access, patience, claims)
-            if loop.time() >= alarm_at:
+            if loop.time() >= slower_at:
                 patience = min(patience * PAUSE_GROWTH, max(LONGEST_PAUSE, settings.OPEN_RETRY))
     finally:
-        alarm.cancel()
         claims.end()
     return found if is_wanted() else None
 

@@ -20,8 +20,10 @@ logger = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 
-#: So many messages for one client are more than a client that reads ever has waiting.
+#: While more than this waits for one client, the edge does not read the client's next event, nor
+#: what follows a refused frame (C6.5): so many messages, and so many bytes of payloads.
 MUCH = 100
+MUCH_BYTES = 1_048_576
 
 
 class Taker(Protocol):
@@ -35,7 +37,8 @@ class Outbox:
     """What waits to be written to one client's socket.
 
     Payloads are bounded by the windows of their sessions, which open when the socket has taken
-    them; who puts other messages asks to ease() after each.
+    them. Events, and the payloads of sessions that have ended, are bounded by ease(): whatever a
+    client sends that can bring new ones is followed by it.
 
     Args:
         wrap: Makes the WebSocket message of a stream's payload; gives the message, or what to
@@ -60,6 +63,8 @@ class Outbox:
         self._variables = contextvars.copy_context()
         self._is_writing = False
         self._is_closed = False
+        # Resolved with the next message that is written; there while somebody waits for it.
+        self._progress: asyncio.Future[None] | None = None
 
     def put_payload(
         self, stream: str, data: str | bytes, source: Taker, *, more: bool = False
@@ -94,6 +99,7 @@ class Outbox:
         """Write a message as it is, after all that waits, and nothing after it."""
         self.put_message(message)
         self._is_closed = True
+        self._note_progress()
 
     def _start_writing(self) -> None:
         self._is_writing = True
@@ -104,6 +110,8 @@ class Outbox:
         try:
             while self._waiting:
                 entry = self._waiting.popleft()
+                if self._progress is not None:
+                    self._note_progress()
                 if isinstance(entry, dict):
                     await self._send(entry)
                     continue
@@ -129,11 +137,34 @@ class Outbox:
         finally:
             self._is_writing = False
             self._writer = None
+            self._note_progress()
 
-    async def ease(self) -> None:
-        """Wait while much waits: a client that sends and does not read gets no further (C6.5)."""
-        if len(self._waiting) > MUCH and self._writer is not None:
-            await asyncio.wait([self._writer])
+    def ease(self) -> Awaitable[None] | None:
+        """Hold up a client that sends and does not read (C6.5).
+
+        Returns:
+            What to await before its next frame is read; None where little waits.
+        """
+        return self._eased() if self._has_more(MUCH, MUCH_BYTES) else None
+
+    async def _eased(self) -> None:
+        # Not until all is written: consumers that send on and on would hold it up for ever.
+        while self._is_writing and self._has_more(MUCH // 2, MUCH_BYTES // 2):
+            if self._progress is None:
+                self._progress = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._progress])
+
+    def _has_more(self, messages: int, size: int) -> bool:
+        if self._is_closed:
+            return False  # What waits is the last of it.
+        if len(self._waiting) > messages:
+            return True
+        return sum(len(one[1]) for one in self._waiting if isinstance(one, tuple)) > size
+
+    def _note_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.set_result(None)
+            self._progress = None
 
     async def drain(self, timeout: float | None) -> None:
         """Wait until all is written.
@@ -152,6 +183,7 @@ class Outbox:
             if isinstance(entry, tuple):
                 _, data, source = entry
                 source.take(len(data))
+        self._note_progress()
 
 
 class _Counted(NamedTuple):

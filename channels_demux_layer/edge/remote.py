@@ -70,10 +70,15 @@ class RemoteSession:
         self._closing: asyncio.TimerHandle | None = None
         # What middleware has activated: the scope is packed in it, whoever opens the stream again.
         self._context = contextvars.copy_context()
+        self._alarm: asyncio.TimerHandle | None = None
         self._start()
 
     def _start(self, wait: float = 0.0) -> None:
         self._attempt += 1
+        if self._alarm is None:
+            # Until a consumer accepts: one that never does is no better than no worker (C5.7).
+            loop, patience = asyncio.get_running_loop(), get_settings().OPEN_TIMEOUT
+            self._alarm = loop.call_later(patience, self._raise_alarm)
         self._opening = self._context.run(asyncio.ensure_future, self._open(wait))
 
     async def _open(self, wait: float) -> None:
@@ -84,7 +89,6 @@ class RemoteSession:
                 self._name,
                 self._attempt,
                 self._access,
-                self._listener.session_unavailable,
                 lambda: not self.ended.is_set(),
             )
         except ScopeFailed:
@@ -107,6 +111,15 @@ class RemoteSession:
             port.reset()
             self._replace()
 
+    def _raise_alarm(self) -> None:
+        self._alarm = None
+        self._listener.session_unavailable(self._name)
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
     # -- what is looked at --------------------------------------------------------------------
 
     @property
@@ -128,20 +141,21 @@ class RemoteSession:
             What to await before the next one, where there is no room for this one yet.
         """
         if self._flow.offer(data):
-            self._send(data)
+            self.pass_on(data)
             return None
         return self._deliver_later(data)
 
     async def _deliver_later(self, data: str | bytes) -> None:
         try:
             if await self._flow.push(data):
-                self._send(data)
+                self.pass_on(data)
         except Stalled:
             self._close(*STALLED)
             # At once: a consumer that takes nothing may not end for as long again.
             self._tell_client(*STALLED)
 
-    def _send(self, data: str | bytes) -> None:
+    def pass_on(self, data: str | bytes) -> None:
+        """Send the consumer a payload that is in the session's window already."""
         if tracing.tracer is not None:
             self._trace(tracing.tracer)
         # Else it waits in the window for the next consumer to accept.
@@ -177,6 +191,7 @@ class RemoteSession:
     def _close(self, code: int, reason: str) -> None:
         self._code = self._code or (code, reason)
         self._stop_waiting()
+        self._stop_alarm()
         self._flow.finish()
         self._opening.cancel()
         if self._port is None:
@@ -186,6 +201,7 @@ class RemoteSession:
 
     def _finish(self, code: int, reason: str) -> None:
         self._stop_waiting()
+        self._stop_alarm()
         if not self.ended.is_set():
             self.ended.set()
             self._tally.sessions.discard(self)
@@ -211,6 +227,7 @@ class RemoteSession:
         if self._is_leaving:
             return  # It came with the worker's wish to be rid of the session.
         self._is_accepted = True
+        self._stop_alarm()
         self._send_untaken(self._port)
         if self._was_accepted and not self._is_moving:
             self._tally.reopened += 1

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 from asgiref.sync import AsyncToSync, ThreadSensitiveContext
 
 from channels_demux_layer import tracing
-from channels_demux_layer.applications import attribute, walk
+from channels_demux_layer.applications import attribute, consumer_name
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import PayloadTooLarge
+from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.json_text import as_json, as_string, sendable
 from channels_demux_layer.logs import about
 from channels_demux_layer.streams import Stream
@@ -27,25 +28,15 @@ from channels_demux_layer.streams import Stream
 from .flow import excess_size
 from .hops import spare_hops
 
-__all__ = ["Host", "Outlet", "has_sync_consumer", "new_host", "stream_scope", "text_writer"]
+__all__ = ["Host", "Outlet", "new_host", "stream_scope", "text_writer"]
 
 logger = logging.getLogger(__name__)
+repeated = RepeatedLog(logger)
 
 Message = dict[str, Any]
+#: What ASGI has a consumer get before it has accepted.
+BEFORE_ACCEPT = ("websocket.connect", "websocket.disconnect")
 Application = Callable[..., Awaitable[Any]]
-
-
-def has_sync_consumer(application: Any) -> bool:
-    """Tell whether an ASGI application leads to a synchronous consumer.
-
-    Args:
-        application: What as_asgi() gave, or routers and middleware around it.
-
-    Returns:
-        Whether a SyncConsumer was found behind it.
-    """
-    classes = (attribute(inner, "consumer_class") for inner in walk(application))
-    return any(attribute(cls, "_sync") is True for cls in classes)
 
 
 def stream_scope(
@@ -93,6 +84,9 @@ class Outlet(Protocol):
     def accept(self) -> None:
         """The consumer has accepted."""
 
+    def unaccepted(self) -> None:
+        """The consumer has not accepted within OPEN_TIMEOUT; it may still do so."""
+
     async def send(self, data: str | bytes) -> None:
         """The consumer sends a payload; returns when there was room for it."""
 
@@ -115,6 +109,7 @@ class Host:
         outlet: Where its doings go.
         write_text: Makes a payload of what it sends as text.
         max_payload: The largest payload that it may send, in bytes.
+        open_timeout: How long it may take to accept before the log says so, in seconds.
         close_timeout: How long its disconnect() may take, in seconds.
         stall_timeout: How long it may take to come to its disconnect, in seconds.
         own_thread: Whether its synchronous code gets a thread of its own. Otherwise it shares
@@ -129,11 +124,13 @@ class Host:
         *,
         write_text: Callable[[str], str],
         max_payload: int,
+        open_timeout: float,
         close_timeout: float,
         stall_timeout: float,
         own_thread: bool = False,
     ) -> None:
         self._is_consumer = attribute(application, "consumer_class") is not None
+        self._consumer = application
         self._application = tracing.traced(application)
         self._is_traced = self._application is not application
         self._trace_context: object = None
@@ -142,6 +139,7 @@ class Host:
         self._outlet = outlet
         self._write_text = write_text
         self._max_payload = max_payload
+        self._open_timeout = open_timeout
         self._close_timeout = close_timeout
         self._stall_timeout = stall_timeout
         self._own_thread = own_thread
@@ -154,6 +152,8 @@ class Host:
         self._disconnect: Message | None = None
         self._task: asyncio.Task[Any] | None = None
         self._killer: asyncio.TimerHandle | None = None
+        # Runs while the consumer has not accepted.
+        self._reminder: asyncio.TimerHandle | None = None
         self._timed_out = False
 
     @property
@@ -191,6 +191,9 @@ class Host:
             # Before it is put: who takes it at once has another time from then on.
             self._kill_in(self._stall_timeout)
             self._put(self._disconnect)
+            if not (self._accepted or self._is_over):
+                # Payloads before it wait for an accept, as those of a remote session do.
+                self._remind_in(self._close_timeout, self._withdraw)
 
     def _put(self, message: Message) -> None:
         self._inbox.append(message)
@@ -209,6 +212,8 @@ class Host:
     def _hand_over(self) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done() or not self._inbox:
+            return
+        if not self._accepted and self._inbox[0]["type"] not in BEFORE_ACCEPT:
             return
         message = self._inbox.popleft()
         if message is self._disconnect:
@@ -255,7 +260,9 @@ class Host:
         if self._accepted:
             raise RuntimeError(f"The consumer of {self._name} accepted twice.")
         self._accepted = True
+        self._remind_no_more()
         self._outlet.accept()
+        self._hand_over()
 
     async def _send_payload(self, message: Message) -> None:
         if self._is_over:
@@ -273,8 +280,16 @@ class Host:
             raise PayloadTooLarge(size, self._max_payload)
         await self._outlet.send(data)
 
+    def _withdraw(self) -> None:
+        """Drop the payloads of a consumer that has not accepted: its disconnect comes next."""
+        self._inbox = deque(one for one in self._inbox if one["type"] in BEFORE_ACCEPT)
+        self._hand_over()
+
     def _close(self, code: int, reason: str) -> None:
         self._is_over = True
+        self._remind_no_more()
+        if not self._accepted:
+            self._withdraw()
         reason = sendable(reason)  # the link carries no half of a surrogate pair
         self._outlet.close(int(code), reason)
         self.disconnect(int(code), reason)
@@ -284,6 +299,8 @@ class Host:
     async def run(self) -> None:
         """Run the consumer to its end, and say how it ended; does not raise."""
         self._task = asyncio.current_task()
+        if self._disconnect is None:
+            self._remind_in(self._open_timeout, self._warn_unaccepted)
         spare_hops()
         try:
             if self._own_thread:
@@ -308,6 +325,7 @@ class Host:
         else:
             self._returned()
         finally:
+            self._remind_no_more()
             if self._killer is not None:
                 self._killer.cancel()
 
@@ -318,6 +336,24 @@ class Host:
             text = "The consumer of %s returned without accepting."
             logger.error(text, self._name, extra=self._about())
             self._outlet.close(CloseCode.INTERNAL_ERROR, "")
+
+    def _warn_unaccepted(self) -> None:
+        text = (
+            "The consumer of %s, %s, has not accepted within %g s. Its client gets 'unavailable', "
+            "and payloads wait until connect() calls accept() or close()."
+        )
+        facts, what = self._about(), consumer_name(self._consumer)
+        repeated.warning("unaccepted", text, self._name, what, self._open_timeout, extra=facts)
+        self._outlet.unaccepted()
+
+    def _remind_in(self, seconds: float, call: Callable[[], None]) -> None:
+        self._remind_no_more()
+        self._reminder = asyncio.get_running_loop().call_later(seconds, call)
+
+    def _remind_no_more(self) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
 
     def _kill_in(self, seconds: float) -> None:
         if self._killer is not None:
@@ -354,6 +390,7 @@ def new_host(
         outlet,
         write_text=text_writer(stream, manage_envelope=settings.MANAGE_ENVELOPE),
         max_payload=settings.MAX_PAYLOAD,
+        open_timeout=settings.OPEN_TIMEOUT,
         close_timeout=settings.CONSUMER_CLOSE_TIMEOUT,
         stall_timeout=settings.STALL_TIMEOUT,
         own_thread=own_thread,

@@ -45,6 +45,7 @@ class Outflow:
     def __init__(self, window: SendWindow, stall_timeout: float, tally: FlowTally) -> None:
         self.window = window
         self._tally = tally
+        tally.frames += len(window.untaken)  # What has waited in it for a permission.
         self._stall_timeout = stall_timeout
         self._waiting: asyncio.Future[None] | None = None
         #: Nothing more will be taken: pushing has no point.

@@ -200,6 +200,9 @@ class WorkerSession:
         if self._closed is None:
             self._port.accept()
 
+    def unaccepted(self) -> None:
+        """Nothing to do: the edge counts from the stream's open."""
+
     async def send(self, data: str | bytes) -> None:
         """Send a payload to the edge, once there is room for it."""
         try:

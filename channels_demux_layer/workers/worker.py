@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
+from channels_demux_layer.applications import has_sync_consumer
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import FaultLog, RepeatedLog
-from channels_demux_layer.hosting.consumer import has_sync_consumer
 from channels_demux_layer.hosting.fetching import InWorker
 from channels_demux_layer.layer.handshake import OPEN, Claim, Open, parse_open
 from channels_demux_layer.layer.node import Node

@@ -40,6 +40,7 @@ RINGS = {
         "client.wire",
         "codes",
         "edge.envelope",
+        "edge.frame_limit",
         "exceptions",
         "reports.fleet",
         "layer.handshake",

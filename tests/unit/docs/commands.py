@@ -117,6 +117,12 @@ def options_of(words: list[str]) -> set[str]:
         words: The command or the module, and the name of a scenario where it has those.
     """
     name, *scenario = words
+    if name == "daphne":
+        return {
+            option
+            for each in CommandLineInterface().parser._actions
+            for option in each.option_strings
+        }
     if name == "uvicorn":
         return {option for each in uvicorn_command.params for option in each.opts}
     if name == "check":

@@ -67,7 +67,7 @@ def test_commands_in_prose_are_taken() -> None:
 def test_options_in_prose_are_taken() -> None:
     """Each option in a sentence or a table is one of the package's commands or of its tools."""
     known = set(STRANGE_OPTIONS)
-    for name in ("runworker", "demuxstatus", "check", "uvicorn", *MODULES):
+    for name in ("runworker", "demuxstatus", "check", "uvicorn", "daphne", *MODULES):
         known |= options_of([name])
     for scenario in SCENARIOS:
         known |= options_of(["tests.soak", scenario])

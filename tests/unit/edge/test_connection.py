@@ -13,6 +13,7 @@ from channels_demux_layer import Stream
 from channels_demux_layer.codes import ClientEvent, ServerEvent
 from channels_demux_layer.edge.connection import Connection
 from channels_demux_layer.edge.envelope import EnvelopeCodec, Incoming
+from channels_demux_layer.edge.limits import Limits
 from channels_demux_layer.exceptions import BadFrame
 from channels_demux_layer.layer.nodes import stop_nodes
 from channels_demux_layer.layer.steadfast import SteadfastLayer
@@ -157,7 +158,7 @@ async def test_a_name_that_no_stream_can_have_is_cut_short(edge: Edge) -> None:
     connection = connect(edge)
     with pytest.raises(BadFrame) as refusal:
         connection.receive(Incoming("x" * 1000, "1", None))
-    await connection.refuse(refusal.value)
+    assert connection.refuse(refusal.value) is None
     text = (await edge.read())["text"]
     assert "x" * 255 in text
     assert "x" * 256 not in text
@@ -210,4 +211,122 @@ async def test_workers_without_a_layer_leave_inline_streams_alone(
     connection = connect(edge, one=Stream(echo), remote=Stream(echo, lazy=True))
     connection.receive(Incoming("one", "1", None))
     assert await edge.read() == {"one": "1"}
+    connection.abandon()
+
+
+class Deaf(Edge):
+    """An edge whose client reads nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = asyncio.Event()
+
+    async def write(self, message: Any) -> None:
+        """Write to the socket."""
+        await self.reads.wait()
+        await self.written.put(message)
+
+
+async def closing(scope: Any, receive: Any, send: Any) -> None:
+    """Reject."""
+    await send({"type": "websocket.close"})
+
+
+async def greeting(scope: Any, receive: Any, send: Any) -> None:
+    """Send as much as the window takes, and end with the client's close."""
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": '"' + "x" * 100_000 + '"'})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+def no(scope: Any) -> bool:
+    """Let nobody in."""
+    return False
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        Stream(echo, lazy=True),
+        Stream(closing, lazy=True),
+        Stream(greeting, lazy=True),
+        Stream(echo, lazy=True, permission=no),
+    ],
+    ids=["opened and closed", "rejected", "greeted", "not permitted"],
+)
+@pytest.mark.parametrize("frames", ["open", "open close", "payload open", "open payload close"])
+async def test_a_client_that_reads_nothing_gets_no_further(stream: Stream, frames: str) -> None:
+    """Whatever it sends to be answered: the edge stops reading before much waits."""
+    edge = Deaf()
+    streams = {"s": stream, "other": Stream(echo, lazy=True)}  # Else the last end closes all.
+    connection = Connection(edge, streams, EnvelopeCodec(), edge.write)  # type: ignore[arg-type]
+    room = None
+    for _ in range(2_000):
+        for frame in frames.split():
+            event = None if frame == "payload" else ClientEvent(frame)
+            incoming = Incoming("s", "1" if event is None else None, event)
+            try:
+                room = connection.receive(incoming)
+            except BadFrame as error:
+                room = connection.refuse(error)
+            if room is not None:
+                break
+            await asyncio.sleep(0)
+        if room is not None:
+            break
+    # A stream that is open already answers to no further open.
+    if room is None:
+        assert frames in ("open", "payload open")
+        assert stream.target is not closing
+    else:
+        waiting = [one for one in connection.outbox._waiting if isinstance(one, tuple)]
+        assert len(connection.outbox._waiting) <= 200
+        assert sum(len(data) for _, data, _ in waiting) <= 1_500_000
+        edge.reads.set()
+        await asyncio.wait_for(room, LIMIT)
+    edge.reads.set()
+    await connection.end(1000, "")
+    connection.abandon()
+
+
+@pytest.mark.parametrize("answer", [True, False])
+async def test_the_payloads_that_wait_for_a_permission_hold_nobody_up(
+    edge: Edge, answer: bool
+) -> None:
+    """Another stream's are read on, and those that waited come first, or are refused."""
+    may_answer = asyncio.Event()
+
+    async def permission(scope: Any) -> bool:
+        await may_answer.wait()
+        return answer
+
+    connection = connect(edge, free=Stream(echo), guarded=Stream(echo, permission=permission))
+    for payload in ("1", "2"):
+        assert connection.receive(Incoming("guarded", payload, None)) is None
+    assert connection.receive(Incoming("free", "0", None)) is None
+    assert await edge.read() == {"free": "0"}
+    may_answer.set()
+    if answer:
+        assert [await edge.read(), await edge.read()] == [{"guarded": "1"}, {"guarded": "2"}]
+    else:
+        texts = [(await edge.read())["text"] for _ in range(3)]
+        assert ["not_permitted" in text for text in texts] == [True, True, False]
+    connection.abandon()
+
+
+async def test_payloads_that_wait_for_a_permission_count_as_buffered(edge: Edge) -> None:
+    """The session has the very window that they have waited in, and leaves it when it ends."""
+    stream = Stream(echo, lazy=True, permission=lambda scope: True)
+    limits = Limits(buffered_bytes=10)
+    send = edge.written.put
+    streams = {"s": stream, "other": stream}
+    connection = Connection(edge, streams, EnvelopeCodec(), send, limits)  # type: ignore[arg-type]
+    assert connection.receive(Incoming("s", "12345", None)) is None
+    assert connection._inflow is not None
+    assert connection._inflow.used == 5
+    assert await edge.read() == {"s": "12345"}
+    connection.receive(Incoming("s", None, ClientEvent.CLOSE))
+    await edge.read()
+    assert connection._inflow.used == 0
     connection.abandon()

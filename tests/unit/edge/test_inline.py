@@ -12,7 +12,7 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.edge.inline import InlineSession
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.reports.tally import Tally
-from tests.integration.harness import deliver
+from tests.integration.harness import deliver, until
 
 LIMIT = 20.0
 
@@ -39,6 +39,10 @@ class Listener:
     def session_closed(self, name: str, code: int, reason: str) -> None:
         """Note an end."""
         self.told.append((code, reason))
+
+    def session_unavailable(self, name: str) -> None:
+        """Note it."""
+        self.told.append("unavailable")
 
 
 @pytest.fixture
@@ -117,3 +121,26 @@ async def test_a_stream_that_cannot_be_imported_ends(
     await asyncio.wait_for(session.ended.wait(), LIMIT)
     assert listener.told == [(1011, "")]
     assert "channels_demux_layer.nowhere.App" in caplog.text
+
+
+async def test_a_consumer_that_does_not_accept_is_pending(
+    listener: Listener, settings: Any
+) -> None:
+    """Its client gets `unavailable` after OPEN_TIMEOUT, and what it has sent once it accepts."""
+    settings.CHANNELS_DEMUX_LAYER = {"OPEN_TIMEOUT": 0.01}
+    may_accept = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await may_accept.wait()
+        await echo(scope, receive, send)
+
+    session = a_session(slow, listener)
+    await deliver(session, "1")
+    await until(lambda: bool(listener.told))
+    assert listener.told == ["unavailable"]
+    assert session.is_pending
+    may_accept.set()
+    await until(lambda: not session.is_pending)
+    session.end(1000, "")
+    await asyncio.wait_for(session.ended.wait(), LIMIT)
+    assert listener.told == ["unavailable", "1", (1000, "")]

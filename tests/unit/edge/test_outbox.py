@@ -154,26 +154,54 @@ async def test_a_payload_that_cannot_be_wrapped_is_left_out(
 async def test_who_waits_for_an_idle_outbox_waits_for_nothing(outbox: Outbox) -> None:
     """Neither draining nor easing takes any time where nothing waits."""
     await outbox.drain(20.0)
-    await outbox.ease()
+    assert outbox.ease() is None
 
 
-async def test_much_that_waits_holds_up_who_puts_it(
-    socket: Socket, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_much", ["messages", "bytes"])
+async def test_a_client_that_does_not_read_is_held_up(
+    socket: Socket, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, is_much: str
 ) -> None:
-    """Only where the client does not read does easing wait, and then until it has read."""
-    monkeypatch.setattr(outbox_module, "MUCH", 2)
+    """By the number of messages or the bytes of payloads, until half of it has been read."""
+    monkeypatch.setattr(outbox_module, "MUCH", 4 if is_much == "messages" else 100)
+    monkeypatch.setattr(outbox_module, "MUCH_BYTES", 4 if is_much == "bytes" else 100)
+    source = Source()
     socket.is_open.clear()
-    for number in range(2):
-        outbox.put_message({"event": number})
-        await outbox.ease()
-    for number in range(2):
-        outbox.put_message({"event": number})
-    easing = asyncio.ensure_future(outbox.ease())
-    done, _ = await asyncio.wait([easing], timeout=0.01)
-    assert not done
+    while (room := outbox.ease()) is None:
+        outbox.put_payload("a", "1", source)
+    easing = asyncio.ensure_future(room)
+    await asyncio.sleep(0)
+    waited = len(outbox._waiting)
+    assert waited >= 4
+    assert not easing.done()
+    other = asyncio.ensure_future(outbox.ease() or asyncio.sleep(0))
     socket.is_open.set()
+    await asyncio.wait_for(asyncio.gather(easing, other), 20.0)
+    assert len(socket.written) >= waited - 2
+    assert outbox.ease() is None
+
+
+@pytest.mark.parametrize("end", ["stop", "put_last", "failure"])
+async def test_nobody_is_held_up_for_a_socket_that_ends(
+    socket: Socket, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Its client has left or is told to go: the rest of what it sends is to be read."""
+    monkeypatch.setattr(outbox_module, "MUCH", 1)
+    socket.is_open.clear()
+    while (room := outbox.ease()) is None:
+        outbox.put_message({"event": 1})
+    easing = asyncio.ensure_future(room)
+    await asyncio.sleep(0)
+    if end == "stop":
+        outbox.stop()
+    elif end == "put_last":
+        outbox.put_last({"close": 1})
+    else:
+        socket.failure = OSError()
+        socket.is_open.set()
     await asyncio.wait_for(easing, 20.0)
-    assert len(socket.written) == 4
+    assert outbox.ease() is None
+    socket.is_open.set()
+    await outbox.drain(20.0)
 
 
 async def test_draining_has_a_limit(socket: Socket, outbox: Outbox) -> None:

@@ -467,3 +467,33 @@ async def test_a_session_that_is_opened_anew_waits_for_its_turn(
         session.end(1000, "")
         assert session.ended.is_set()
     assert asked == ["soon", "soon", "never"]
+
+
+@pytest.mark.parametrize("has_worker", [False, True])
+async def test_a_stream_that_nobody_accepts_is_unavailable(
+    finder: Finder, listener: Listener, settings: Any, has_worker: bool
+) -> None:
+    """Once, whether there is no worker or one whose consumer does not accept."""
+    settings.CHANNELS_DEMUX_LAYER = {"OPEN_TIMEOUT": 0.01}
+    session = RemoteSession("s", ACCESS, listener)
+    if has_worker:
+        await finder.let()
+    await until(lambda: bool(listener.told))
+    assert listener.told == [("session_unavailable",)]
+    session.abandon()
+
+
+@pytest.mark.parametrize("end", ["accepted", "closed"])
+async def test_a_stream_that_opens_or_ends_in_time_is_not_unavailable(
+    finder: Finder, listener: Listener, end: str
+) -> None:
+    """Nothing is left that would say so later."""
+    session = RemoteSession("s", ACCESS, listener)
+    await finder.let()
+    assert session._alarm is not None
+    if end == "accepted":
+        session.accepted()
+    else:
+        session.closed(1000, "")
+    assert session._alarm is None
+    session.abandon()

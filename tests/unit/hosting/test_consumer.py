@@ -17,8 +17,10 @@ from channels.sessions import CookieMiddleware
 from django.urls import path
 
 from channels_demux_layer import Stream, tracing
+from channels_demux_layer.applications import has_sync_consumer
 from channels_demux_layer.hosting import hops
-from channels_demux_layer.hosting.consumer import Host, has_sync_consumer, text_writer
+from channels_demux_layer.hosting.consumer import Host, text_writer
+from tests.integration.harness import until, within
 
 
 class Outlet:
@@ -34,6 +36,10 @@ class Outlet:
     def accept(self) -> None:
         """Note it."""
         self.said.append("accept")
+
+    def unaccepted(self) -> None:
+        """Note it."""
+        self.said.append("unaccepted")
 
     async def send(self, data: str | bytes) -> None:
         """Note it."""
@@ -60,7 +66,13 @@ def outlet() -> Outlet:
 
 def host(application: Any, outlet: Outlet, **options: Any) -> Host:
     """Host an application."""
-    limits = {"max_payload": 10, "close_timeout": 20.0, "stall_timeout": 20.0, **options}
+    limits = {
+        "max_payload": 10,
+        "open_timeout": 20.0,
+        "close_timeout": 20.0,
+        "stall_timeout": 20.0,
+        **options,
+    }
     limits.setdefault("write_text", text_writer(Stream(application), manage_envelope=True))
     scope = {"type": "websocket", "demux": {"stream": "s"}, "extensions": {"x": {}}}
     return Host(application, scope, outlet, **limits)
@@ -298,3 +310,112 @@ async def test_a_context_is_told_once(outlet: Outlet, monkeypatch: pytest.Monkey
     await hosted.run()
     assert seen == [None, "a", "1", "2", "d", "3"]
     assert outlet.said == ["accept", 1, 1, 1, (1000, "")]
+
+
+def gated(outlet: Outlet, may_accept: asyncio.Event, **options: Any) -> tuple[Host, list[Any]]:
+    """Host an application that asks for messages before it accepts; return what it gets."""
+    seen: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((await receive())["type"])
+        asked = asyncio.ensure_future(receive())
+        accepting = asyncio.ensure_future(may_accept.wait())
+        await asyncio.wait([asked, accepting], return_when=asyncio.FIRST_COMPLETED)
+        if may_accept.is_set():
+            await send({"type": "websocket.accept"})
+        accepting.cancel()
+        while (message := await asked)["type"] != "websocket.disconnect":
+            seen.append(message["text"])
+            asked = asyncio.ensure_future(receive())
+        seen.append(message["code"])
+
+    return host(application, outlet, **options), seen
+
+
+async def test_a_consumer_gets_no_payload_before_it_accepts(outlet: Outlet) -> None:
+    """ASGI has no websocket.receive before the accept; the end comes after what has waited."""
+    may_accept = asyncio.Event()
+    hosted, seen = gated(outlet, may_accept)
+    hosted.deliver("1")
+    hosted.deliver("2")
+    running = asyncio.ensure_future(hosted.run())
+    await until(lambda: bool(seen))
+    hosted.disconnect(1000)
+    await asyncio.sleep(0.01)
+    assert seen == ["websocket.connect"]
+    may_accept.set()
+    await within(running)
+    assert seen == ["websocket.connect", "1", "2", 1000]
+
+
+async def test_a_consumer_that_never_accepts_gets_its_disconnect(outlet: Outlet) -> None:
+    """After CONSUMER_CLOSE_TIMEOUT, and none of the payloads before it."""
+    hosted, seen = gated(outlet, asyncio.Event(), close_timeout=0.01)
+    hosted.deliver("1")
+    hosted.disconnect(1001)
+    await within(hosted.run())
+    assert seen == ["websocket.connect", 1001]
+
+
+async def test_a_consumer_that_rejects_gets_no_payload(outlet: Outlet) -> None:
+    """What has waited for its accept is dropped at once."""
+    seen: list[Any] = []
+
+    async def rejecting(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.close", "code": 4000})
+        seen.append(await receive())
+
+    hosted = host(rejecting, outlet)
+    hosted.deliver("1")
+    await within(hosted.run())
+    assert [message["code"] for message in seen] == [4000]
+
+
+async def test_a_consumer_that_sends_before_it_accepts_is_refused(
+    outlet: Outlet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As servers do."""
+
+    async def hasty(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.send", "text": "1"})
+
+    await within(host(hasty, outlet).run())
+    assert outlet.said == [(1011, "")]
+    assert "sent before it accepted" in caplog.text
+
+
+class Silent(AsyncWebsocketConsumer):
+    """Forgets to accept."""
+
+    async def connect(self) -> None:
+        """Do nothing."""
+
+
+async def silent(scope: Any, receive: Any, send: Any) -> None:
+    """Forget to accept, without a class."""
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+@pytest.mark.parametrize(
+    ("application", "name"),
+    [
+        (Silent.as_asgi(), "Silent"),
+        (BaseMiddleware(Silent.as_asgi()), "Silent"),
+        (silent, "silent"),
+        (functools.partial(silent), "functools.partial"),
+    ],
+)
+async def test_a_consumer_that_does_not_accept_is_named(
+    application: Any, name: str, outlet: Outlet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After OPEN_TIMEOUT, in the log of the process that hosts it; it may still accept."""
+    hosted = host(application, outlet, open_timeout=0.01)
+    running = asyncio.ensure_future(hosted.run())
+    await until(lambda: bool(outlet.said))
+    assert outlet.said == ["unaccepted"]
+    (record,) = caplog.records
+    assert f"{name}, has not accepted within 0.01 s" in record.getMessage()
+    hosted.disconnect(1000)
+    await within(running)
