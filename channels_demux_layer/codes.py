@@ -40,6 +40,8 @@ class CloseCode(IntEnum):
     NOT_PERMITTED = 4403
     #: One side took nothing for STALL_TIMEOUT.
     STALLED = 4408
+    #: MAX_DELIVERIES workers have died of the stream, one after the other.
+    UNPROCESSABLE = 4422
     #: The client went on asking for what its limits refuse.
     TOO_MANY_REQUESTS = 4429
 

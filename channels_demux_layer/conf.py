@@ -109,6 +109,10 @@ class Settings:
     PEER_TIMEOUT: float = 10.0
     """Seconds of silence after which a node is taken for dead."""
 
+    MAX_DELIVERIES: int = 3
+    """Workers that may die with the same payload in hand, one after the other, before its stream
+    is closed; 0: no bound."""
+
     DRAIN_TIMEOUT: float = 30.0
     """Seconds that the sessions of a worker that ends may take to move to others."""
 
@@ -221,6 +225,7 @@ _RULES: Mapping[str, _Rule] = {
     "OPEN_TIMEOUT": _SECONDS,
     "STALL_TIMEOUT": _SECONDS,
     "PEER_TIMEOUT": _SECONDS,
+    "MAX_DELIVERIES": _MAXIMUM,
     "DRAIN_TIMEOUT": _SECONDS,
     "MAX_SESSIONS": _MAXIMUM,
     "MAX_OPEN_STREAMS": _MAXIMUM,

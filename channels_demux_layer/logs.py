@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["KEYS", "LONGEST", "about", "printable"]
+import asyncio
+from typing import Any
+from weakref import WeakKeyDictionary
+
+__all__ = ["KEYS", "LONGEST", "about", "facts_of", "note_task", "printable"]
 
 #: The attributes of each record. None where one does not apply: so a format may name all of them.
 KEYS = (
@@ -65,3 +69,26 @@ def printable(text: str) -> str:
 
 def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
+
+
+#: What log records say that are about a task.
+_tasks: WeakKeyDictionary[asyncio.Task[Any], dict[str, str | None]] = WeakKeyDictionary()
+
+
+def note_task(task: asyncio.Task[Any], facts: dict[str, str | None]) -> None:
+    """Note whom a task works for.
+
+    Args:
+        task: The task.
+        facts: What about() returned.
+    """
+    _tasks[task] = facts
+
+
+def facts_of(task: asyncio.Task[Any] | None) -> dict[str, str | None] | None:
+    """Return what note_task() was called with for a task, or None; any thread may ask.
+
+    Args:
+        task: The task; None, for which nothing is known.
+    """
+    return None if task is None else _tasks.get(task)

@@ -67,6 +67,10 @@ REOPENED = Metric(
     *("demux_reopened_total", "counter", "sessions", _STREAM),
     "Sessions that continued with a new consumer after their worker was lost",
 )
+POISONED = Metric(
+    *("demux_poisoned_total", "counter", "streams", _STREAM),
+    "Streams closed because MAX_DELIVERIES workers had died with them",
+)
 CLOSED = Metric(
     *("demux_closed_total", "counter", "streams", (*_SIDE, "code")),
     "Ended streams, by the close code that the client received",
@@ -96,6 +100,10 @@ IGNORED = Metric(
     *("demux_ignored_messages_total", "counter", "messages", ("reason",)),
     "Ignored messages of the channel layer, such as malformed, foreign or unreadable ones",
 )
+BLOCKS = Metric(
+    *("demux_blocks_total", "counter", "blocks", ()),
+    "How often the event loop was blocked for longer than an eighth of PEER_TIMEOUT",
+)
 LOAD = Metric(*("demux_load", "gauge", "sessions", ()), "Sessions that workers host")
 MAX_SESSIONS = Metric(
     *("demux_max_sessions", "gauge", "sessions", ()),
@@ -113,8 +121,8 @@ INFO = Metric(
 
 #: All metrics, in the order of the documentation.
 METRICS: tuple[Metric, ...] = (
-    *(PENDING, SESSIONS, FRAMES, IN_FLIGHT, FULL, STALLS, REOPENED, CLOSED),
-    *(LINKS, ROUND_TRIP, BATCHES, BATCHES_IN_FLIGHT, RETRANSMITS, REPEATS, IGNORED),
+    *(PENDING, SESSIONS, FRAMES, IN_FLIGHT, FULL, STALLS, REOPENED, POISONED, CLOSED),
+    *(LINKS, ROUND_TRIP, BATCHES, BATCHES_IN_FLIGHT, RETRANSMITS, REPEATS, IGNORED, BLOCKS),
     *(LOAD, MAX_SESSIONS, DRAINING, CUT_OFF, INFO),
 )
 
@@ -148,6 +156,7 @@ def _of_stream(report: StreamReport) -> Iterator[Sample]:
     if report.side == "edge":
         yield Sample(PENDING, stream, report.pending)
         yield Sample(REOPENED, stream, report.reopened)
+        yield Sample(POISONED, stream, report.poisoned)
     for code, count in report.closed.items():
         yield Sample(CLOSED, (*side, str(code)), count)
 
@@ -164,6 +173,7 @@ def _of_nodes(nodes: list[NodeReport]) -> Iterator[Sample]:
     for reason in dict.fromkeys(reason for node in nodes for reason in node.ignored):
         count = sum(node.ignored.get(reason, 0) for node in nodes)
         yield Sample(IGNORED, (reason,), count)
+    yield Sample(BLOCKS, (), sum(node.blocks for node in nodes))
     yield Sample(LOAD, (), sum(node.load for node in nodes))
     yield Sample(MAX_SESSIONS, (), sum(node.max_sessions for node in nodes))
     yield Sample(DRAINING, (), any(node.is_draining for node in nodes))

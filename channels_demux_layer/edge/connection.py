@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from channels_demux_layer.codes import ClientEvent, CloseCode, ErrorCode, ServerEvent
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import BadFrame
-from channels_demux_layer.hosting.consumer import stream_scope
 from channels_demux_layer.hosting.flow import excess_size
+from channels_demux_layer.hosting.scope import stream_scope
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.naming import stream_channel
 from channels_demux_layer.reports.tally import get_tally

@@ -22,6 +22,8 @@ from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.logs import about
 from channels_demux_layer.naming import edge_group, stream_channel, stream_group
 
+from .survival import suspects_on
+
 __all__ = ["RemoteAccess", "ScopeFailed", "find_worker"]
 
 logger = logging.getLogger(__name__)
@@ -314,9 +316,11 @@ class Claims:
             # Not wait_for(), which before Python 3.12 may swallow a cancellation.
             await asyncio.wait([self._arrived], timeout=left)
 
-    def _preference(self, claimed: tuple[Claim, str]) -> tuple[int, int, float]:
+    def _preference(self, claimed: tuple[Claim, str]) -> tuple[int, int, int, float]:
         claim, _ = claimed
         # What this process has granted it knows at once, and what others have only by report:
         # if each spreads its own sessions evenly, the whole is even, and no herd runs to whoever
         # reported least.
-        return self._node.sessions_with(claim.channel), claim.load, random.random()
+        # First of all, whoever may end its worker is given apart: from others, and from its like.
+        sessions = self._node.sessions_with(claim.channel)
+        return suspects_on(self._node, claim.channel), sessions, claim.load, random.random()

@@ -14,6 +14,7 @@ from channels.db import database_sync_to_async
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.faults import RepeatedLog
+from channels_demux_layer.hosting.exits import is_of_signal
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.logs import about
 from channels_demux_layer.streams import Permission
@@ -73,11 +74,14 @@ async def _ask(permission: Permission, scope: dict[str, Any]) -> object:
     """Return the permission's answer, or the exception that it raised.
 
     Every exception is returned. The event loop would end the process for SystemExit, and nobody
-    could tell a CancelledError of the permission's own from one of ours.
+    could tell a CancelledError of the permission's own from one of ours. What the handler of a
+    signal raises is passed on: it is to end the process.
     """
     try:
         return await _call(permission, scope)
     except BaseException as error:
+        if is_of_signal(error):
+            raise
         return error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Awaitable
 from itertools import repeat
 
@@ -14,16 +15,21 @@ from channels_demux_layer.hosting.flow import Outflow, Stalled
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.link.frames import Carrier
+from channels_demux_layer.logs import about
 from channels_demux_layer.naming import stream_channel, stream_group
 from channels_demux_layer.reports.tally import get_tally
 
 from .inline import SessionListener
 from .opening import RemoteAccess, ScopeFailed, find_worker
+from .survival import Survival, note_suspect
 
 __all__ = ["RemoteSession"]
 
+logger = logging.getLogger(__name__)
+
 STALLED = (CloseCode.STALLED, "the consumer takes nothing")
 RESTART = (CloseCode.SERVICE_RESTART, "its worker is gone")
+POISONED = (CloseCode.UNPROCESSABLE, "its workers do not survive it")
 
 
 class RemoteSession:
@@ -58,6 +64,7 @@ class RemoteSession:
         self._tally.sessions.add(self)
         window = listener.new_window(name)
         self._flow = Outflow(window, settings.STALL_TIMEOUT, self._tally.inward)
+        self._survival = Survival(window)
         self._port: SessionPort | None = None
         self._trail: tracing.ContextTrail | None = None
         self._attempt = 0
@@ -84,6 +91,9 @@ class RemoteSession:
     async def _open(self, wait: float) -> None:
         if wait:
             await asyncio.sleep(wait)
+        if not await self._survival.wait():
+            self._give_up()
+            return
         try:
             found = await find_worker(
                 self._name,
@@ -99,6 +109,8 @@ class RemoteSession:
             granted_at = node.loop.time()
             self._port = node.grant(claim, ref, self._flow.window)
             self._port.attach(self, self._group)
+            if self._survival.is_suspect:
+                note_suspect(node, claim.channel, self._survival)
             patience = get_settings().OPEN_RETRY
             node.loop.call_later(patience, self._doubt, node, self._port, granted_at)
 
@@ -106,9 +118,14 @@ class RemoteSession:
         # A worker answers a grant at once, long before its consumer accepts. One that died as soon
         # as it had claimed would otherwise be waited for until it is certainly dead; and another
         # costs nothing, since this one has been given nothing (L2.8).
-        has_answered = self._is_accepted or self._is_leaving or port.heard_at > granted_at
+        has_answered = self._is_accepted or self._is_leaving or port.answered_at > granted_at
         if port is self._port and self._code is None and not (has_answered or node.is_cut_off):
             port.reset()
+            # It may have died of its consumer's connect(). One that lives answers the reset.
+            self._survival.doubt()
+            node.loop.call_later(
+                node.config.peer_timeout, self._settle_doubt, node, port, node.loop.time()
+            )
             self._replace()
 
     def _raise_alarm(self) -> None:
@@ -119,6 +136,18 @@ class RemoteSession:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+
+    def _settle_doubt(self, node: Node, port: SessionPort, doubted_at: float) -> None:
+        is_silent = port.heard_at <= doubted_at
+        self._survival.settle(is_dead=is_silent and not node.is_cut_off)
+
+    def _give_up(self) -> None:
+        text = "Stream %r is closed: %d workers in a row died with it. %s"
+        hint = "Their logs, or the system's, may say of what (out of memory, a fault in C code)."
+        facts = about(connection=self._access.connection, stream=self._name)
+        logger.error(text, self._name, self._survival.deaths, hint, extra=facts)
+        self._tally.poisoned += 1
+        self._finish(*POISONED)
 
     # -- what is looked at --------------------------------------------------------------------
 
@@ -283,6 +312,7 @@ class RemoteSession:
         """Find another worker; it gets what this one had not taken (L4.8)."""
         if peer_is_dead and self._port is not None:
             self._access.expel(self._group, self._port.peer)
+            self._survival.worker_died(was_accepted=self._is_accepted)
         self._is_moving = False
         self._replace()
 

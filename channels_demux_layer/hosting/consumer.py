@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from asgiref.sync import AsyncToSync, ThreadSensitiveContext
@@ -22,13 +22,14 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import PayloadTooLarge
 from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.json_text import as_json, as_string, sendable
-from channels_demux_layer.logs import about
+from channels_demux_layer.logs import about, note_task
 from channels_demux_layer.streams import Stream
 
+from .exits import comes_from_outside, hosted_by
 from .flow import excess_size
 from .hops import spare_hops
 
-__all__ = ["Host", "Outlet", "new_host", "stream_scope", "text_writer"]
+__all__ = ["Host", "Outlet", "new_host", "text_writer"]
 
 logger = logging.getLogger(__name__)
 repeated = RepeatedLog(logger)
@@ -37,27 +38,6 @@ Message = dict[str, Any]
 #: What ASGI has a consumer get before it has accepted.
 BEFORE_ACCEPT = ("websocket.connect", "websocket.disconnect")
 Application = Callable[..., Awaitable[Any]]
-
-
-def stream_scope(
-    scope: Mapping[str, Any], stream: Stream, *, connection: str, name: str, attempt: int
-) -> dict[str, Any]:
-    """Return the scope of a stream's consumer.
-
-    Args:
-        scope: The connection's scope; it is not changed.
-        stream: The consumer's stream.
-        connection: The connection's id.
-        name: The stream's name.
-        attempt: How often the stream has been opened on the connection, this time included.
-
-    Returns:
-        The same with what is the stream's own.
-    """
-    own: dict[str, Any] = {"demux": {"connection": connection, "stream": name, "attempt": attempt}}
-    if stream.subprotocol is not None:
-        own["subprotocols"] = [stream.subprotocol]
-    return {**scope, **own}
 
 
 def text_writer(stream: Stream, *, manage_envelope: bool) -> Callable[[str], str]:
@@ -136,6 +116,10 @@ class Host:
         self._trace_context: object = None
         # A stream has no HTTP response to deny with, nor whatever else the server extends.
         self._scope = {**scope, "extensions": {}} if "extensions" in scope else scope
+        # Now: the scope is the consumer's to change.
+        demux = self._scope["demux"]
+        self._name = f"stream {demux['stream']!r}"
+        self._facts = about(connection=demux.get("connection"), stream=demux["stream"])
         self._outlet = outlet
         self._write_text = write_text
         self._max_payload = max_payload
@@ -155,14 +139,6 @@ class Host:
         # Runs while the consumer has not accepted.
         self._reminder: asyncio.TimerHandle | None = None
         self._timed_out = False
-
-    @property
-    def _name(self) -> str:
-        return f"stream {self._scope['demux']['stream']!r}"
-
-    def _about(self) -> dict[str, str | None]:
-        demux = self._scope["demux"]
-        return about(connection=demux.get("connection"), stream=demux["stream"])
 
     # -- what comes in ------------------------------------------------------------------------
 
@@ -268,7 +244,7 @@ class Host:
         if self._is_over:
             # As servers do: what is said to somebody who has left is not heard.
             message_after_end = "The consumer of %s sent after its end."
-            logger.debug(message_after_end, self._name, extra=self._about())
+            logger.debug(message_after_end, self._name, extra=self._facts)
             await asyncio.sleep(0)  # Others run, even if it sends on and on.
             return
         if not self._accepted:
@@ -297,44 +273,67 @@ class Host:
     # -- its life -----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run the consumer to its end, and say how it ended; does not raise."""
-        self._task = asyncio.current_task()
-        if self._disconnect is None:
-            self._remind_in(self._open_timeout, self._warn_unaccepted)
-        spare_hops()
+        """Run the consumer to its end, and say how it ended.
+
+        Raises:
+            asyncio.CancelledError: Its task was cancelled.
+            BaseException: A signal has raised it, or the task is thrown away.
+        """
         try:
-            if self._own_thread:
-                # Entered and not left: leaving it would wait for the thread. It goes with the
-                # task's context.
-                await ThreadSensitiveContext().__aenter__()  # type: ignore[no-untyped-call]
-            receive = self._receive_as_future if self._is_consumer else self._receive
-            await self._application(self._scope, receive, self._send)
-        except asyncio.CancelledError:
-            if not self._timed_out:
+            await self._run()
+        except asyncio.CancelledError as error:
+            if self._timed_out:
+                text = "The consumer of %s did not end in time; cancelled."
+                logger.warning(text, self._name, extra=self._facts)
+                self._outlet.finished(CloseCode.INTERNAL_ERROR)
+            elif comes_from_outside(error, self._task):
                 self._outlet.close(CloseCode.GOING_AWAY, "")
                 raise
-            text = "The consumer of %s did not end in time; cancelled."
-            logger.warning(text, self._name, extra=self._about())
-            self._outlet.finished(CloseCode.INTERNAL_ERROR)
+            else:
+                self._raised(error)
         except PayloadTooLarge as error:
-            logger.error("The consumer of %s: %s", self._name, error, extra=self._about())
+            logger.error("The consumer of %s: %s", self._name, error, extra=self._facts)
             self._outlet.close(CloseCode.TOO_BIG, "")
-        except Exception:
-            logger.exception("The consumer of %s raised.", self._name, extra=self._about())
-            self._outlet.close(CloseCode.INTERNAL_ERROR, "")  # (C5.6)
-        else:
-            self._returned()
+        except BaseException as error:
+            if comes_from_outside(error, self._task):
+                raise
+            self._raised(error)
         finally:
             self._remind_no_more()
             if self._killer is not None:
                 self._killer.cancel()
+
+    async def _run(self) -> None:
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        note_task(self._task, self._facts)
+        hosted_by.set(self._task_raised)
+        if self._disconnect is None:
+            self._remind_in(self._open_timeout, self._warn_unaccepted)
+        spare_hops()
+        if self._own_thread:
+            # Entered and not left: leaving it would wait for the thread. It goes with the task's
+            # context.
+            await ThreadSensitiveContext().__aenter__()  # type: ignore[no-untyped-call]
+        receive = self._receive_as_future if self._is_consumer else self._receive
+        await self._application(self._scope, receive, self._send)
+        self._returned()
+
+    def _raised(self, error: BaseException) -> None:
+        logger.error("The consumer of %s raised.", self._name, exc_info=error, extra=self._facts)
+        self._outlet.close(CloseCode.INTERNAL_ERROR, "")  # (C5.6)
+
+    def _task_raised(self, error: BaseException) -> None:
+        text = "A task of the consumer of %s would have ended the process; its stream is closed."
+        logger.error(text, self._name, exc_info=error, extra=self._facts)
+        self._close(CloseCode.INTERNAL_ERROR, "")
 
     def _returned(self) -> None:
         if self._accepted or self._disconnect is not None:
             self._outlet.finished(CloseCode.NORMAL)
         else:
             text = "The consumer of %s returned without accepting."
-            logger.error(text, self._name, extra=self._about())
+            logger.error(text, self._name, extra=self._facts)
             self._outlet.close(CloseCode.INTERNAL_ERROR, "")
 
     def _warn_unaccepted(self) -> None:
@@ -342,7 +341,7 @@ class Host:
             "The consumer of %s, %s, has not accepted within %g s. Its client gets 'unavailable', "
             "and payloads wait until connect() calls accept() or close()."
         )
-        facts, what = self._about(), consumer_name(self._consumer)
+        facts, what = self._facts, consumer_name(self._consumer)
         repeated.warning("unaccepted", text, self._name, what, self._open_timeout, extra=facts)
         self._outlet.unaccepted()
 

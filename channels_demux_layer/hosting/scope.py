@@ -20,6 +20,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from channels_demux_layer.exceptions import NotPortable
 from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.logs import about, printable
+from channels_demux_layer.streams import Stream
 
 from . import portable
 from .fetching import Waiting
@@ -30,7 +31,7 @@ from .users import AnonymousTicket, UserTicket, anonymous, fetch_user, user_tick
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
 
-__all__ = ["enter_scope", "pack_scope"]
+__all__ = ["enter_scope", "pack_scope", "stream_scope"]
 
 logger = logging.getLogger(__name__)
 repeated = RepeatedLog(logger)
@@ -61,6 +62,27 @@ class _Parcel(msgspec.Struct, omit_defaults=True):
 
 
 _decoder = msgspec.msgpack.Decoder(_Parcel)
+
+
+def stream_scope(
+    scope: Mapping[str, Any], stream: Stream, *, connection: str, name: str, attempt: int
+) -> dict[str, Any]:
+    """Return the scope of a stream's consumer.
+
+    Args:
+        scope: The connection's scope; it is not changed.
+        stream: The consumer's stream.
+        connection: The connection's id.
+        name: The stream's name.
+        attempt: How often the stream has been opened on the connection, this time included.
+
+    Returns:
+        The same with what is the stream's own.
+    """
+    own: dict[str, Any] = {"demux": {"connection": connection, "stream": name, "attempt": attempt}}
+    if stream.subprotocol is not None:
+        own["subprotocols"] = [stream.subprotocol]
+    return {**scope, **own}
 
 
 async def pack_scope(scope: Mapping[str, Any]) -> bytes:

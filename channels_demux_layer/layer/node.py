@@ -7,6 +7,7 @@ however many connections and sessions there are.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
@@ -33,6 +34,7 @@ from .publisher import publisher_of
 from .refresh import GroupRefresh
 from .reporter import Reporter
 from .steadfast import LEAVE, RememberingLayer
+from .watchdog import Watchdog
 from .wire import Hosted, LinkWire, SessionPort
 
 __all__ = ["Node"]
@@ -75,12 +77,15 @@ class Node:
         serves: The channels of the streams that the workers of this process host.
         reporter: Speaks for the node when somebody asks how it is.
         pacer: Spreads the opens of sessions that are opened anew.
+        watchdog: Sends heartbeats while the event loop is blocked; None where nobody does.
+        blocks: How often the event loop was found blocked.
     """
 
     def __init__(self, layer: Any, config: LinkConfig) -> None:
         self.layer = layer
         self.config = config
         self.loop = asyncio.get_running_loop()
+        self._context = tracing.apart(contextvars.copy_context)
         self.channel = ""
         self.groups: Memberships
         self.claimable: dict[str, Callable[[Claim], None]] = {}
@@ -94,6 +99,8 @@ class Node:
         self.pacer = Pacer()
         self._chores = asyncio.Semaphore(MAX_CHORES)
         self._refresh: GroupRefresh | None = None
+        self.watchdog: Watchdog | None = None
+        self.blocks = 0
         self.heard_at = self.loop.time()
         self._wires: dict[tuple[str, bool], LinkWire] = {}
         self._edge_wires: dict[str, LinkWire] = {}
@@ -127,7 +134,8 @@ class Node:
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine of this node's until it ends, or the node does."""
-        task = tracing.apart(self.loop.create_task, coroutine)
+        # Not in the context of whoever starts it, such as a consumer that sends.
+        task = self._context.copy().run(self.loop.create_task, coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

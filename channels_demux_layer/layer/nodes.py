@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from channels.layers import get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from channels_demux_layer.exceptions import ConfigurationError
 
 from .node import Node
 from .steadfast import make_steadfast, unsteady
+from .watchdog import Watchdog
 from .wire import link_config
 
 __all__ = ["all_nodes", "find_node", "get_node", "running_nodes", "stop_nodes"]
@@ -61,7 +62,21 @@ async def get_node(alias: str) -> Node:
     """
     node = find_node(alias)
     await node.start()
+    watch(node, alias)
     return node
+
+
+def watch(node: Node, alias: str) -> None:
+    """Have heartbeats go out even while the node's event loop is blocked, unless that is seen to.
+
+    Args:
+        node: The node.
+        alias: The name of its layer in CHANNEL_LAYERS.
+    """
+    # In memory there are no other processes, whose patience might end.
+    if node.watchdog is None and not isinstance(node.layer, InMemoryChannelLayer):
+        node.watchdog = Watchdog(node, alias)
+        node.watchdog.start()
 
 
 def running_nodes() -> list[Node]:
@@ -77,4 +92,6 @@ def all_nodes() -> list[Node]:
 async def stop_nodes() -> None:
     """Stop all nodes of this event loop, and forget them."""
     for node in _nodes.pop(asyncio.get_running_loop(), {}).values():
+        if node.watchdog is not None:
+            node.watchdog.stop()
         await node.stop()

@@ -48,6 +48,7 @@ class Reported(Protocol):
     is_draining: bool
     max_sessions: int
     serves: set[str]
+    blocks: int
 
     @property
     def wires(self) -> list[LinkWire]:
@@ -113,6 +114,7 @@ class Reporter:
             batches_received=total.batches_received,
             retransmits=total.retransmits,
             repeats=total.repeats,
+            blocks=node.blocks,
             ignored={reason: node.ignored[reason] for reason in REASONS},
             streams=streams,
             links=[_link(*pair) for pair in zip(wires, figures, strict=True)],

@@ -95,6 +95,11 @@ class SessionPort:
         """When the peer was last heard, on the loop's clock."""
         return self._wire.heard_at
 
+    @property
+    def answered_at(self) -> float:
+        """When the peer last showed that it works on the link, on the loop's clock."""
+        return self._wire.answered_at
+
     def attach(self, owner: SessionOwner, group: str) -> None:
         """Say who owns this end, and which group its payloads are published to."""
         self._session.owner = owner
@@ -174,6 +179,8 @@ class LinkWire:
 
     Attributes:
         heard_at: When the peer was last heard, or the wire was made.
+        answered_at: When the peer last sent frames, or acknowledged some: more than a heartbeat,
+            which comes from a blocked process as well.
         taken: How many of the peer's payloads were taken here.
     """
 
@@ -181,7 +188,7 @@ class LinkWire:
         self.link = link
         self.peer = peer
         self.now = node.loop.time
-        self.heard_at = self.now()
+        self.heard_at = self.answered_at = self.now()
         self._node = node
         self._log = LinkLog(link.id, node.channel, peer)
         if self._log.is_on:
@@ -236,7 +243,10 @@ class LinkWire:
         if self._log.is_on:
             self._log.batch("<", batch)
         self.heard_at = self.now()
+        acknowledged = self.link.acknowledged
         self.link.receive_batch(batch, self.heard_at)
+        if batch.seq or self.link.acknowledged != acknowledged:
+            self.answered_at = self.heard_at
         if self._turn is None:
             self._pass_on_and_flush()
 

@@ -268,7 +268,10 @@ class Link:
     ) -> Outgoing:
         self._liveness.sent(now)
         self._receiver.acknowledged()
-        batch = Batch(
+        return Outgoing(group, self._batch(seq, frames, resent_from))
+
+    def _batch(self, seq: int, frames: bytes, resent_from: str | None = None) -> Batch:
+        return Batch(
             version=VERSION,
             link=self.id,
             to_edge=not self.is_edge,
@@ -282,7 +285,23 @@ class Link:
             group=resent_from,
             frames=frames,
         )
-        return Outgoing(group, batch)
+
+    def heartbeat(self) -> Batch:
+        """Return a batch without frames, for somebody else to send.
+
+        Nothing of the link changes by it: a thread may call this while the link's own is blocked.
+        """
+        return self._batch(0, b"")
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """How long this end may be silent before it owes the peer a heartbeat, in seconds."""
+        return self._liveness.interval
+
+    @property
+    def acknowledged(self) -> int:
+        """The lowest batch that the peer has not acknowledged; the next one where there is none."""
+        return self._recovery.base
 
     @property
     def deadline(self) -> float:

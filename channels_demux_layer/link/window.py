@@ -22,7 +22,7 @@ class SendWindow:
             so that a payload larger than the window can pass.
     """
 
-    __slots__ = ("_frames", "_size", "_untaken_size", "untaken")
+    __slots__ = ("_frames", "_size", "_untaken_size", "taken_frames", "untaken")
 
     def __init__(self, frames: int, size: int) -> None:
         self._frames = frames
@@ -30,6 +30,8 @@ class SendWindow:
         self._untaken_size = 0
         #: The payloads themselves, oldest first: what another worker gets if this one dies.
         self.untaken: deque[str | bytes] = deque()
+        #: How many the receiver has taken so far.
+        self.taken_frames = 0
 
     @property
     def has_room(self) -> bool:
@@ -51,7 +53,9 @@ class SendWindow:
             Whether there is room now and was none before.
         """
         had_room = self.has_room
-        for _ in range(min(frames, len(self.untaken))):
+        count = min(frames, len(self.untaken))
+        self.taken_frames += count
+        for _ in range(count):
             self._untaken_size -= len(self.untaken.popleft())
         return not had_room and self.has_room
 

@@ -24,6 +24,7 @@ class StreamSummary(msgspec.Struct, kw_only=True):
         full: How often a sender found a window full.
         stalls: Streams closed because one side took nothing.
         reopened: How often a session continued with a new consumer after its worker was lost.
+        poisoned: Streams closed because MAX_DELIVERIES workers had died with them.
         closed: Ended streams, by the close code that the client received.
     """
 
@@ -38,6 +39,7 @@ class StreamSummary(msgspec.Struct, kw_only=True):
     full: int = 0
     stalls: int = 0
     reopened: int = 0
+    poisoned: int = 0
     closed: dict[int, int] = msgspec.field(default_factory=dict)
 
     def add(self, report: StreamReport) -> None:
@@ -52,6 +54,7 @@ class StreamSummary(msgspec.Struct, kw_only=True):
         self.frames_in += report.frames_in
         self.frames_out += report.frames_out
         self.reopened += report.reopened
+        self.poisoned += report.poisoned
         for code, count in report.closed.items():
             self.closed[code] = self.closed.get(code, 0) + count
 

@@ -66,6 +66,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
         stalls_in: Streams closed because a consumer took nothing.
         stalls_out: Streams closed because a client took nothing.
         reopened: How often a session continued with a new consumer after its worker was lost.
+        poisoned: Streams closed because MAX_DELIVERIES workers had died with them.
         closed: Ended streams, by the close code that the client received. The key 0 counts all
             codes beyond the first 32.
     """
@@ -83,6 +84,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     stalls_in: int = 0
     stalls_out: int = 0
     reopened: int = 0
+    poisoned: int = 0
     closed: dict[int, int] = msgspec.field(default_factory=dict)
 
 
@@ -132,6 +134,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
         batches_received: The same.
         retransmits: The same.
         repeats: The same.
+        blocks: How often the event loop was blocked for longer than an eighth of PEER_TIMEOUT.
         ignored: Messages of the channel layer that the node ignored, by reason.
         streams: The streams that the node has seen.
         links: The node's links.
@@ -153,6 +156,7 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     batches_received: int = 0
     retransmits: int = 0
     repeats: int = 0
+    blocks: int = 0
     ignored: dict[str, int] = msgspec.field(default_factory=dict)
     streams: list[StreamReport] = msgspec.field(default_factory=list)
     links: list[LinkReport] = msgspec.field(default_factory=list)

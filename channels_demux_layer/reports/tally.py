@@ -63,11 +63,22 @@ class Tally:
         outward: Counts of the direction towards the client.
         sessions: The current sessions.
         reopened: How often a session continued with a new consumer.
+        poisoned: How many streams were closed because MAX_DELIVERIES workers had died with them.
         closed: How many streams ended, by the close code that the client received.
     """
 
     __slots__ = (
-        *("channel", "closed", "inward", "outward", "reopened", "sessions", "side", "stream"),
+        *(
+            "channel",
+            "closed",
+            "inward",
+            "outward",
+            "poisoned",
+            "reopened",
+            "sessions",
+            "side",
+            "stream",
+        ),
     )
 
     def __init__(self, side: Side, channel: str, stream: str) -> None:
@@ -78,6 +89,7 @@ class Tally:
         self.outward = FlowTally()
         self.sessions: set[Counted] = set()
         self.reopened = 0
+        self.poisoned = 0
         self.closed: dict[int, int] = {}
 
     def count_end(self, code: int) -> None:
@@ -104,6 +116,7 @@ class Tally:
             stalls_in=self.inward.stalls,
             stalls_out=self.outward.stalls,
             reopened=self.reopened,
+            poisoned=self.poisoned,
             closed=self.closed.copy(),
         )
 

@@ -119,6 +119,12 @@ def remarks(fleet: FleetReport) -> list[str]:
         f"Start one: manage.py runworker {each.channel}"
         for each in fleet.unhosted
     ]
+    said += [
+        f"{each.channel}: {each.poisoned} streams were closed (code 4422) since their workers died "
+        "with them, one after the other. Look into the logs of the servers for which."
+        for each in fleet.streams
+        if each.poisoned
+    ]
     if len(fleet.releases) > 1:
         parts = ", ".join(f"{release} ({count})" for release, count in fleet.releases.items())
         said.append(f"Releases are mixed: {parts}.")

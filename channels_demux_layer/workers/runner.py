@@ -20,6 +20,7 @@ from channels.worker import Worker
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import RepeatedLog
+from channels_demux_layer.hosting.exits import contain_exits
 from channels_demux_layer.http_pages import Pages, serve_pages
 from channels_demux_layer.layer.calls import messages
 from channels_demux_layer.layer.node import LEAVE_LIMIT
@@ -124,7 +125,11 @@ class DrainingWorker(Worker):
             OSError: A port for pages cannot be had.
         """
         self._ends_process = True
-        _run_loop(self.arun())
+        _run_loop(self._run())
+
+    async def _run(self) -> None:
+        contain_exits(asyncio.get_running_loop())
+        await self.arun()
 
     async def arun(self) -> None:
         """Work until a signal, or a fault, ends it.

@@ -9,10 +9,10 @@ from channels_demux_layer import tracing
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.faults import FaultLog, RepeatedLog
-from channels_demux_layer.hosting.consumer import Host, new_host, stream_scope
+from channels_demux_layer.hosting.consumer import Host, new_host
 from channels_demux_layer.hosting.fetching import InWorker, fetch
 from channels_demux_layer.hosting.flow import Outflow, Stalled
-from channels_demux_layer.hosting.scope import enter_scope
+from channels_demux_layer.hosting.scope import enter_scope, stream_scope
 from channels_demux_layer.layer.handshake import Open
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.wire import SessionPort

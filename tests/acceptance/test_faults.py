@@ -26,7 +26,7 @@ pytestmark = pytest.mark.acceptance
 APPLICATION = "tests.acceptance.project.faults.application"
 #: Silence counts as death soon here, so that the tests need not wait for it.
 OPTIONS = {"PEER_TIMEOUT": 2.0, "OPEN_RETRY": 0.5, "OPEN_TIMEOUT": 1.0}
-STREAMS = ("number", "room", "tick", "stuck", "thread")
+STREAMS = ("number", "room", "tick", "stuck", "thread", "harm", "dying")
 ALL = tuple(f"demux.{stream}" for stream in STREAMS)
 
 WITHOUT_UVLOOP = Path(__file__).parent / "harness" / "without_uvloop"
@@ -200,6 +200,91 @@ def draining_at_once(site: Site) -> Process:
     worker = site.start("worker", command)
     worker.wait_for_line("Running worker")
     return worker
+
+
+# -- consumers that harm their process ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", ["harm", "dying"])
+async def test_a_payload_that_ends_its_worker(make_faulty: MakeFaulty, stream: str) -> None:
+    """Three workers die of a payload, or of a connect(); then its stream ends, and no other."""
+    site = make_faulty()
+    server = site.server()
+    workers = await in_thread(site.workers, [ALL] * 5)
+    async with connect(server.url()) as client, connect(server.url()) as neighbour:
+        for each in (client, neighbour):
+            assert (await each.ask("number", 1))[0] == 1
+        await client.send(stream, "die")
+        closed = await client.receive_event("closed", stream=stream)
+        assert closed["code"] == 4422
+        assert closed["reason"] == "its workers do not survive it"
+        for each in (client, neighbour):
+            assert (await each.ask("number", 2))[0] == 2
+        assert sum(not worker.running for worker in workers) == 3
+    line = f"Stream '{stream}' is closed: 3 workers in a row died with it."
+    await in_thread(server.process.wait_for_line, line)
+
+
+async def test_a_consumer_that_blocks(make_faulty: MakeFaulty, tmp_path: Path) -> None:
+    """Its worker is not taken for dead: it is asked once, and answers; others wait unharmed."""
+    site = make_faulty()
+    server = site.server()
+    workers = await in_thread(site.workers, [ALL] * 2)
+    async with contextlib.AsyncExitStack() as stack:
+        client, *others = [await stack.enter_async_context(connect(server.url())) for _ in range(5)]
+        for each in others:
+            assert (await each.ask("number", 1))[0] == 1
+        release = tmp_path / "release"
+        await client.send("harm", str(release))
+        pid = (await in_thread(site.wait_for_journal, "harm"))["pid"]
+        blocked, *_ = (worker for worker in workers if worker.pid == pid)
+        await in_thread(
+            blocked.wait_for_line, "event loop has been blocked .*by the consumer of stream 'harm'"
+        )
+        await in_thread(blocked.wait_for_line, r"time\.sleep\(0\.01\)")
+        await asyncio.sleep(3 * OPTIONS["PEER_TIMEOUT"])
+        async with connect(server.url()) as late:  # The other worker takes it.
+            assert (await late.ask("number", 1))[2] != pid
+        release.touch()
+        assert await client.receive_from("harm") == [str(release), 1, pid]
+        for each in others:
+            await each.send("number", 2)
+            answer = await each.receive()  # and no event before it
+            assert answer["payload"][:2] == [2, 1]
+    assert len(site.journal("harm")) == 1
+    assert not site.journal("disconnect", code=1006)
+
+
+async def test_a_server_that_is_blocked(make_faulty: MakeFaulty, tmp_path: Path) -> None:
+    """Its workers do not take it for dead: the consumers of its clients stay."""
+    site = make_faulty()
+    server = site.server("uvicorn", "--ws-ping-interval", "600")
+    await in_thread(site.workers, [ALL])
+    async with connect(server.url()) as client:
+        assert (await client.ask("number", 1))[0] == 1
+        release = tmp_path / "release"
+        await client.send("inline", str(release))
+        await in_thread(server.process.wait_for_line, "event loop has been blocked")
+        await asyncio.sleep(3 * OPTIONS["PEER_TIMEOUT"])
+        release.touch()
+        assert (await client.receive_from("inline"))[0] == str(release)
+        assert (await client.ask("number", 2))[:2] == [2, 1]
+    assert not site.journal("disconnect", code=1006)
+
+
+@pytest.mark.parametrize("how", ["exit", "task"])
+async def test_a_consumer_that_exits(make_faulty: MakeFaulty, how: str) -> None:
+    """sys.exit() ends its stream with 1011 and a traceback, and not its worker."""
+    site = make_faulty()
+    server = site.server()
+    worker = await in_thread(site.worker, *ALL)
+    async with connect(server.url()) as client:
+        await client.send("harm", how)
+        assert (await client.receive_event("closed", stream="harm"))["code"] == 1011
+        assert (await client.ask("number", 1)) == [1, 1, worker.pid]
+    await in_thread(worker.wait_for_line, "SystemExit: 9")
+    worker.signal(signal.SIGTERM)
+    assert await in_thread(worker.wait) == 0
 
 
 # -- Redis ------------------------------------------------------------------------------------

@@ -216,6 +216,8 @@ def environment(scenario: Scenario, rng: random.Random, now: Any) -> Iterator[No
             (edge_module, "get_channel_layer", LayersByProcess.get_channel_layer),
             (steadfast_module, "channel_layers", LayersByProcess()),
             (nodes_module, "link_config", _link_config),
+            # A thread has its own time; a simulated loop is never blocked.
+            (nodes_module, "watch", lambda node, alias: None),
             (opening, "random", rng),
             (opening, "time", clock),
             (worker, "time", clock),

@@ -106,6 +106,9 @@ RINGS = {
         "readiness",
         "edge.remote",
         "layer.refresh",
+        "edge.survival",
+        "hosting.exits",
+        "layer.watchdog",
         "layer.reporter",
         "routing",
         "workers.runner",
@@ -165,6 +168,7 @@ EDGE = {
     "edge.outbox",
     "edge.permissions",
     "edge.remote",
+    "edge.survival",
     "edge.throttle",
 }
 WORKER = {"routing", "workers.drain", "workers.runner", "workers.session", "workers.worker"}

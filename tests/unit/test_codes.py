@@ -23,6 +23,7 @@ def test_close_codes_are_those_of_the_registry() -> None:
         "TRY_AGAIN_LATER": 1013,
         "NOT_PERMITTED": 4403,
         "STALLED": 4408,
+        "UNPROCESSABLE": 4422,
         "TOO_MANY_REQUESTS": 4429,
     }
 

@@ -24,6 +24,7 @@ EDGE = StreamReport(
     stalls_in=8,
     stalls_out=9,
     reopened=10,
+    poisoned=13,
     closed={1000: 11, 4408: 12},
 )
 LINKS = [
@@ -44,6 +45,7 @@ NODE = NodeReport(
     batches_received=4,
     retransmits=5,
     repeats=6,
+    blocks=7,
     ignored={"foreign": 7, "malformed": 0},
     links=LINKS,
     is_cut_off=True,
@@ -88,6 +90,7 @@ def test_what_a_stream_gives() -> None:
         ("demux_stalls_total", *side, "in"): 8,
         ("demux_stalls_total", *side, "out"): 9,
         ("demux_reopened_total", *stream): 10,
+        ("demux_poisoned_total", *stream): 13,
         ("demux_closed_total", *side, "1000"): 11,
         ("demux_closed_total", *side, "4408"): 12,
     }
@@ -123,6 +126,7 @@ def test_what_nodes_give() -> None:
         ("demux_ignored_messages_total", "foreign"): 8,
         ("demux_ignored_messages_total", "malformed"): 0,
         ("demux_ignored_messages_total", "version"): 2,
+        ("demux_blocks_total",): 14,
         ("demux_load",): 11,
         ("demux_max_sessions",): 2,
         ("demux_draining",): 1,

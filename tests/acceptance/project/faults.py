@@ -11,6 +11,7 @@ http_application = get_asgi_application()
 import asyncio  # noqa: E402
 import contextlib  # noqa: E402
 import os  # noqa: E402
+import sys  # noqa: E402
 import time  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -115,6 +116,36 @@ class StuckThreadConsumer(JsonWebsocketConsumer):
             time.sleep(3600)
 
 
+class HarmConsumer(AsyncJsonWebsocketConsumer):
+    """Does to its process what it is asked for, which no consumer should."""
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Ends the process, calls sys.exit() here or in a task, or blocks the event loop."""
+        note("harm", **self.scope["demux"])
+        if content == "die":
+            os._exit(9)
+        elif content == "exit":
+            sys.exit(9)
+        elif content == "task":
+            self.task = asyncio.ensure_future(self.exit())
+        else:
+            while not os.path.exists(content):  # noqa: ASYNC240 - it is to block
+                time.sleep(0.01)  # noqa: ASYNC251
+        await self.send_json([content, self.scope["demux"]["attempt"], os.getpid()])
+
+    async def exit(self) -> None:
+        """Exits."""
+        sys.exit(9)
+
+
+class DyingConsumer(AsyncJsonWebsocketConsumer):
+    """Ends its process before it accepts."""
+
+    async def connect(self) -> None:
+        """Ends the process."""
+        os._exit(9)
+
+
 class NoteConsumer(AsyncConsumer):
     """Behind an ordinary channel: takes its time over each message."""
 
@@ -134,6 +165,9 @@ class Demultiplexer(WebsocketDemultiplexer):
         "tick": Stream(TickConsumer, lazy=True),
         "stuck": Stream(StuckConsumer, lazy=True),
         "thread": Stream(StuckThreadConsumer, lazy=True),
+        "harm": Stream(HarmConsumer, lazy=True),
+        "inline": Stream(HarmConsumer, lazy=True, hosting="inline"),
+        "dying": Stream(DyingConsumer, lazy=True),
     }
 
 

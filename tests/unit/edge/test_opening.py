@@ -12,10 +12,12 @@ from channels.layers import get_channel_layer
 
 from channels_demux_layer.edge import opening
 from channels_demux_layer.edge.opening import RemoteAccess, ScopeFailed, find_worker
+from channels_demux_layer.edge.survival import Survival, note_suspect
 from channels_demux_layer.layer.handshake import Claim, parse_open
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
 from channels_demux_layer.link.frames import VERSION
+from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.reports.report import NODES
 from tests.integration.harness import until
 
@@ -68,6 +70,20 @@ async def test_the_worker_with_the_fewest_sessions_is_chosen(access: RemoteAcces
     assert node is find_node("default")
     assert (claim.channel, ref) == ("idle!2", opened.ref)
     assert not node.claimable
+
+
+async def test_a_worker_with_a_suspect_is_chosen_last(access: RemoteAccess) -> None:
+    """Whoever may end its worker is given apart, even where others have more sessions."""
+    window = SendWindow(64, 1024)
+    suspect = Survival(window)
+    window.push("poison")
+    suspect.worker_died(was_accepted=True)
+    note_suspect(find_node("default"), "idle!2", suspect)
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    for channel, load in (("busy!1", 5), ("idle!2", 1), ("busy!3", 3)):
+        await get_channel_layer().send(opened.channel, a_claim(opened.ref, channel, load))
+    assert (await finding)[1].channel == "busy!3"
 
 
 async def test_a_layer_that_gives_an_open_to_one_worker_is_learned(access: RemoteAccess) -> None:

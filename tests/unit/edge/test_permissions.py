@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import signal
 from typing import Any
 
 import pytest
@@ -149,6 +150,24 @@ async def test_a_permission_that_never_answers_refuses(
     assert await within(is_permitted(permission, {"demux": DEMUX, "is_over": is_over})) is False
     assert "no answer within 0.01 s" in caplog.text
     is_over.set()
+
+
+def test_a_signal_in_a_permission_ends_the_process() -> None:
+    """What the handler of a signal raises is no answer."""
+
+    def handler(number: int, frame: Any) -> None:
+        raise SystemExit
+
+    def signalled(scope: Any) -> bool:
+        signal.raise_signal(signal.SIGUSR1)
+        return True
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(SystemExit):
+            asyncio.run(is_permitted(signalled, {"demux": DEMUX}))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 async def test_a_caller_that_is_cancelled_is_no_refusal() -> None:

@@ -8,23 +8,26 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from channels_demux_layer import tracing
 from channels_demux_layer.conf import Settings, get_settings
-from channels_demux_layer.edge import remote
+from channels_demux_layer.edge import remote, survival
 from channels_demux_layer.edge.opening import ScopeFailed
 from channels_demux_layer.edge.remote import RemoteSession
+from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.window import SendWindow
 from tests.integration.harness import deliver, until
 
 #: How long an edge waits for the answer to a grant, by default.
 PATIENCE = Settings().OPEN_RETRY
-ACCESS: Any = type(
-    "Access", (), {"prefix": "demux", "connection": "0" * 32, "turn": staticmethod(lambda: 0.0)}
+ACCESS: Any = SimpleNamespace(
+    prefix="demux", connection="0" * 32, turn=lambda: 0.0, expel=lambda *args: None
 )
+CLAIM: Any = SimpleNamespace(channel="worker")
 
 
 class Port:
@@ -33,11 +36,14 @@ class Port:
     Attributes:
         said: What the edge said, in order.
         heard_at: When the worker was last heard.
+        answered_at: When it last answered.
     """
+
+    peer = "worker"
 
     def __init__(self) -> None:
         self.said: list[Any] = []
-        self.heard_at = -math.inf
+        self.heard_at = self.answered_at = -math.inf
 
     def attach(self, owner: Any, group: str) -> None:
         """Take the owner."""
@@ -119,6 +125,7 @@ class Finder:
         self.ports: list[Port] = []
         self.loop = Clock()
         self.is_cut_off = False
+        self.config = LinkConfig()
         self._found = asyncio.Event()
 
     async def find(self, *args: Any) -> Any:
@@ -128,7 +135,7 @@ class Finder:
         except asyncio.CancelledError:
             return None
         self._found.clear()
-        return self, None, "ref"
+        return self, CLAIM, "ref"
 
     def grant(self, *args: Any) -> Port:
         """Give a session to it."""
@@ -148,6 +155,7 @@ async def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
     """Who finds workers."""
     finder = Finder()
     monkeypatch.setattr(remote, "find_worker", finder.find)
+    monkeypatch.setattr(survival, "FIRST_PAUSE", 0.0)
     return finder
 
 
@@ -373,7 +381,7 @@ async def test_a_worker_that_does_not_answer_its_grant_is_left(
     finder.loop.pass_time(PATIENCE)
     assert first.said == ["reset"]
     second = await finder.let()
-    second.heard_at = math.inf
+    second.answered_at = math.inf
     finder.loop.pass_time(PATIENCE)
     assert second.said == []
     session.accepted()
@@ -460,7 +468,7 @@ async def test_a_session_that_is_opened_anew_waits_for_its_turn(
     for name, turn in (("soon", 0.001), ("never", 3_600.0)):
         session = RemoteSession(name, ACCESS, listener)
         await finder.let()
-        monkeypatch.setattr(ACCESS, "turn", staticmethod(lambda turn=turn: turn))
+        monkeypatch.setattr(ACCESS, "turn", lambda turn=turn: turn)
         session.lost(peer_is_dead=False)
         if name == "soon":
             await until(lambda: asked == ["soon", "soon"])
@@ -497,3 +505,110 @@ async def test_a_stream_that_opens_or_ends_in_time_is_not_unavailable(
         session.closed(1000, "")
     assert session._alarm is None
     session.abandon()
+
+
+#: What the client is told of a stream that its workers do not survive.
+POISONED = ("session_closed", 4422, "its workers do not survive it")
+
+
+async def test_a_payload_that_ends_its_workers_ends_its_stream(
+    finder: Finder, listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MAX_DELIVERIES workers get it, no more; the log names stream, connection and their number."""
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "poison")
+    await deliver(session, "behind it")
+    for _ in range(3):
+        port = await finder.let()
+        session.accepted()
+        assert port.said == ["poison", "behind it"]
+        session.lost(peer_is_dead=True)
+    await until(session.ended.is_set)
+    assert listener.told == [("session_reopened",), ("session_reopened",), POISONED]
+    record = caplog.records[-1]
+    assert "Stream 's' is closed: 3 workers in a row died with it." in record.getMessage()
+    assert record.__dict__["demux_connection"] == "0" * 32
+    assert session._tally.report().poisoned >= 1
+
+
+async def test_a_payload_that_is_taken_begins_the_count_anew(
+    finder: Finder, listener: Listener
+) -> None:
+    """A stream that gets on is opened again, however many of its workers die."""
+    session = RemoteSession("s", ACCESS, listener)
+    for number in range(6):
+        await deliver(session, str(number))
+        await finder.let()
+        session.accepted()
+        if number % 2:
+            session._flow.window.taken(1)
+        session.lost(peer_is_dead=True)
+    await finder.let()
+    assert not session.ended.is_set()
+    session.abandon()
+    session.closed(1001, "")
+
+
+async def test_whoever_has_nothing_in_hand_is_no_suspect(
+    finder: Finder, listener: Listener
+) -> None:
+    """A consumer that waits for payloads is not what its workers die of."""
+    session = RemoteSession("s", ACCESS, listener)
+    for _ in range(5):
+        await finder.let()
+        session.accepted()
+        session.lost(peer_is_dead=True)
+    await finder.let()
+    assert not session.ended.is_set()
+    session.abandon()
+    session.closed(1001, "")
+
+
+async def test_a_consumer_that_ends_its_worker_before_it_accepts(
+    finder: Finder, listener: Listener
+) -> None:
+    """Its workers do not even answer the grant: it is known later whether they are dead."""
+    session = RemoteSession("s", ACCESS, listener)
+    for _ in range(3):
+        await finder.let()
+        finder.loop.pass_time(PATIENCE)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not session.ended.is_set()
+    finder.loop.pass_time(finder.config.peer_timeout)
+    await until(session.ended.is_set)
+    assert len(finder.ports) == 3
+    assert listener.told == [POISONED]
+
+
+async def test_a_worker_that_answers_late_is_alive(finder: Finder, listener: Listener) -> None:
+    """Workers that were blocked do not count as dead, and the stream is opened again."""
+    session = RemoteSession("s", ACCESS, listener)
+    for _ in range(3):
+        port = await finder.let()
+        finder.loop.pass_time(PATIENCE)
+        port.heard_at = finder.loop.time() + 1
+    for _ in range(5):
+        await asyncio.sleep(0)
+    finder.loop.pass_time(finder.config.peer_timeout)
+    await finder.let()
+    assert not session.ended.is_set()
+    session.abandon()
+    session.closed(1001, "")
+
+
+async def test_without_a_bound_a_stream_is_opened_for_ever(
+    finder: Finder, listener: Listener, settings: Any
+) -> None:
+    """With MAX_DELIVERIES 0 no number of deaths closes a stream."""
+    settings.CHANNELS_DEMUX_LAYER = {"MAX_DELIVERIES": 0}
+    session = RemoteSession("s", ACCESS, listener)
+    await deliver(session, "poison")
+    for _ in range(8):
+        await finder.let()
+        session.accepted()
+        session.lost(peer_is_dead=True)
+    await finder.let()
+    assert not session.ended.is_set()
+    session.abandon()
+    session.closed(1001, "")

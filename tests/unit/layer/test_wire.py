@@ -457,3 +457,25 @@ async def test_a_wire_that_is_stopped_ends_no_portion(host: Host) -> None:
     wire.stop()
     await pass_turns(MANY_TURNS)
     assert host.texts == []
+
+
+async def test_a_heartbeat_is_no_answer(host: Host) -> None:
+    """It comes from a blocked process as well: an answer acknowledges something, or has frames."""
+    host.gate.set()
+    wire = a_wire(host, is_edge=True)
+    port = SessionPort(wire, wire.link.open_session("ref", wire.link.new_window(), wire.now()))
+    wire.flush()
+    await until(lambda: wire.deadline < float("inf"))
+    made_at = port.answered_at
+    for batch, is_answer in (
+        (make_batch(link="l", to_edge=True, seq=0, frames=b""), False),
+        (make_batch(link="l", to_edge=True, seq=0, frames=b"", ack=1), True),
+        (make_batch(link="l", to_edge=True, seq=0, frames=b"", ack=1), False),
+        (make_batch(link="l", to_edge=True, seq=1, frames=encode_frames([]), ack=1), True),
+    ):
+        before = port.answered_at
+        host.loop.advance(1.0)
+        wire.receive(batch)
+        assert port.heard_at == wire.now() > made_at
+        assert (port.answered_at == wire.now()) == is_answer
+        assert is_answer or port.answered_at == before

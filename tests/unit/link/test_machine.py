@@ -723,6 +723,18 @@ def test_heartbeats_go_only_where_nothing_else_does(pair: Pair) -> None:
     assert not pair.edge.wants_to_send(pair.now + 0.1)
 
 
+def test_somebody_else_may_send_a_heartbeat(pair: Pair) -> None:
+    """It keeps a link alive, and whoever sends it leaves the link as it is."""
+    pair.open()
+    pair.settle()
+    heard = pair.now
+    for seconds in (0.0, 9.0, 18.0):
+        advance(pair, pair.edge, heard + seconds)
+        pair.edge.receive_batch(pair.worker.heartbeat(), heard + seconds)
+    assert not pair.edge.is_over
+    assert pair.worker.heartbeat() == pair.worker.heartbeat()
+
+
 def test_no_heartbeats_without_sessions(pair: Pair) -> None:
     """A link that carries no session says nothing until it is over."""
     mine, _ = pair.open()

@@ -103,12 +103,14 @@ def test_what_should_be_known_at_once() -> None:
     """Silence, streams without workers, mixed releases and a layer that fails are all said."""
     assert remarks(FleetReport(nodes=[]))[0].startswith("No node answers.")
     nodes = [
-        a_node(streams=[a_stream(pending=3)], is_cut_off=True),
+        a_node(streams=[a_stream(pending=3, poisoned=2)], is_cut_off=True),
         a_node("w!1", release="2.0", wire=2),
     ]
     assert remarks(FleetReport(nodes=nodes, unreadable=1)) == [
         "demux.a: 3 connections wait, but no worker hosts the stream. "
         "Start one: manage.py runworker demux.a",
+        "demux.a: 2 streams were closed (code 4422) since their workers died with them, one after "
+        "the other. Look into the logs of the servers for which.",
         "Releases are mixed: 1.0 (1), 2.0 (1).",
         "Nodes with versions 1 and 2 of the layer wire cannot communicate. "
         "Deploy the same release everywhere.",

@@ -1,0 +1,126 @@
+"""Whether a stream's workers survive it: how often a payload is given to yet another one (L4.9).
+
+A payload whose handler ends the process would otherwise end worker after worker, since each next
+one gets what the last had not taken. So does a consumer whose connect() ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from channels_demux_layer.conf import get_settings
+from channels_demux_layer.link.window import SendWindow
+
+__all__ = ["Survival", "note_suspect", "suspects_on"]
+
+#: The pause before the second delivery after a death, in seconds; each is twice the one before.
+#: The first comes at once: mostly it was not the payload's fault.
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+#: By how much a pause is changed at random, so that those who died together do not meet again.
+JITTER = (0.5, 1.5)
+
+
+class Survival:
+    """Counts the workers that died one after the other with the same payload in hand.
+
+    Args:
+        window: The window of the payloads towards the consumer.
+
+    Attributes:
+        deaths: How many workers died since a payload was taken for the last time.
+    """
+
+    def __init__(self, window: SendWindow) -> None:
+        self._window = window
+        self._limit = get_settings().MAX_DELIVERIES
+        self._taken = window.taken_frames
+        self._doubted = 0
+        self._settled = asyncio.Event()
+        self.deaths = 0
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the stream may end its worker, for all that is known."""
+        return self.deaths > 0 and self._window.taken_frames == self._taken
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether MAX_DELIVERIES workers have died."""
+        return 0 < self._limit <= self.deaths
+
+    def worker_died(self, *, was_accepted: bool) -> None:
+        """Note that a worker is dead.
+
+        Args:
+            was_accepted: Whether its consumer had accepted.
+        """
+        if self._window.taken_frames != self._taken:
+            self._taken = self._window.taken_frames
+            self.deaths = 0
+        # A consumer that was given nothing can hardly have ended its worker: a neighbour has.
+        if self._window.untaken or not was_accepted:
+            self.deaths += 1
+
+    def doubt(self) -> None:
+        """Note that a worker does not answer; settle() is to follow."""
+        self._doubted += 1
+
+    def settle(self, *, is_dead: bool) -> None:
+        """Note whether a worker that was doubted is dead."""
+        self._doubted -= 1
+        if is_dead:
+            self.worker_died(was_accepted=False)
+        self._settled.set()
+
+    async def wait(self) -> bool:
+        """Wait until the next worker may have the stream.
+
+        Returns:
+            Whether one may: not where MAX_DELIVERIES workers have died.
+        """
+        lost = self.deaths + self._doubted
+        if lost > 1:
+            pause = min(FIRST_PAUSE * 2 ** (lost - 2), LONGEST_PAUSE)
+            await asyncio.sleep(pause * random.uniform(*JITTER))
+        # No worker more than that is risked: those that are doubted may be dead.
+        while self._doubted and 0 < self._limit <= self.deaths + self._doubted:
+            self._settled.clear()
+            await self._settled.wait()
+        return not self.is_exhausted
+
+
+#: By node and worker: the streams of this process that were given to the worker as suspects.
+_suspects: WeakKeyDictionary[Any, dict[str, WeakSet[Survival]]] = WeakKeyDictionary()
+
+
+def note_suspect(node: Any, worker: str, suspect: Survival) -> None:
+    """Note that a worker is given a stream that may end it.
+
+    Args:
+        node: The edge's node.
+        worker: The channel of the worker's node.
+        suspect: The stream.
+    """
+    by_worker = _suspects.setdefault(node, {})
+    for other in [other for other in by_worker if not _present(by_worker[other])]:
+        del by_worker[other]
+    by_worker.setdefault(worker, WeakSet()).add(suspect)
+
+
+def suspects_on(node: Any, worker: str) -> int:
+    """Return how many suspects a worker has.
+
+    Args:
+        node: The edge's node.
+        worker: The channel of the worker's node.
+    """
+    return _present(_suspects.get(node, {}).get(worker, ()))
+
+
+def _present(suspects: Iterable[Survival]) -> int:
+    return sum(suspect.is_suspect for suspect in suspects)

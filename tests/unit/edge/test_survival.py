@@ -1,0 +1,58 @@
+"""How often a payload is given to another worker, and where suspects go."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from channels_demux_layer.edge import survival
+from channels_demux_layer.edge.survival import Survival, note_suspect, suspects_on
+from channels_demux_layer.link.window import SendWindow
+
+
+def a_suspect() -> tuple[Survival, SendWindow]:
+    """A stream whose worker has died with a payload in hand, and its window."""
+    window = SendWindow(64, 1024)
+    suspect = Survival(window)
+    window.push("1")
+    suspect.worker_died(was_accepted=True)
+    return suspect, window
+
+
+async def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first delivery after a death comes at once, and each later one after a longer pause."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(survival, "JITTER", (1.0, 1.0))
+    suspect, _ = a_suspect()
+    suspect._limit = 0
+    for _ in range(8):
+        assert await suspect.wait()
+        suspect.worker_died(was_accepted=True)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+async def test_workers_that_have_suspects_are_known() -> None:
+    """A suspect counts for its worker until its payload is taken, or the stream is gone."""
+    node = type("Node", (), {})()
+    one, window = a_suspect()
+    other, _ = a_suspect()
+    assert suspects_on(node, "w") == 0
+    note_suspect(node, "w", one)
+    note_suspect(node, "w", other)
+    note_suspect(node, "v", other)
+    assert (suspects_on(node, "w"), suspects_on(node, "v")) == (2, 1)
+    window.taken(1)
+    assert suspects_on(node, "w") == 1
+    del other, _
+    gc.collect()
+    assert suspects_on(node, "w") == 0
+    another, _ = a_suspect()
+    note_suspect(node, "u", another)
+    assert list(survival._suspects[node]) == ["u"]
