@@ -1,18 +1,18 @@
-"""Every exception of the package, with whose fault it is in its type.
+"""The exceptions of the package. The type shows who caused the error.
 
 ::
 
     DemuxError
-     ├── ConfigurationError   the project's: settings, consumer_classes, names
-     ├── BadFrame             the client's: a frame that is no envelope
-     ├── LayerFailed          the channel layer's: it could not be asked
-     ├── PayloadTooLarge      the consumer's: it sent more than MAX_PAYLOAD (also a ValueError)
-     ├── NotPortable          the middleware's: a scope value that cannot travel to a worker
-     └── ClientError          what the Python client meets:
-          ├── ConnectFailed   the server's or the network's: no WebSocket
-          └── StreamClosed    nobody's: the stream has ended, and this is how
+     ├── ConfigurationError   the project: its settings, consumer_classes or names
+     ├── BadFrame             the client: it sent a frame that is not an envelope
+     ├── LayerFailed          the channel layer: a call failed
+     ├── PayloadTooLarge      the consumer: it sent more than MAX_PAYLOAD (also a ValueError)
+     ├── NotPortable          middleware: a scope value cannot be sent to a worker
+     └── ClientError          raised by the Python client:
+          ├── ConnectFailed   the server or the network: the WebSocket could not be opened
+          └── StreamClosed    nobody: the stream has ended
 
-A peer's fault on the channel layer is an event of its link, never an exception.
+Errors of a peer on the channel layer are events of its link, never exceptions.
 """
 
 from channels_demux_layer.codes import ErrorCode
@@ -31,10 +31,10 @@ __all__ = [
 
 
 class DemuxError(Exception):
-    """The demultiplexer cannot go on.
+    """The demultiplexer failed.
 
-    The root of all exceptions of the package. An exception without a message of its own says
-    the first line of its class's docstring.
+    The base class of all exceptions of the package. The message of an exception without arguments
+    is the first line of its class's docstring.
     """
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class DemuxError(Exception):
 class ConfigurationError(DemuxError):
     """The demultiplexer is not configured correctly.
 
-    Raised while the project starts; the message names the setting, the stream or the path, and
+    Raised while the project starts. The message names the setting, the stream or the path, and
     says what to do.
     """
 
@@ -54,7 +54,7 @@ class ConfigurationError(DemuxError):
 class LayerFailed(DemuxError):  # noqa: N818 - says what happened
     """The channel layer cannot be asked.
 
-    Raised to who asks the nodes for their status; the message says what the layer did.
+    Raised by `status.ask_nodes`. The message contains the layer's error.
     """
 
 
@@ -62,9 +62,9 @@ class BadFrame(DemuxError):  # noqa: N818 - named for what the client sent, and 
     """The client's frame is not an envelope.
 
     Attributes:
-        code: What is wrong, stable across releases; the ``code`` of the ``error`` event.
-        message: What the client's developer is to do about it; the event's ``message``.
-        stream: The stream that the frame names, where that could be read.
+        code: The ``code`` of the ``error`` event, stable across releases.
+        message: The event's ``message``. It tells the client's developer what to do.
+        stream: The stream that the frame names; None if it could not be read.
     """
 
     def __init__(self, code: ErrorCode, message: str, stream: str | None = None) -> None:
@@ -81,10 +81,10 @@ class BadFrame(DemuxError):  # noqa: N818 - named for what the client sent, and 
 class PayloadTooLarge(DemuxError, ValueError):  # noqa: N818 - named like its error code
     """The payload is larger than MAX_PAYLOAD.
 
-    Raised out of a consumer's ``send()``; nothing was sent and the stream goes on.
+    A consumer's ``send()`` raises it. Nothing was sent, and the stream stays open.
 
     Attributes:
-        size: Size of the refused payload in bytes (of UTF-8, for text).
+        size: Size of the refused payload in bytes. Text counts in UTF-8.
         limit: The value of MAX_PAYLOAD in bytes.
     """
 
@@ -95,17 +95,17 @@ class PayloadTooLarge(DemuxError, ValueError):  # noqa: N818 - named like its er
 
     def __str__(self) -> str:
         return (
-            f"The payload has {self.size} bytes, and MAX_PAYLOAD is {self.limit}. Send it in "
+            f"The payload has {self.size} bytes, but MAX_PAYLOAD is {self.limit}. Send it in "
             "parts, or raise CHANNELS_DEMUX_LAYER['MAX_PAYLOAD'] on the server and its workers."
         )
 
 
 class NotPortable(DemuxError):  # noqa: N818 - says of a value what it is
-    """The scope value cannot travel to a worker.
+    """The scope value cannot be sent to a worker.
 
     Attributes:
-        path: Where the value stands, for example ``url_route.kwargs.id``.
-        problem: Why it cannot travel.
+        path: The path of the value in the scope, for example ``url_route.kwargs.id``.
+        problem: Why the value cannot be sent.
     """
 
     def __init__(self, path: str, problem: str = "it has no portable form") -> None:
@@ -114,22 +114,22 @@ class NotPortable(DemuxError):  # noqa: N818 - says of a value what it is
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.path} cannot travel to a worker: {self.problem}."
+        return f"{self.path} cannot be sent to a worker: {self.problem}."
 
 
 class ClientError(DemuxError):
-    """The Python client cannot go on."""
+    """The Python client failed."""
 
 
 class ConnectFailed(ClientError):  # noqa: N818 - says what has happened, as connect() says what is to
     """The WebSocket could not be opened.
 
-    Its ``__cause__`` is what the `websockets` library or the network has raised.
+    Its ``__cause__`` is the error of the `websockets` library or of the network.
 
     Attributes:
-        problem: What went wrong; without the URL, which may hold a secret.
-        status: The HTTP status with which the server answered instead; None if it did not.
-        is_final: Whether another try can only end the same way.
+        problem: What went wrong. It omits the URL, which may contain a secret.
+        status: The HTTP status of the server's response; None without a response.
+        is_final: Whether a retry would fail the same way.
     """
 
     def __init__(self, problem: str, status: int | None = None, is_final: bool = False) -> None:
@@ -146,8 +146,8 @@ class StreamClosed(ClientError):  # noqa: N818 - named like its event, and as we
     """The stream has ended.
 
     Attributes:
-        code: The close code, 1000 for an end on purpose.
-        reason: The reason, empty where none was given.
+        code: The close code; 1000 for a normal end.
+        reason: The close reason; empty if none was given.
     """
 
     def __init__(self, code: int, reason: str = "") -> None:

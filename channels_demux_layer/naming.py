@@ -1,17 +1,16 @@
-"""From stream names to the names that a channel layer allows.
+"""Maps stream names to channel and group names that a channel layer allows.
 
-A channel layer takes 1 to 99 of ``a-zA-Z0-9-_.``; a stream may have any name. What is mapped is
-one *label* per stream name, by the first of these rules that fits (L1.4):
+A channel layer allows 1 to 99 characters of ``a-zA-Z0-9-_.``. A stream name may contain any
+character, so each name is mapped to a *label* by the first rule that applies (L1.4):
 
-1. A name of allowed characters that does not start with ``-`` and fits the room is its own label.
-   (In a group ``edge`` is taken, and follows rule 2.)
-2. Otherwise the label is ``-`` and the name's UTF-8, letters, digits and periods as they are and
-   every other byte as ``_`` and two hexadecimal digits: ``my stream`` becomes ``-my_20stream``.
-3. Where that does not fit, the label is ``-``, as much of the above as there is room for, ``-``
-   and a digest of the whole name.
+1. A name of allowed characters that does not start with ``-`` and is short enough is its own label.
+   In groups, the name ``edge`` is reserved and follows rule 2.
+2. Otherwise the label is ``-`` and the name's UTF-8. Letters, digits and periods stay, and every
+   other byte becomes ``_`` and two hexadecimal digits: ``my stream`` becomes ``-my_20stream``.
+3. If that is too long, the label is its beginning, then ``-`` and a digest of the whole name.
 
-So two names never share a label: rule 1 never starts with ``-``, rule 2 has no second ``-``, rule
-2 can be read back, and rule 3 has 128 bits of BLAKE2.
+Two names never share a label. Labels of rule 1 do not start with ``-``, those of rule 2 have no
+second ``-`` and can be decoded, and those of rule 3 contain 128 bits of BLAKE2.
 """
 
 import re
@@ -29,13 +28,13 @@ __all__ = [
     "valid_prefix",
 ]
 
-#: Length of the longest name that a channel layer takes (``BaseChannelLayer.MAX_NAME_LENGTH`` - 1).
+#: The maximum length of a name on a channel layer (``BaseChannelLayer.MAX_NAME_LENGTH`` - 1).
 _MAX_NAME = 99
 #: Length of a connection's id: 128 bits in hexadecimal digits.
 _CONNECTION = 32
 _DIGEST = 32
-#: Length of the longest prefix: what a group leaves beside two periods, a connection and the
-#: shortest label of rule 3.
+#: The maximum length of a prefix. A group name also has two periods, a connection's id, and at
+#: least the shortest label of rule 3.
 MAX_PREFIX = _MAX_NAME - len("..") - _CONNECTION - len("--") - _DIGEST
 
 _MARK = "-"
@@ -47,14 +46,14 @@ _UNSAFE_BYTE = re.compile(rb"[^a-zA-Z0-9.]")
 
 
 def stream_channel(prefix: str, stream: str) -> str:
-    """Name the channel on which workers of a stream wait for its opens (L1.1).
+    """Return the channel on which workers receive the opens of a stream (L1.1).
 
     Args:
         prefix: The demultiplexer's ``channel_prefix``.
         stream: The stream's name.
 
     Returns:
-        A valid channel name, such as ``demux.echo``; another one for every stream name.
+        A valid channel name such as ``demux.echo``, different for each stream name.
 
     Raises:
         ConfigurationError: The prefix cannot be part of a channel name.
@@ -64,7 +63,7 @@ def stream_channel(prefix: str, stream: str) -> str:
 
 
 def edge_group(prefix: str, connection: str) -> str:
-    """Name the group on which a connection's edge hears from its sessions (L1.3).
+    """Return the group on which a connection's edge receives from its sessions (L1.3).
 
     Args:
         prefix: The demultiplexer's ``channel_prefix``.
@@ -80,7 +79,7 @@ def edge_group(prefix: str, connection: str) -> str:
 
 
 def stream_group(prefix: str, connection: str, stream: str) -> str:
-    """Name the group on which a session hears from its connection's edge (L1.3).
+    """Return the group on which a session receives from its connection's edge (L1.3).
 
     Args:
         prefix: The demultiplexer's ``channel_prefix``.
@@ -88,8 +87,8 @@ def stream_group(prefix: str, connection: str, stream: str) -> str:
         stream: The stream's name.
 
     Returns:
-        A valid group name, such as ``demux.<connection>.echo``; another one for every stream
-        name, and never that of `edge_group`.
+        A valid group name such as ``demux.<connection>.echo``, different for each stream name and
+        from `edge_group`.
 
     Raises:
         ConfigurationError: The prefix cannot be part of a group name.
@@ -99,16 +98,16 @@ def stream_group(prefix: str, connection: str, stream: str) -> str:
 
 
 def is_layer_name(name: str) -> bool:
-    """Tell whether channel layers take a name, of a channel or a group.
+    """Return whether a string is a valid channel or group name for channel layers.
 
     Args:
-        name: Any string, such as one that a peer calls itself.
+        name: Any string, such as a peer's name for itself.
     """
     return _LAYER_NAME.fullmatch(name) is not None
 
 
 def valid_prefix(prefix: str) -> str:
-    """Return a ``channel_prefix`` that names can be built on.
+    """Validate a ``channel_prefix`` and return it.
 
     Args:
         prefix: The prefix as configured.
@@ -117,12 +116,12 @@ def valid_prefix(prefix: str) -> str:
         The prefix, unchanged.
 
     Raises:
-        ConfigurationError: It is empty, too long, or has characters that channel layers refuse.
+        ConfigurationError: The prefix is empty, too long, or has characters that are not allowed.
     """
     if isinstance(prefix, str) and len(prefix) <= MAX_PREFIX and _PREFIX.fullmatch(prefix):
         return prefix
     raise ConfigurationError(
-        f"channel_prefix {prefix!r} cannot start channel names: use 1 to {MAX_PREFIX} ASCII "
+        f"channel_prefix {prefix!r} is invalid: use 1 to {MAX_PREFIX} ASCII "
         "letters, digits, hyphens, underscores or periods."
     )
 
@@ -131,7 +130,7 @@ def valid_prefix(prefix: str) -> str:
 def _label(stream: str, room: int, *, taken: str | None = None) -> str:
     if len(stream) <= room and stream != taken and _OWN_LABEL.fullmatch(stream):
         return stream
-    # Lone surrogates have no UTF-8; surrogatepass still keeps every two names apart.
+    # Lone surrogates have no UTF-8. With surrogatepass, such names get distinct labels, too.
     name = stream.encode("utf-8", "surrogatepass")
     readable = _MARK + _UNSAFE_BYTE.sub(_escape, name).decode("ascii")
     if len(readable) <= room:

@@ -1,4 +1,4 @@
-"""What a demultiplexer's ``consumer_classes`` may hold, checked when it is first looked at."""
+"""The entries of ``consumer_classes``, and their validation."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -30,15 +30,15 @@ ASGIApplication = Callable[[MutableMapping[str, Any], _Receive, _Send], Awaitabl
 Middleware = Callable[[Any], Any]
 #: Where a stream's consumers run.
 Hosting = Literal["auto", "inline", "workers"]
-#: What a stream may lead to: a consumer class, an ASGI application, or a dotted path to either.
+#: The application behind a stream: a consumer class, an ASGI application, or a dotted path to one.
 Target = type[Any] | ASGIApplication | str
-#: Who may open a stream: the name of a Django permission, or what tells it from the scope.
+#: Who may open a stream: the name of a Django permission, or a function of the scope.
 Permission = str | Callable[[dict[str, Any]], bool | Awaitable[bool]]
 
-#: Length of the longest stream name, in bytes of UTF-8: a binary frame has one byte for it (C1.5).
+#: Maximum length of a stream name in bytes of UTF-8: binary frames use one byte for it (C1.5).
 MAX_STREAM_NAME = 255
 
-#: What RFC 6455 (4.1) takes for the name of a subprotocol: a token of HTTP.
+#: The name of a subprotocol by RFC 6455 (4.1): an HTTP token.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -47,21 +47,21 @@ class Stream:
     """One entry of ``consumer_classes``, with its options.
 
     Attributes:
-        target: A consumer class, an ASGI application, or a dotted path to either, which only
-            the processes that host the stream import.
-        lazy: Open the stream with its first frame, not with the connection.
-        text: The stream's payloads are strings, and its consumer gets and sends them bare.
-        hosting: Where its consumers run; None for what the ``HOSTING`` setting says.
-        own_thread: Whether each session's synchronous code gets a thread of its own; None
-            leaves it to the host.
-        permission: Who may open the stream; None for everybody. A callable is given the scope and
-            says whether its client may, at once or to be awaited. A string is the name of a Django
-            permission, such as ``"market.view_price"``, which the scope's user must have.
-        subprotocol: The one subprotocol that the stream's consumer finds offered, for consumers
-            that speak no other; None for those that the client has offered for its socket.
-        stateful: Whether the stream's consumer keeps what its client has told it and would have
-            to tell another one. The stream then ends with 1012 where its worker goes or is lost,
-            for the client to open it anew; else it goes on with another consumer.
+        target: A consumer class, an ASGI application, or a dotted path to either. Only processes
+            that host the stream import a dotted path.
+        lazy: Whether the stream opens with its first frame instead of with the connection.
+        text: Whether payloads are strings, which the consumer receives and sends without JSON.
+        hosting: Where the consumers run; None for the ``HOSTING`` setting.
+        own_thread: Whether each session runs its synchronous code in a thread of its own; None
+            for the host's default.
+        permission: Who may open the stream; None for everybody. A callable receives the scope and
+            returns a bool or an awaitable of one. A string is the name of a Django permission,
+            such as ``"market.view_price"``, which the scope's user must have.
+        subprotocol: The only subprotocol in the consumer's scope, for consumers that need this
+            one; None for the subprotocols that the client offers for its socket.
+        stateful: Whether the consumer keeps state from its client that a new consumer would lack.
+            When its worker drains or is lost, such a stream ends with 1012 and the client must
+            open it again. Other streams continue with a new consumer.
     """
 
     target: Target
@@ -79,36 +79,36 @@ class Stream:
         if self.hosting is not None and self.hosting not in get_args(Hosting):
             choices = ", ".join(map(repr, get_args(Hosting)))
             raise ConfigurationError(
-                f"Stream(hosting={self.hosting!r}) is none of {choices} and None."
+                f"Stream(hosting={self.hosting!r}) is invalid. Use one of {choices}, or None."
             )
         if not (
             self.permission is None or isinstance(self.permission, str) or callable(self.permission)
         ):
             raise ConfigurationError(
-                f"Stream(permission={self.permission!r}) is neither the name of a permission, "
-                "nor a callable, nor None."
+                f"Stream(permission={self.permission!r}) is invalid. Use the name of a permission, "
+                "a callable, or None."
             )
         if self.subprotocol is not None and not _is_token(self.subprotocol):
             raise ConfigurationError(
-                f"Stream(subprotocol={self.subprotocol!r}) is neither the name of a subprotocol, "
-                "such as 'graphql-transport-ws', nor None."
+                f"Stream(subprotocol={self.subprotocol!r}) is invalid. Use the name of a "
+                "subprotocol, such as 'graphql-transport-ws', or None."
             )
 
     def application(self) -> ASGIApplication:
-        """Return the ASGI application behind the stream; import it if it is a dotted path.
+        """Return the ASGI application behind the stream, and import a dotted path.
 
         Returns:
-            An ASGI 3 application; for a consumer class, what its ``as_asgi()`` gives.
+            An ASGI 3 application; for a consumer class, the result of its ``as_asgi()``.
 
         Raises:
-            ConfigurationError: The dotted path cannot be imported, or leads to something else.
+            ConfigurationError: The dotted path cannot be imported, or names something else.
         """
         target: Any = self.target
         if isinstance(target, str):
             target = _import(target, "consumer_classes")
             if isinstance(target, str) or not _is_application(target):
                 raise ConfigurationError(
-                    f"{self.target!r} leads to {target!r}. Make it the path of a consumer class "
+                    f"{self.target!r} is the path of {target!r}. Use the path of a consumer class "
                     "or of an ASGI application."
                 )
         is_class = isinstance(target, type)
@@ -116,28 +116,28 @@ class Stream:
         return application
 
 
-#: The streams of a demultiplexer by name.
+#: The streams of a demultiplexer, by name.
 StreamTable = Mapping[str, Stream]
 
 
 def new_stream_table(
     consumer_classes: Mapping[str, Stream | Target], owner: str = "The demultiplexer"
 ) -> StreamTable:
-    """Check the ``consumer_classes`` of a demultiplexer.
+    """Validate the ``consumer_classes`` of a demultiplexer.
 
     Args:
-        consumer_classes: Stream names, and for each a `Stream` or what a `Stream` may lead to.
-        owner: The demultiplexer's name, for messages.
+        consumer_classes: For each stream name, a `Stream` or the target of one.
+        owner: The demultiplexer's name, for error messages.
 
     Returns:
-        The streams, which cannot be changed.
+        The streams, as a read-only mapping.
 
     Raises:
-        ConfigurationError: A name or an entry is none that a stream can have.
+        ConfigurationError: A name or an entry is invalid.
     """
     if not isinstance(consumer_classes, Mapping):
         raise ConfigurationError(
-            f"{owner}: consumer_classes is {consumer_classes!r}. Make it a dictionary of "
+            f"{owner}: consumer_classes is {consumer_classes!r}. Use a dictionary of "
             "stream names and consumer classes."
         )
     return MappingProxyType(
@@ -158,8 +158,8 @@ def _check_name(name: object, owner: str) -> str:
         size = len(name.encode())
     except UnicodeEncodeError:
         raise ConfigurationError(
-            f"{owner}: the stream name {name!r} has a lone surrogate, which no client can send. "
-            "Rename it in consumer_classes."
+            f"{owner}: the stream name {name!r} contains a lone surrogate, which no client can "
+            "send. Rename it in consumer_classes."
         ) from None
     if size > MAX_STREAM_NAME:
         raise ConfigurationError(
@@ -197,7 +197,7 @@ def _is_token(name: object) -> bool:
 
 
 def _is_application(target: object) -> bool:
-    # A class is callable, but calling it would make an object and not serve a connection.
+    # A class is callable, too, but calling it returns an instance and serves no connection.
     return hasattr(target, "as_asgi") if isinstance(target, type) else callable(target)
 
 
@@ -225,7 +225,7 @@ def _import(path: str, place: str) -> object:
     module_path, _, name = path.rpartition(".")
     try:
         module = import_module(module_path)
-    except Exception as error:  # importing runs the user's module, which may raise anything
+    except Exception as error:  # the user's module may raise anything
         raise ConfigurationError(
             f"{path!r} cannot be imported: {type(error).__name__}: {error}. Correct the path in "
             f"{place}, or the module."

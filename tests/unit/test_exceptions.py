@@ -86,7 +86,7 @@ def test_not_portable_names_the_path() -> None:
     """A scope value that cannot travel is named by its path, with the reason."""
     error = NotPortable("url_route.kwargs.id", "it is a Decoder")
     assert (error.path, error.problem) == ("url_route.kwargs.id", "it is a Decoder")
-    assert str(error).startswith("url_route.kwargs.id cannot travel")
+    assert str(error).startswith("url_route.kwargs.id cannot be sent to a worker")
     assert "no portable form" in str(NotPortable("user"))
 
 

@@ -76,9 +76,9 @@ def test_dotted_paths_are_not_imported_before_they_are_needed() -> None:
     [
         ("no_such_module.Consumer", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("shop_for_streams.Missing", "module 'shop_for_streams' has no 'Missing'"),
-        ("shop_for_streams.number", "leads to 5"),
-        ("shop_for_streams.text", "leads to 'shop_for_streams.Consumer'"),
-        ("shop_for_streams.NoConsumer", "leads to <class"),
+        ("shop_for_streams.number", "is the path of 5"),
+        ("shop_for_streams.text", "is the path of 'shop_for_streams.Consumer'"),
+        ("shop_for_streams.NoConsumer", "is the path of <class"),
     ],
 )
 def test_dotted_paths_that_lead_nowhere(module: types.ModuleType, path: str, says: str) -> None:
@@ -134,7 +134,9 @@ def test_hosting_is_one_of_a_few(hosting: Any) -> None:
 @pytest.mark.parametrize("hosting", ["remote", "", 5, []])
 def test_other_hosting_is_refused(hosting: Any) -> None:
     """Another hosting is refused, and the choices are named."""
-    with pytest.raises(ConfigurationError, match="none of 'auto', 'inline', 'workers' and None"):
+    with pytest.raises(
+        ConfigurationError, match="invalid. Use one of 'auto', 'inline', 'workers', or None"
+    ):
         Stream(Consumer, hosting=hosting)
 
 
@@ -215,7 +217,7 @@ def test_entries_are_checked_with_their_name() -> None:
 def test_permissions_are_names_or_callables(permission: Any) -> None:
     """Anything else is refused where it is written."""
     with pytest.raises(
-        ConfigurationError, match="neither the name of a permission, nor a callable"
+        ConfigurationError, match="invalid. Use the name of a permission, a callable, or None"
     ):
         Stream(application, permission=permission)
 
@@ -224,5 +226,5 @@ def test_permissions_are_names_or_callables(permission: Any) -> None:
 def test_a_subprotocol_is_one_that_could_be_offered(subprotocol: Any) -> None:
     """What no handshake of a WebSocket could have is refused where it is written."""
     assert Stream(application, subprotocol="v1.chat+json").subprotocol == "v1.chat+json"
-    with pytest.raises(ConfigurationError, match="neither the name of a subprotocol"):
+    with pytest.raises(ConfigurationError, match="invalid. Use the name of a subprotocol"):
         Stream(application, subprotocol=subprotocol)
