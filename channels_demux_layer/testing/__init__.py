@@ -1,6 +1,6 @@
-"""Tools to test a demultiplexer with: a client that speaks envelopes, and workers in the test.
+"""Tools for testing a demultiplexer: a client that speaks envelopes, and workers in the test.
 
-A test of the whole way, from the client through the channel layer to the consumer and back::
+A test of the whole path, from the client through the channel layer to the consumer and back::
 
     from channels_demux_layer.testing import DemuxCommunicator, run_workers
 
@@ -10,9 +10,9 @@ A test of the whole way, from the client through the channel layer to the consum
                 await client.send_to("chat", {"text": "hello"})
                 assert await client.receive_from("chat") == {"text": "hello"}
 
-Without `run_workers` and without a channel layer, or with the in-memory one, the same test runs
-all consumers inline. Tests are coroutines: run them with pytest-asyncio, or as methods of
-Django's ``TransactionTestCase``.
+Without `run_workers`, and with the in-memory channel layer or none, the same test runs all
+consumers inline. Tests are coroutines: run them with pytest-asyncio, or as methods of Django's
+``TransactionTestCase``.
 """
 
 from .communicator import DemuxCommunicator

@@ -1,4 +1,4 @@
-"""What a client under test has received: a payload, an event, or a frame that is neither."""
+"""The frames that a client under test receives: payloads, events, and others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _brief.maxdict = _brief.maxlist = 20
 
 
 class Kind(Enum):
-    """What a frame is."""
+    """The kind of a frame."""
 
     PAYLOAD = "payload"
     EVENT = "event"
@@ -26,13 +26,13 @@ class Kind(Enum):
 
 
 class Arrival(NamedTuple):
-    """One frame.
+    """One received frame.
 
     Attributes:
-        kind: What it is.
-        stream: The stream that it names, or None.
+        kind: The frame's kind.
+        stream: The stream that the frame names, or None.
         content: The payload, the whole event, or the frame.
-        frame: The frame as it came.
+        frame: The unchanged frame.
     """
 
     kind: Kind
@@ -41,7 +41,7 @@ class Arrival(NamedTuple):
     frame: str | bytes
 
     def is_event(self, name: ServerEvent) -> bool:
-        """Tell whether it is an event of this name."""
+        """Return whether the frame is an event with this name."""
         return self.kind is Kind.EVENT and self.content[get_settings().EVENT_KEY] == name
 
     def __str__(self) -> str:
@@ -50,14 +50,11 @@ class Arrival(NamedTuple):
 
 
 def sort(frame: str | bytes, decode: Callable[[str | bytes], Any]) -> Arrival:
-    """Find out what a frame is.
+    """Decode a frame and return it with its kind.
 
     Args:
         frame: The frame.
-        decode: Decodes the envelope of a text frame; raises ValueError where it is none.
-
-    Returns:
-        The frame, taken apart.
+        decode: Decodes the envelope of a text frame, or raises ValueError.
     """
     if isinstance(frame, bytes):
         return _sort_binary(frame)

@@ -1,4 +1,4 @@
-"""A client for tests: speaks envelopes with a demultiplexer, without a server between."""
+"""A client for tests, which exchanges envelopes with a demultiplexer without a server."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["DemuxCommunicator"]
 class DemuxCommunicator(SocketCommunicator):
     """A client of one demultiplexer.
 
-    Payloads and events of other streams that come before the awaited one are kept for their own
-    ``receive_from()`` and ``receive_event()``. As an asynchronous context manager it connects,
-    asserts that it was accepted, and disconnects at the end::
+    ``receive_from()`` and ``receive_event()`` keep payloads and events of other streams for later
+    calls. The asynchronous context manager connects, asserts that the server accepted, and
+    disconnects at the end::
 
         async with DemuxCommunicator(Demultiplexer.as_asgi(), "/ws/") as client:
             await client.send_to("chat", {"text": "hello"})
@@ -29,8 +29,8 @@ class DemuxCommunicator(SocketCommunicator):
             await client.close("chat")
             assert (await client.receive_event("chat"))["code"] == 1000
 
-    What the application raises is raised by whatever waits for it. An awaited thing that does
-    not come is an AssertionError which shows what did. The application goes on all the same.
+    Methods that wait raise the application's exceptions. If nothing suitable arrives in time, they
+    raise an AssertionError that lists what did arrive. The application keeps running.
 
     Args:
         application: The ASGI application: a demultiplexer's ``as_asgi()``, or routers and
@@ -38,11 +38,11 @@ class DemuxCommunicator(SocketCommunicator):
         path: The path that the client connects to, with its query string.
         headers: Pairs of header names and values, as bytes.
         subprotocols: The subprotocols that the client offers.
-        spec_version: The version of ASGI's WebSocket specification that the scope names.
+        spec_version: The version of ASGI's WebSocket specification in the scope.
         timeout: How long to wait for anything, in seconds.
 
     Attributes:
-        scope: The connection's scope; change it before connect(), to add a user for example.
+        scope: The connection's scope. Change it before connect(), to add a user for example.
         timeout: How long to wait for anything, in seconds.
     """
 
@@ -53,7 +53,7 @@ class DemuxCommunicator(SocketCommunicator):
 
         Args:
             stream: The stream's name.
-            payload: ``bytes`` go as a binary frame, everything else as JSON in an envelope.
+            payload: ``bytes`` are sent as a binary frame, anything else as JSON in an envelope.
         """
         if isinstance(payload, bytes):
             name = stream.encode()
@@ -71,10 +71,10 @@ class DemuxCommunicator(SocketCommunicator):
             timeout: How long to wait, in seconds.
 
         Returns:
-            The decoded JSON, or ``bytes`` if it came as a binary frame.
+            The decoded JSON, or ``bytes`` for a binary frame.
 
         Raises:
-            AssertionError: None came in time, or the stream or the socket was closed.
+            AssertionError: No payload arrived in time, or the stream or the socket was closed.
         """
 
         def is_wanted(arrival: Arrival) -> bool:
@@ -89,15 +89,15 @@ class DemuxCommunicator(SocketCommunicator):
         """Return the next event about a stream.
 
         Args:
-            stream: The stream's name; None for events about no stream, such as the error about
-                a frame that names none.
+            stream: The stream's name; None for events without a stream, such as the error for a
+                frame that names none.
             timeout: How long to wait, in seconds.
 
         Returns:
-            The event as the client gets it, with all keys.
+            The event with all its keys.
 
         Raises:
-            AssertionError: None came in time, or the socket was closed.
+            AssertionError: No event arrived in time, or the socket was closed.
         """
 
         def is_wanted(arrival: Arrival) -> bool:
@@ -108,7 +108,7 @@ class DemuxCommunicator(SocketCommunicator):
         return event
 
     async def open(self, stream: str) -> None:
-        """Ask for a stream to be opened: a lazy one, or one that has closed.
+        """Send an ``open`` for a lazy stream, or for one that has closed.
 
         Args:
             stream: The stream's name.
@@ -117,7 +117,7 @@ class DemuxCommunicator(SocketCommunicator):
         await self._send_event(stream, ClientEvent.OPEN)
 
     async def close(self, stream: str) -> None:
-        """Ask for a stream to be closed; the others go on.
+        """Send a ``close`` for a stream. The others stay open.
 
         Args:
             stream: The stream's name.
@@ -132,15 +132,12 @@ class DemuxCommunicator(SocketCommunicator):
     async def receive_nothing(
         self, timeout: float = 0.1, interval: float = 0.01, *, stream: str | None = None
     ) -> bool:
-        """Tell whether nothing comes.
+        """Return whether nothing is unread and nothing arrives.
 
         Args:
-            timeout: How long to watch, in seconds.
-            interval: Not used; it is there for what calls the method of the base class.
-            stream: Watch for payloads and events of this stream alone.
-
-        Returns:
-            Whether nothing unread is there, and nothing came.
+            timeout: How long to wait, in seconds.
+            interval: Unused; present for compatibility with the base class.
+            stream: Consider only payloads and events of this stream.
         """
         deadline = self._now() + timeout
         while not self._has_something(stream):
@@ -155,10 +152,10 @@ class DemuxCommunicator(SocketCommunicator):
             return bool(self._unread) or self._closure is not None
         return any(arrival.stream == stream for arrival in self._unread)
 
-    # -- frames and envelopes as they are -----------------------------------------------------
+    # -- raw frames and envelopes -------------------------------------------------------------
 
     async def receive_frame(self, timeout: float | None = None) -> str | bytes:
-        """Return the oldest frame that was not received yet, of whatever stream, as it came.
+        """Return the oldest unread frame of any stream.
 
         Args:
             timeout: How long to wait, in seconds.
@@ -167,12 +164,12 @@ class DemuxCommunicator(SocketCommunicator):
             The text, or the bytes.
 
         Raises:
-            AssertionError: None came in time, or the socket was closed.
+            AssertionError: No frame arrived in time, or the socket was closed.
         """
         return (await self._receive(lambda arrival: True, "a frame", timeout)).frame
 
     async def send_json_to(self, data: Any) -> None:
-        """Send a whole envelope, as with Channels' own communicator.
+        """Send a whole envelope, like Channels' own communicator.
 
         Args:
             data: The envelope.
@@ -180,7 +177,7 @@ class DemuxCommunicator(SocketCommunicator):
         await self.send_frame(self.encode(data))
 
     async def receive_json_from(self, timeout: float | None = None) -> Any:
-        """Return the oldest envelope that was not received yet, of whatever stream.
+        """Return the oldest unread envelope of any stream.
 
         Args:
             timeout: How long to wait, in seconds.
@@ -189,11 +186,11 @@ class DemuxCommunicator(SocketCommunicator):
             The decoded envelope.
 
         Raises:
-            AssertionError: None came in time, or the socket was closed.
+            AssertionError: No envelope arrived in time, or the socket was closed.
         """
         return self.decode(await self.receive_frame(timeout))
 
-    # -- what comes ---------------------------------------------------------------------------
+    # -- waiting ------------------------------------------------------------------------------
 
     async def _receive(
         self,
@@ -215,9 +212,9 @@ class DemuxCommunicator(SocketCommunicator):
 
     def _check_still_open(self, what: str, stream: str | None) -> None:
         if self._closure is not None:
-            raise self._failure(f"The socket was closed with {self._closure} before {what} came.")
+            raise self._failure(f"The socket closed with {self._closure} before {what} arrived.")
         if stream is None or stream in self._reopened:
             return
         for arrival in self._unread:
             if arrival.stream == stream and arrival.is_event(ServerEvent.CLOSED):
-                raise self._failure(f"Stream {stream!r} was closed before {what} came.")
+                raise self._failure(f"Stream {stream!r} closed before {what} arrived.")

@@ -1,4 +1,4 @@
-"""Database connections that belong to a test, kept open while consumers run in it."""
+"""Keeps a test's database connections open while its consumers run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _users = 0
 def connections_kept() -> Iterator[None]:
     """Keep Channels from closing the test's database connections around each handler.
 
-    As Channels' communicators do, but any number of them side by side: the first puts the
-    patch in place, the last takes it away.
+    Channels' communicators do the same. Here several users may overlap: the first one applies the
+    patch, and the last one removes it.
     """
-    global _users  # noqa: PLW0603 - what is patched is global as well
+    global _users  # noqa: PLW0603 - the patch is global, too
     if not _users:
         _patch.start()
     _users += 1

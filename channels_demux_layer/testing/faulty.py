@@ -1,7 +1,7 @@
-"""A channel layer that fails as real ones do, on purpose and by a seed.
+"""A channel layer for tests that fails like real ones do, reproducibly from a seed.
 
-It passes everything on to another layer, and on the way drops, repeats, delays and reorders
-messages, refuses calls, and now and then forgets everything as a restarted Redis does::
+It wraps another layer. It drops, repeats, delays and reorders messages, fails calls, and loses all
+state from time to time, like a restarted Redis::
 
     CHANNEL_LAYERS = {
         "default": {
@@ -16,8 +16,8 @@ messages, refuses calls, and now and then forgets everything as a restarted Redi
         }
     }
 
-What this package sends over it arrives all the same, once and in order. What your own consumers
-send over their groups does not: a channel layer promises no more.
+Payloads of streams still arrive once and in order. Messages that your consumers send to their own
+groups may be lost: a channel layer guarantees no more.
 """
 
 from __future__ import annotations
@@ -38,34 +38,33 @@ __all__ = ["FaultyLayer"]
 T = TypeVar("T")
 Message = dict[str, Any]
 
-#: How long a message is held back that shall be overtaken, in seconds.
+#: Extra delay of a reordered message, in seconds: minimum and maximum.
 HELD_BACK = (0.01, 0.1)
-#: By how much a message comes after the one before it, at least, in seconds.
+#: Minimum time between two delayed messages, in seconds, so that they keep their order.
 STEP = 1e-6
 
 
 class FaultyLayer:
-    """A channel layer with faults, around one without.
+    """A channel layer that adds faults to another one.
 
-    All chances are between 0 and 1. All chance comes from the seed: where the calls come in the
-    same order, so do the faults.
+    Probabilities are from 0 to 1. Calls in the same order meet the same faults with the same seed.
 
     Args:
-        layer: The layer around which it is, or its entry as it would stand in CHANNEL_LAYERS.
-        seed: What all chance comes from.
-        drop: The chance that a message is lost in silence.
-        repeat: The chance that a message arrives twice.
-        delay: How long a message travels, in seconds: at least, and at most. Those to one
-            channel, or to one group, keep their order.
-        reorder: The chance that a message is held back beyond that, and overtaken.
-        fail: The chance that a call raises ConnectionError; it may have been done all the same.
-        restart: The chance that a call finds the layer going down, as `go_down()` does.
-        downtime: How long that takes, in seconds.
+        layer: The wrapped layer, or its entry in the form of CHANNEL_LAYERS.
+        seed: The seed of all random choices.
+        drop: The probability that a message is lost silently.
+        repeat: The probability that a message arrives twice.
+        delay: Minimum and maximum delay of a message, in seconds. Messages to one channel or one
+            group keep their order.
+        reorder: The probability that a message is delayed further, so that later ones overtake it.
+        fail: The probability that a call raises ConnectionError, before or after its effect.
+        restart: The probability that a call makes the layer go down, as `go_down()` does.
+        downtime: How long the layer then stays down, in seconds.
 
     Attributes:
-        faults: How often each fault has been done: "dropped", "repeated", "delayed",
-            "reordered", "failed", "restarted", "forgot".
-        is_down: Whether all calls raise.
+        faults: How often each fault occurred: "dropped", "repeated", "delayed", "reordered",
+            "failed", "restarted", "forgot".
+        is_down: Whether all calls raise ConnectionError.
     """
 
     def __init__(
@@ -99,10 +98,10 @@ class FaultyLayer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._layer, name)
 
-    # -- what a test may do to it -------------------------------------------------------------
+    # -- for tests ----------------------------------------------------------------------------
 
     async def go_down(self) -> None:
-        """Forget everything, and have all calls raise ConnectionError, waiting receivers' too."""
+        """Lose all state. All calls raise ConnectionError, including waiting receive() calls."""
         self.faults["restarted"] += 1
         self.is_down = True
         self._interrupt(lambda: ConnectionError("The channel layer went down."))
@@ -113,13 +112,13 @@ class FaultyLayer:
         self.is_down = False
 
     async def forget(self) -> None:
-        """Forget all groups and messages, as FLUSHALL has Redis do, and work on."""
+        """Lose all groups and messages, as after FLUSHALL in Redis, and keep working."""
         self.faults["forgot"] += 1
         await self._flush()
         self._interrupt(lambda: None)
 
     def heal(self) -> None:
-        """Do no faults any more."""
+        """Stop all faults."""
         self.drop = self.repeat = self.reorder = self.fail = self.restart = 0.0
         self.delay = (0.0, 0.0)
         self.come_back()
@@ -145,7 +144,7 @@ class FaultyLayer:
         """Return a new channel of this process.
 
         Args:
-            *prefix: What the name begins with, where the layer's own choice shall not do.
+            *prefix: The beginning of the name; omit it for the layer's default.
 
         Returns:
             The name.
@@ -164,8 +163,7 @@ class FaultyLayer:
             message: The message.
 
         Raises:
-            ChannelFull: The channel takes nothing more. Not where the message is delayed: then
-                it is lost in silence.
+            ChannelFull: The channel is full. A delayed message is lost silently instead.
             ConnectionError: A fault.
         """
         await self._call(lambda: self._carry(channel, message, self._layer.send))
@@ -269,7 +267,7 @@ class FaultyLayer:
                 task.add_done_callback(self._on_the_way.discard)
 
     def _arrival(self, target: str) -> float | None:
-        """Return when a message arrives; None for at once."""
+        """Return when a message should arrive; None for at once."""
         now = asyncio.get_running_loop().time()
         if self._happens(self.reorder, "reordered"):
             return now + self._random.uniform(*self.delay) + self._random.uniform(*HELD_BACK)
@@ -301,7 +299,7 @@ class FaultyLayer:
             self.faults["dropped"] += 1
 
     async def _receive(self, channel: str) -> Message | None:
-        """Return the next message; None where it must be asked for again."""
+        """Return the next message; None if the layer lost its state and the caller must retry."""
         receiver: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         receiving = asyncio.ensure_future(self._layer.receive(channel))
         receiving.add_done_callback(partial(_hand_over, receiver))

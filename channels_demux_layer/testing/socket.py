@@ -1,4 +1,4 @@
-"""A client's socket for tests: what passes over it, without a server between."""
+"""A client's socket for tests, which talks to the ASGI application without a server."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from .database import connections_kept
 
 __all__ = ["PATIENCE", "Closure", "SocketCommunicator"]
 
-#: Seconds that a communicator waits for anything, unless it is told otherwise. Generous: a test
-#: that comes to its end has failed, and one that passes never waits so long.
+#: Seconds that a communicator waits for anything by default. Only failing tests wait that long.
 PATIENCE = 10.0
 
 Self = TypeVar("Self", bound="SocketCommunicator")
@@ -30,7 +29,7 @@ class Closure(NamedTuple):
 
     Attributes:
         code: The close code.
-        reason: The reason, empty where none was given.
+        reason: The reason; empty if none was given.
     """
 
     code: int
@@ -38,10 +37,7 @@ class Closure(NamedTuple):
 
 
 class SocketCommunicator(WebsocketCommunicator):
-    """The socket of one client: connects, disconnects, and sorts what arrives.
-
-    Args and attributes are those of `DemuxCommunicator`.
-    """
+    """The socket of one client. `DemuxCommunicator` describes arguments and attributes."""
 
     def __init__(
         self,
@@ -70,7 +66,7 @@ class SocketCommunicator(WebsocketCommunicator):
     # -- the connection -----------------------------------------------------------------------
 
     async def __aenter__(self: Self) -> Self:
-        """Connect; the demultiplexer must accept."""
+        """Connect, and assert that the demultiplexer accepts."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(connections_kept())
             accepted, code = await self.connect()
@@ -89,7 +85,7 @@ class SocketCommunicator(WebsocketCommunicator):
             try:
                 await self.disconnect()
             except Exception:
-                if exc is None:  # else that is what the test failed of
+                if exc is None:  # else keep the error that made the test fail
                     raise
 
     async def connect(self, timeout: float | None = None) -> tuple[bool, Any]:
@@ -108,7 +104,9 @@ class SocketCommunicator(WebsocketCommunicator):
         try:
             accepted, detail = await super().connect(limit)
         except asyncio.TimeoutError:
-            raise AssertionError(f"No answer to the connect within {limit} s.") from None
+            raise AssertionError(
+                f"The application neither accepted nor closed the socket within {limit} s."
+            ) from None
         if not accepted:
             self._closure = Closure(detail, "")
         return accepted, detail
@@ -116,15 +114,15 @@ class SocketCommunicator(WebsocketCommunicator):
     async def disconnect(
         self, code: int = CloseCode.NORMAL, timeout: float | None = None, *, reason: str = ""
     ) -> None:
-        """Leave, and wait until the application has ended; once.
+        """Disconnect, and wait until the application has ended. Further calls do nothing.
 
         Args:
-            code: The close code that the client gives.
+            code: The client's close code.
             timeout: How long to wait for the application's end, in seconds.
-            reason: The reason that the client gives.
+            reason: The client's close reason.
 
         Raises:
-            AssertionError: The application did not end in time; it was cancelled.
+            AssertionError: The application did not end in time, and was cancelled.
         """
         if self._has_left:
             return
@@ -141,7 +139,7 @@ class SocketCommunicator(WebsocketCommunicator):
             self.future.result()
 
     async def receive_close(self, timeout: float | None = None) -> Closure:
-        """Wait until the server closes the socket; what comes before is kept.
+        """Wait until the server closes the socket. Earlier frames stay unread.
 
         Args:
             timeout: How long to wait, in seconds.
@@ -160,16 +158,16 @@ class SocketCommunicator(WebsocketCommunicator):
     # -- frames -------------------------------------------------------------------------------
 
     async def send_frame(self, frame: str | bytes) -> None:
-        """Send a frame as it is, for tests of what is no envelope.
+        """Send a raw frame, for tests of invalid envelopes.
 
         Args:
-            frame: The text or the bytes; may be empty.
+            frame: The text or the bytes, which may be empty.
         """
         key = "text" if isinstance(frame, str) else "bytes"
         await self.send_input({"type": "websocket.receive", key: frame})
 
     def encode(self, envelope: Any) -> str:
-        """Encode an envelope as JSON; override it for a demultiplexer with its own encoding.
+        """Encode an envelope as JSON. Override this for a demultiplexer with its own encoding.
 
         Args:
             envelope: The envelope.
@@ -180,7 +178,7 @@ class SocketCommunicator(WebsocketCommunicator):
         return json.dumps(envelope)
 
     def decode(self, frame: str | bytes) -> Any:
-        """Decode an envelope's JSON; override it for a demultiplexer with its own encoding.
+        """Decode an envelope's JSON. Override this for a demultiplexer with its own encoding.
 
         Args:
             frame: The frame.
@@ -189,14 +187,14 @@ class SocketCommunicator(WebsocketCommunicator):
             The envelope.
 
         Raises:
-            ValueError: It is no JSON.
+            ValueError: The frame is not JSON.
         """
         return json.loads(frame)
 
     async def receive_output(self, timeout: float | None = None) -> dict[str, Any]:
-        """Return the next message of the application to its server; for connect() and the like.
+        """Return the next ASGI message from the application.
 
-        Unlike that of the base class, it leaves the application running when none comes.
+        Unlike the base class, it does not cancel the application after a timeout.
 
         Args:
             timeout: How long to wait, in seconds.
@@ -205,7 +203,7 @@ class SocketCommunicator(WebsocketCommunicator):
             An ASGI message.
 
         Raises:
-            asyncio.TimeoutError: None came in time.
+            asyncio.TimeoutError: No message arrived in time.
             AssertionError: The application has ended.
         """
         getter = asyncio.ensure_future(self.output_queue.get())
@@ -229,13 +227,13 @@ class SocketCommunicator(WebsocketCommunicator):
         raise asyncio.TimeoutError
 
     async def _take(self, deadline: float, what: str) -> None:
-        """Take in one message of the application."""
+        """Process the next message from the application."""
         if self._closure is not None:
-            raise self._failure(f"The socket is closed; waited for {what}.")
+            raise self._failure(f"The socket closed with {self._closure} before {what} arrived.")
         try:
             message = await self.receive_output(max(deadline - self._now(), 0))
         except asyncio.TimeoutError:
-            raise self._failure(f"Waited in vain for {what}.") from None
+            raise self._failure(f"Timed out waiting for {what}.") from None
         if message["type"] == "websocket.close":
             self._closure = Closure(message.get("code") or 1000, message.get("reason") or "")
             return
@@ -245,8 +243,8 @@ class SocketCommunicator(WebsocketCommunicator):
 
     def _failure(self, problem: str) -> AssertionError:
         shown = "".join(f"\n  {arrival}" for arrival in self._unread)
-        came = f" Unread is:{shown}" if shown else " Nothing else is unread."
-        return AssertionError(problem + came)
+        unread = f" Unread frames:{shown}" if shown else " There are no unread frames."
+        return AssertionError(problem + unread)
 
     def _limit(self, timeout: float | None) -> float:
         return self.timeout if timeout is None else timeout

@@ -1,4 +1,4 @@
-"""Workers for tests: a demultiplexer's streams hosted over a channel layer, inside the test."""
+"""Workers for tests, which host a demultiplexer's streams inside the test's process."""
 
 from __future__ import annotations
 
@@ -30,41 +30,39 @@ __all__ = ["run_workers"]
 
 logger = logging.getLogger(__name__)
 
-#: Seconds within which all workers must listen on their channels.
+#: Seconds that workers may take until they listen on their channels.
 START_LIMIT = 30.0
-#: Seconds after which a probe is sent again: the pub/sub layer drops what comes before somebody
-#: listens.
+#: Seconds between two probes. The pub/sub layer drops probes until the worker listens.
 PROBE_INTERVAL = 0.05
-#: The type of the message that tells that a worker listens. It goes no further than here.
+#: The type of the message that shows whether a worker listens. The worker's router never sees it.
 PROBE = "demux.testing.probe"
 
 
 @contextlib.asynccontextmanager
 async def run_workers(*demultiplexers: type[WebsocketDemultiplexer]) -> AsyncIterator[None]:
-    """Run the workers of all streams of demultiplexers in the test's event loop.
+    """Run workers for all streams of the demultiplexers in the test's event loop.
 
-    While it is open, ``HOSTING`` is ``"workers"``; a stream that says ``hosting="inline"``
-    itself stays where it is. Every stream's channel is served by Channels' own worker, over the
-    channel layer that the settings name: in-memory, or either of those over Redis. All workers
-    listen when the block begins. At its end all that they have started has ended, so
-    disconnect clients first::
+    Inside the block ``HOSTING`` is ``"workers"``. Streams with ``hosting="inline"`` stay inline.
+    Channels' own worker listens on each stream's channel, over the configured channel layer. All
+    workers listen when the block begins. Its end stops them with their consumers, so disconnect
+    clients first::
 
         async with run_workers(Demultiplexer):
             async with DemuxCommunicator(Demultiplexer.as_asgi(), "/ws/") as client:
                 ...
 
     Args:
-        *demultiplexers: The demultiplexer classes whose streams are hosted.
+        *demultiplexers: The demultiplexer classes whose streams to host.
 
     Yields:
         Nothing.
 
     Raises:
         ConfigurationError: There is no channel layer, or a stream's consumer cannot be imported.
-        Exception: Whatever ended a worker: it is logged when it happens, and raised at the end
-            of the block.
+        Exception: The error that ended a worker. It is logged at once, and raised at the end of
+            the block.
     """
-    get_settings()  # says what is wrong with them, if anything is
+    get_settings()  # raises for invalid settings
     configured: Any = read_django_settings()[0]
     forced = {SETTING: {**configured, "HOSTING": "workers"}}
     with override_settings(**forced), connections_kept():
@@ -83,7 +81,7 @@ def _make_crew(demultiplexers: tuple[type[WebsocketDemultiplexer], ...]) -> list
     layer = _layer()
     workers = stream_workers(*demultiplexers)
     for worker in workers.values():
-        # A worker would only say so in its log, once the first client has come.
+        # Prepare now: a worker would only log the error, when the first client connects.
         worker.prepare()
     router = ChannelNameRouter(workers)
     return [_StreamWorker(router, channel, layer) for channel in workers]
@@ -100,14 +98,14 @@ def _layer() -> Any:
     layer = get_channel_layer(alias)
     if layer is None:
         raise ConfigurationError(
-            f"CHANNEL_LAYERS has no {alias!r}: workers need a channel layer. For tests, "
-            "'channels.layers.InMemoryChannelLayer' will do."
+            f"CHANNEL_LAYERS has no {alias!r}, but workers need a channel layer. In tests, use "
+            "'channels.layers.InMemoryChannelLayer'."
         )
     return layer
 
 
 class _Ear:
-    """The channel layer as the worker sees it: without probes.
+    """The channel layer for the worker, with the probes filtered out.
 
     Args:
         layer: The channel layer.
@@ -118,7 +116,7 @@ class _Ear:
         self.listens: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def receive(self, channel: str) -> dict[str, Any]:
-        """Return the next message that is no probe."""
+        """Return the next message that is not a probe."""
         while True:
             message: dict[str, Any] = await self._layer.receive(channel)
             if message.get("type") != PROBE:
@@ -128,7 +126,7 @@ class _Ear:
 
 
 class _StreamWorker(Worker):
-    """Channels' worker for one channel, whose every end is noticed.
+    """Channels' worker for one channel, which records its failure and its tasks.
 
     Args:
         application: The router of the streams' channels.
@@ -145,7 +143,7 @@ class _StreamWorker(Worker):
         self._failure: BaseException | None = None
 
     async def start(self) -> None:
-        """Run, and wait until the worker listens."""
+        """Start the worker, and wait until it listens."""
         run = asyncio.ensure_future(self.arun())
         run.add_done_callback(self._ended)
         self._tasks.add(run)
@@ -164,24 +162,24 @@ class _StreamWorker(Worker):
             run.result()
 
     async def listener(self, channel: str) -> None:
-        """Take the channel's messages; noted, because nothing ends a listener with its worker."""
+        """Listen on the channel, and keep the task: Channels does not cancel it."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         await super().listener(channel)
 
     async def application_exception(self, exception: BaseException, details: Any) -> None:
-        """End with the application, instead of going on without it."""
+        """Let the application's error end the worker."""
         raise exception
 
     def _ended(self, run: asyncio.Future[None]) -> None:
         if not run.cancelled():
             self._failure = run.exception()
-            text = "The worker of channel %s has failed."
+            text = "The worker of channel %s failed. run_workers() will raise its error."
             logger.error(text, self._channel, extra=about(node=self._channel))
 
     async def stop(self) -> BaseException | None:
-        """End all that the worker has started; return what it had ended of before, if it had."""
+        """Cancel all tasks of the worker, and return the error that ended it before, if any."""
         instances = [entry["future"] for entry in self.application_instances.values()]
         tasks = [*self._tasks, *instances]
         for task in tasks:

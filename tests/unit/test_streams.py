@@ -135,7 +135,7 @@ def test_hosting_is_one_of_a_few(hosting: Any) -> None:
 def test_other_hosting_is_refused(hosting: Any) -> None:
     """Another hosting is refused, and the choices are named."""
     with pytest.raises(
-        ConfigurationError, match="invalid. Use one of 'auto', 'inline', 'workers', or None"
+        ConfigurationError, match=r"is invalid\. Use one of 'auto', 'inline', 'workers', or None"
     ):
         Stream(Consumer, hosting=hosting)
 
@@ -217,7 +217,7 @@ def test_entries_are_checked_with_their_name() -> None:
 def test_permissions_are_names_or_callables(permission: Any) -> None:
     """Anything else is refused where it is written."""
     with pytest.raises(
-        ConfigurationError, match="invalid. Use the name of a permission, a callable, or None"
+        ConfigurationError, match=r"is invalid\. Use the name of a permission, a callable, or None"
     ):
         Stream(application, permission=permission)
 
@@ -226,5 +226,5 @@ def test_permissions_are_names_or_callables(permission: Any) -> None:
 def test_a_subprotocol_is_one_that_could_be_offered(subprotocol: Any) -> None:
     """What no handshake of a WebSocket could have is refused where it is written."""
     assert Stream(application, subprotocol="v1.chat+json").subprotocol == "v1.chat+json"
-    with pytest.raises(ConfigurationError, match="invalid. Use the name of a subprotocol"):
+    with pytest.raises(ConfigurationError, match=r"is invalid\. Use the name of a subprotocol"):
         Stream(application, subprotocol=subprotocol)
