@@ -40,7 +40,7 @@ class CloseCode(IntEnum):
     NOT_PERMITTED = 4403
     #: One side took nothing for STALL_TIMEOUT.
     STALLED = 4408
-    #: The stream's frames have killed MAX_DELIVERIES workers, one after the other.
+    #: MAX_DELIVERIES workers that hosted the stream died, one after the other.
     UNPROCESSABLE = 4422
     #: The client kept sending opens that its limits refuse.
     TOO_MANY_REQUESTS = 4429
