@@ -68,8 +68,11 @@ def has_sync_consumer(application: Any) -> bool:
     Returns:
         Whether a SyncConsumer was found behind it.
     """
+    # Not at the top: Django's setup imports this module, and needs no consumer.
+    from channels.consumer import SyncConsumer
+
     classes = (attribute(inner, "consumer_class") for inner in walk(application))
-    return any(attribute(cls, "_sync") is True for cls in classes)
+    return any(isinstance(cls, type) and issubclass(cls, SyncConsumer) for cls in classes)
 
 
 def consumer_name(application: object) -> str:
@@ -81,6 +84,8 @@ def consumer_name(application: object) -> str:
     Returns:
         The dotted name of the first consumer class behind it, or else of the application.
     """
+    # Not at the top: Django's setup imports this module, and needs no consumer.
+
     classes = (attribute(inner, "consumer_class") for inner in walk(application))
     named = next((cls for cls in classes if isinstance(cls, type)), application)
     if not hasattr(named, "__qualname__"):

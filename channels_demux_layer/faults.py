@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from channels import DEFAULT_CHANNEL_LAYER
 
+from .addresses import addresses_of
 from .logs import about, printable
 
 __all__ = ["FaultLog", "RepeatedLog", "layer_faults"]
@@ -109,8 +110,10 @@ class _Fault:
 
 
 def _where(action: str, alias: str) -> str:
-    # Actions end with "the channel layer", which says it all for the default one.
-    return action if alias in ("", DEFAULT_CHANNEL_LAYER) else f"{action} {alias!r}"
+    addresses = addresses_of(alias)
+    if alias in ("", DEFAULT_CHANNEL_LAYER) and not addresses:
+        return action  # It ends with "the channel layer", of which there is one.
+    return f"{action} {alias!r}" + (f" at {addresses}" if addresses else "")
 
 
 class RepeatedLog:

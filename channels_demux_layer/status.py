@@ -18,11 +18,9 @@ from channels.layers import get_channel_layer
 
 from .conf import get_settings
 from .exceptions import ConfigurationError, LayerFailed
-from .layer.calls import is_unreadable
-from .layer.inbox import inbox_of
-from .layer.rabbitmq import made_whole
+from .layer.failures import Unreadable, failure_of
 from .layer.steadfast import unsteady
-from .link.frames import Batch
+from .layer.typed import new_own_channel
 from .logs import about, printable
 from .reports.fleet import FleetReport
 from .reports.report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
@@ -67,7 +65,7 @@ async def ask_nodes(
     layer = get_channel_layer(alias)
     if layer is None:
         raise ConfigurationError(f"CHANNEL_LAYERS has no {alias!r}: no node can be asked.")
-    asking = _Asking(made_whole(unsteady(layer)), limit)
+    asking = _Asking(unsteady(layer), limit)
     try:
         await asking.ask()
         await asking.listen(quiet)
@@ -86,18 +84,17 @@ class _Asking:
 
     def __init__(self, layer: Any, limit: float) -> None:
         self._layer = layer
-        self._inbox = inbox_of(layer)
         self._now = asyncio.get_running_loop().time
         self._ends_at = self._now() + limit
         self._ref = uuid.uuid4().hex
         self._nodes: dict[str, NodeReport] = {}
         self._unreadable = 0
-        self._receiving: asyncio.Task[dict[str, Any] | Batch] | None = None
+        self._receiving: asyncio.Task[Any] | None = None
         self._channel = ""
 
     async def ask(self) -> None:
         """Send the question to all nodes."""
-        self._channel = await self._in_time(self._inbox.new_channel())
+        self._channel = await self._in_time(new_own_channel(self._layer))
         question = Question(version=REPORT_VERSION, ref=self._ref, channel=self._channel)
         self._receive()
         await self._in_time(self._layer.group_send(NODES, question.to_message()))
@@ -110,7 +107,7 @@ class _Asking:
             error = self._receiving.exception()
             if error is None:
                 self._take(self._receiving.result())
-            elif isinstance(error, Exception) and is_unreadable(error):
+            elif isinstance(error, Exception) and _is_unreadable(error):
                 self._pass_over(error)
             else:
                 raise _failure(error) from error
@@ -118,9 +115,9 @@ class _Asking:
             patience = min(quiet, self._ends_at - self._now())
 
     def _receive(self) -> None:
-        self._receiving = asyncio.ensure_future(self._inbox.receive(self._channel))
+        self._receiving = asyncio.ensure_future(self._layer.receive(self._channel))
 
-    def _take(self, message: dict[str, Any] | Batch) -> None:
+    def _take(self, message: Any) -> None:
         try:
             if not isinstance(message, dict) or message.get("type") != REPORT:
                 return
@@ -159,6 +156,10 @@ class _Asking:
         """Return what the nodes have said."""
         nodes = sorted(self._nodes.values(), key=lambda node: (node.kind, node.host, node.pid))
         return FleetReport(nodes=nodes, unreadable=self._unreadable)
+
+
+def _is_unreadable(error: Exception) -> bool:
+    return isinstance(failure_of(error, receives=True), Unreadable)
 
 
 def _printable(report: NodeReport) -> NodeReport:

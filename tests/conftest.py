@@ -11,7 +11,6 @@ from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.logs import KEYS
 from tests.acceptance.harness.layers import KINDS, Layer
 from tests.acceptance.harness.postgres_server import PostgresServer, find_postgres
-from tests.acceptance.harness.rabbitmq_server import RabbitmqServer, find_rabbitmq
 from tests.acceptance.harness.redis_server import RedisServer, find_redis_server
 from tests.installed import need
 
@@ -45,19 +44,6 @@ def postgres_server() -> Iterator[PostgresServer]:
     """
     need(find_postgres(), "PostgreSQL", "postgresql")
     server = PostgresServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def rabbitmq_server() -> Iterator[RabbitmqServer]:
-    """A RabbitMQ of this run's own; skips where there is none, which on CI is a failure.
-
-    Yields:
-        The running server.
-    """
-    need(find_rabbitmq(), "RabbitMQ", "rabbitmq-server")
-    server = RabbitmqServer()
     yield server
     server.stop()
 
@@ -120,5 +106,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("redis")
         if "postgres_server" in fixtures:
             item.add_marker("postgres")
-        if "rabbitmq_server" in fixtures:
-            item.add_marker("rabbitmq")

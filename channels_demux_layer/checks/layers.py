@@ -66,9 +66,9 @@ def layer_faults(settings: conf.Settings, configured: Any, edges: list[Edge]) ->
         found += timeout_faults(layer, _default_timeout())
     if settings.HOSTING != "inline" or any(edge.remote for edge in edges):
         for layer in used:
-            found += serializer_faults(layer) + expiry_faults(layer)
+            found += serializer_faults(layer) + expiry_faults(layer) + dead_faults(layer)
             if layer.alias == settings.dispatch_layer:
-                found += normal_channel_faults(layer) + shard_faults(layer)
+                found += shard_faults(layer) + listener_faults(layer)
     return found
 
 
@@ -195,13 +195,18 @@ def shard_faults(layer: Layer) -> list[CheckMessage]:
     return [django_checks.Warning(message, hint=hint, id=f"{TAG}.W002")]
 
 
-def normal_channel_faults(layer: Layer) -> list[CheckMessage]:
-    """Report a layer of opens without normal channels (E019), or with one listener each (W004)."""
-    if RABBITMQ_LAYER in layer.kinds:
-        message = f"Opens go through the channel layer {layer.alias!r}, which has no normal "
-        message += "channels, such as workers wait on: channels_rabbitmq leaves them out."
-        hint = f"Set {conf.SETTING}['DISPATCH_LAYER'] to a layer that has them."
-        return [fault(19, message, hint)]
+def dead_faults(layer: Layer) -> list[CheckMessage]:
+    """Report a layer that nodes cannot work on (E019)."""
+    if RABBITMQ_LAYER not in layer.kinds:
+        return []
+    message = f"The channel layer {layer.alias!r} is that of channels_rabbitmq, which is not "
+    message += "supported: it has no normal channels, and its calls may wait for ever."
+    hint = "Use a layer of channels_redis, or that of channels_demux_layer.contrib.postgres."
+    return [fault(19, message, hint)]
+
+
+def listener_faults(layer: Layer) -> list[CheckMessage]:
+    """Warn of a layer of opens where one worker takes them all (W004)."""
     if PLAIN_POSTGRES_LAYER in layer.kinds and POSTGRES_LAYER not in layer.kinds:
         message = (
             f"Of all workers of a stream, the channel layer {layer.alias!r} gives opens to the "

@@ -23,7 +23,7 @@ E015 the ``channel`` route lacks the channel of a stream
 E016 the channel layer of a demultiplexer cannot be made
 E017 a stream's permission is no permission's name
 E018 a limit or a list of a demultiplexer is none that the setting could have
-E019 opens go through a layer that has no normal channels
+E019 the layer of channels_rabbitmq, which is not supported
 E020 a demultiplexer's ``worker_middleware`` is none
 W001 group memberships of the core layer end soon
 W002 opens go through a core layer of several hosts

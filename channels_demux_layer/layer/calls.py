@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
-
-from channels.exceptions import ChannelFull
+from typing import Any
 
 from channels_demux_layer.faults import RepeatedLog, layer_faults
 from channels_demux_layer.logs import about
 
-if TYPE_CHECKING:
-    from .publisher import Publisher
+from .failures import Full, Outage, Unreadable, failure_of
+from .typed import TypedLayer
 
 __all__ = ["LayerCalls", "alias_of", "messages", "persist", "receive"]
 
@@ -31,8 +28,9 @@ BACK_OFF = (0.1, 1.0)
 CALM = 1.0
 RECEIVE = "receive on the channel layer"
 PUBLISH = "publish on the channel layer"
-#: The method of channels_redis' layers that decrypts and decodes what was received.
-DESERIALIZE = "deserialize"
+#: So many messages in a row that cannot be read are an outage: the layer raises what it should not,
+#: and is not asked again at once.
+MOST_UNREADABLE = 100
 
 
 def _is_any(error: Exception) -> bool:
@@ -82,24 +80,9 @@ def alias_of(layer: Any) -> str:
     return getattr(layer, "alias", "")
 
 
-def is_unreadable(error: Exception) -> bool:
-    """Tell whether the layer has received a message and cannot read it.
-
-    The message is then gone from the layer, and says nothing about how the layer is. Whoever can
-    write to the layer can send one, also a project with another encryption key.
-
-    Args:
-        error: What receive() raised.
-    """
-    # By where it was raised: what serializers raise may come from elsewhere for another reason.
-    names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
-    is_no_dict = names[-1:] == ["receive_single"] and isinstance(error, TypeError)
-    return DESERIALIZE in names or is_no_dict
-
-
 def tell_unreadable(channel: str, error: Exception) -> None:
     """Warn of a message that cannot be read."""
-    message = "A message on channel %s cannot be read, and was ignored: %r."
+    message = "A message on channel %s cannot be read, and was ignored: %s."
     repeated.warning("unreadable", message, channel, error, extra=about(node=channel))
 
 
@@ -134,6 +117,7 @@ async def receive(
                 _receive_after_failure if has_failed else _receive_simply,
                 layer,
                 channel,
+                is_outage,
                 unreadable,
             )
         except Exception:
@@ -175,16 +159,19 @@ async def _receive_readable(
     attempt: Callable[[Any, str], Awaitable[dict[str, Any]]],
     layer: Any,
     channel: str,
+    is_outage: Callable[[Exception], bool],
     unreadable: Callable[[str, Exception], None],
 ) -> dict[str, Any]:
-    while True:
+    for _ in range(MOST_UNREADABLE):
         try:
             return await attempt(layer, channel)
         except Exception as error:
-            if not is_unreadable(error):
+            failure = failure_of(error, receives=True)
+            if not is_outage(error) or not isinstance(failure, Unreadable):
                 raise
-            unreadable(channel, error)
+            unreadable(channel, failure)
             await asyncio.sleep(0)  # Others run, however many there are.
+    raise Outage(f"{MOST_UNREADABLE} messages in a row cannot be read, the last one: {failure}")
 
 
 async def _receive_simply(layer: Any, channel: str) -> dict[str, Any]:
@@ -222,7 +209,6 @@ class LayerCalls:
         layer: The channel layer.
         reconnected: Called when the layer works again after it has failed.
         unreadable: Called with the channel, and why, for each message that cannot be read.
-        publisher: What to publish with, if not the layer.
 
     Attributes:
         slots: Bounds the calls that are under way at once.
@@ -231,14 +217,12 @@ class LayerCalls:
 
     def __init__(
         self,
-        layer: Any,
+        layer: TypedLayer,
         reconnected: Callable[[], None],
         unreadable: Callable[[str, Exception], None] = tell_unreadable,
-        publisher: Publisher | None = None,
     ) -> None:
-        self.layer = layer
+        self._layer = layer
         self._alias = alias_of(layer)
-        self._publisher = publisher or layer
         self._unreadable = unreadable
         self.slots = asyncio.Semaphore(MAX_CALLS)
         self.is_cut_off = False
@@ -250,36 +234,34 @@ class LayerCalls:
         Returns:
             Whether the layer took it. It may be lost all the same.
         """
+        is_taken = True
         async with self.slots:
             try:
                 if group is None:
-                    await self._publisher.send(channel, message)
+                    await self._layer.send(channel, message)
                 else:
-                    await self._publisher.group_send(group, message)
-            except ChannelFull:
+                    await self._layer.group_send(group, message)
+            except Full:
                 # The layer answers: who lets a channel fill up may be dead.
                 logger.debug("Channel %s is full.", channel, extra=about(peer=channel))
                 is_taken = False
-            except Exception as error:
-                layer_faults.failed(PUBLISH, error, alias=self._alias, target=group or channel)
+            except Outage as failure:
+                layer_faults.failed(PUBLISH, failure, alias=self._alias, target=group or channel)
                 self._cut_off()
                 return False
-            else:
-                is_taken = True
         layer_faults.worked(PUBLISH, alias=self._alias, target=group or channel)
         if self.is_cut_off:
             self.is_cut_off = False
             self._reconnected()
         return is_taken
 
-    def messages(self, inbox: Any, channel: str) -> AsyncIterator[dict[str, Any]]:
+    def messages(self, channel: str) -> AsyncIterator[dict[str, Any]]:
         """Give a channel's messages one after the other, whatever the layer goes through.
 
         Args:
-            inbox: What to receive them with.
             channel: The channel.
         """
-        return messages(inbox, channel, self._cut_off, self._unreadable)
+        return messages(self._layer, channel, self._cut_off, self._unreadable)
 
     def _cut_off(self) -> None:
         self.is_cut_off = True
@@ -288,7 +270,7 @@ class LayerCalls:
         """Have a channel leave a group.
 
         Raises:
-            Exception: Whatever the channel layer raises.
+            Outage: The layer fails, or does not answer in time.
         """
         async with self.slots:
-            await self.layer.group_discard(group, channel)
+            await self._layer.group_discard(group, channel)

@@ -58,7 +58,7 @@ class IgnoredMessages(Counter[str]):
 
     def unreadable(self, channel: str, error: Exception) -> None:
         """Note a message that the layer cannot decrypt or decode."""
-        self.note("unreadable", "A message on channel %s cannot be read: %r.", channel, error)
+        self.note("unreadable", "A message on channel %s cannot be read: %s.", channel, error)
 
     def foreign(self, kind: object) -> None:
         """Note a message of a type that is not for who got it."""

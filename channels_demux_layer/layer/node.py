@@ -24,16 +24,15 @@ from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.logs import about
 from channels_demux_layer.reports.report import NODES, PROBE, STATUS, parse_question
 
-from .calls import LayerCalls, alias_of, persist
+from .calls import LayerCalls, persist
 from .groups import Memberships
 from .handshake import CLAIM, Claim, check_names, parse_claim
 from .ignored import IgnoredMessages
-from .inbox import inbox_of
+from .own import OwnLayer
 from .pacing import Pacer
-from .publisher import publisher_of
 from .refresh import GroupRefresh
 from .reporter import Reporter
-from .steadfast import LEAVE, RememberingLayer
+from .steadfast import LEAVE
 from .watchdog import Watchdog
 from .wire import Hosted, LinkWire, SessionPort
 
@@ -58,8 +57,9 @@ class Node:
     """One process's endpoint on one channel layer.
 
     Args:
-        layer: The channel layer, not steadfast: who waits for this node has something else to try.
+        layer: The project's channel layer, not steadfast: the node retries by itself.
         config: The numbers that its links run by.
+        alias: The layer's name in CHANNEL_LAYERS.
 
     Attributes:
         channel: The node's channel, known once started.
@@ -81,8 +81,9 @@ class Node:
         blocks: How often the event loop was found blocked.
     """
 
-    def __init__(self, layer: Any, config: LinkConfig) -> None:
+    def __init__(self, layer: Any, config: LinkConfig, alias: str = "default") -> None:
         self.layer = layer
+        self.alias = alias
         self.config = config
         self.loop = asyncio.get_running_loop()
         self._context = tracing.apart(contextvars.copy_context)
@@ -106,9 +107,9 @@ class Node:
         self._edge_wires: dict[str, LinkWire] = {}
         self._taken_up: dict[str, LinkWire] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._inbox, publisher = inbox_of(layer), publisher_of(layer)
         self.ignored = IgnoredMessages()
-        self._calls = LayerCalls(layer, self._reconnected, self.ignored.unreadable, publisher)
+        self._own = OwnLayer(alias, layer, config.peer_timeout)
+        self._calls = LayerCalls(self._own.typed, self._reconnected, self.ignored.unreadable)
         self._started: asyncio.Future[None] | None = None
 
     # -- life ---------------------------------------------------------------------------------
@@ -124,12 +125,12 @@ class Node:
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
-        self.channel = self.ignored.node = await self._inbox.new_channel()
-        self.groups = Memberships(self._inbox, self.channel, self._calls.slots)
+        self.channel = self.ignored.node = await self._own.typed.new_channel()
+        self.groups = Memberships(self._own.groups, self.channel, self._calls.slots)
         self.start_task(self._receive_forever())
         self._persist("join the group of all nodes", NODES, lambda: self.groups.join(NODES))
-        if isinstance(self.layer, RememberingLayer):
-            self._refresh = GroupRefresh(self.layer, self.groups, self.publish)
+        if self._own.forgets:
+            self._refresh = GroupRefresh(self._own, self.groups, self.publish)
             self.start_task(self._refresh.run())
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -155,12 +156,8 @@ class Node:
             wire.stop()
         if self.channel:
             await self.groups.leave_all(LEAVE_LIMIT)
-        if isinstance(self.layer, RememberingLayer):
-            call = persist(LEAVE, self.layer.settle, alias=alias_of(self.layer))
-            settling = asyncio.ensure_future(call)
-            await asyncio.wait([settling], timeout=LEAVE_LIMIT)
-            settling.cancel()
-            await asyncio.gather(settling, return_exceptions=True)
+        await _in_time(persist(LEAVE, self._own.settle, alias=self.alias))
+        await _in_time(self._own.close())
 
     # -- the layer ----------------------------------------------------------------------------
 
@@ -195,7 +192,7 @@ class Node:
 
     async def _do_chore(self, action: str, group: str, call: Callable[[], Awaitable[None]]) -> None:
         async with self._chores:
-            await persist(action, call, alias=alias_of(self.layer), target=group)
+            await persist(action, call, alias=self.alias, target=group)
 
     @property
     def is_cut_off(self) -> bool:
@@ -209,7 +206,7 @@ class Node:
             self._refresh.reconnected()
 
     async def _receive_forever(self) -> None:
-        async for message in self._calls.messages(self._inbox, self.channel):
+        async for message in self._calls.messages(self.channel):
             self.heard_at = self.loop.time()
             try:
                 self._dispatch(message)
@@ -220,9 +217,7 @@ class Node:
     def _dispatch(self, message: Any) -> None:
         kind = message.get("type") if isinstance(message, dict) else message
         try:
-            if isinstance(kind, Batch):
-                self._receive_batch(kind)
-            elif kind == BATCH:
+            if kind == BATCH:
                 self._receive_batch(parse_batch(message))
             elif kind == CLAIM:
                 self._receive_claim(parse_claim(message))
@@ -362,3 +357,11 @@ class Node:
             self._taken_up.pop(wire.link.id, None)
         if self._edge_wires.get(wire.peer) is wire:
             del self._edge_wires[wire.peer]
+
+
+async def _in_time(call: Coroutine[Any, Any, None]) -> None:
+    """Make a call of a node that stops, as far as that works and is quick."""
+    calling = asyncio.ensure_future(call)
+    await asyncio.wait([calling], timeout=LEAVE_LIMIT)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)

@@ -43,7 +43,7 @@ def find_node(alias: str) -> Node:
     nodes = _nodes.setdefault(loop, {})
     node = nodes.get(alias)
     if node is None or node.layer is not unsteady(layer):
-        node = nodes[alias] = Node(unsteady(make_steadfast(alias, layer)), link_config())
+        node = nodes[alias] = Node(unsteady(make_steadfast(alias, layer)), link_config(), alias)
     return node
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from channels_demux_layer.reports.report import NODES, PROBE
 
-from .calls import alias_of, persist
+from .calls import persist
 from .groups import Memberships
-from .steadfast import RememberingLayer
+from .own import OwnLayer
 
 __all__ = ["GroupRefresh"]
 
@@ -49,7 +49,7 @@ class GroupRefresh:
         publish: Publishes a message to a group.
     """
 
-    def __init__(self, layer: RememberingLayer, groups: Memberships, publish: Publish) -> None:
+    def __init__(self, layer: OwnLayer, groups: Memberships, publish: Publish) -> None:
         self._layer = layer
         self._groups = groups
         self._publish = publish
@@ -88,7 +88,7 @@ class GroupRefresh:
         """Join groups again, now and then and when it is wanted."""
         # A quarter of the time after which channels_redis forgets members.
         # 0 says, on some layers, that it never does.
-        interval = (getattr(self._layer, "group_expiry", 0) or GROUP_EXPIRY) / 4
+        interval = (self._layer.group_expiry or GROUP_EXPIRY) / 4
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), interval)
@@ -104,7 +104,7 @@ class GroupRefresh:
 
     async def _rejoin(self, only: set[str] | None) -> None:
         rejoin = self._layer.rejoin
-        await persist(REJOIN, lambda: rejoin(only), alias=alias_of(self._layer))
+        await persist(REJOIN, lambda: rejoin(only), alias=self._layer.alias)
 
     async def _examine(self, suspects: set[str]) -> None:
         await self._rejoin(suspects)

@@ -14,7 +14,6 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer, channel_layers
 
 from .calls import persist, receive
-from .rabbitmq import made_whole
 
 __all__ = ["LEAVE", "RememberingLayer", "SteadfastLayer", "make_steadfast", "unsteady"]
 
@@ -28,7 +27,8 @@ LEAVE = "leave a group on the channel layer"
 OUTAGES = {"ConnectionError", "TimeoutError", "OperationalError"}
 #: What a wrong call raises, and a failing server does not.
 # A TypeError is not among them: asyncio raises it for a write to a connection that has just died.
-WRONG_CALLS = (AssertionError, ValueError, RuntimeError, NotImplementedError)
+# Nor is a ValueError: serializers raise it for a message that they cannot read.
+WRONG_CALLS = (AssertionError, RuntimeError, NotImplementedError)
 
 
 class RememberingLayer:
@@ -139,7 +139,7 @@ class SteadfastLayer:
     """
 
     def __init__(self, layer: Any, alias: str = "") -> None:
-        self.unsteady = RememberingLayer(made_whole(layer), alias)
+        self.unsteady = RememberingLayer(layer, alias)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.unsteady, name)

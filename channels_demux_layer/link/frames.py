@@ -17,7 +17,6 @@ from channels_demux_layer.json_text import sendable
 
 __all__ = [
     "BATCH",
-    "FRAMES",
     "VERSION",
     "Accept",
     "Batch",
@@ -34,15 +33,12 @@ __all__ = [
     "decode_frames",
     "encode_frames",
     "parse_batch",
-    "unpack_batch",
 ]
 
 #: The version of the layer wire. It stands in each batch, open and claim (L0.2).
 VERSION = 1
 #: The channel-layer message type of a batch.
 BATCH = "demux.batch"
-#: Where its frames stand.
-FRAMES = "frames"
 #: A trace context in text, as HTTP headers have it: ``traceparent`` and what goes with it.
 Carrier: TypeAlias = dict[str, str]
 
@@ -193,15 +189,6 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         return message
 
 
-class _PackedBatch(Batch, frozen=True, kw_only=True, tag_field="type", tag=BATCH):
-    """A batch as it stands in a message in MessagePack."""
-
-    frames: memoryview  # type: ignore[assignment]
-
-
-_unpack_batch = msgspec.msgpack.Decoder(_PackedBatch).decode
-
-
 def parse_batch(message: dict[str, Any]) -> Batch:
     """Read a batch out of a channel-layer message.
 
@@ -215,19 +202,3 @@ def parse_batch(message: dict[str, Any]) -> Batch:
         msgspec.ValidationError: A field is missing or of the wrong type.
     """
     return msgspec.convert(message, Batch)
-
-
-def unpack_batch(data: bytes | memoryview) -> Batch:
-    """Read a batch out of a channel-layer message in MessagePack.
-
-    Args:
-        data: The message's bytes.
-
-    Returns:
-        The batch; its frames are a view of these bytes, and not decoded yet.
-
-    Raises:
-        msgspec.DecodeError: The message is not MessagePack; a ValidationError where it is no
-            batch, or one of its fields is missing or of the wrong type.
-    """
-    return _unpack_batch(data)

@@ -67,6 +67,9 @@ class FaultyLayer:
         is_down: Whether all calls raise ConnectionError.
     """
 
+    #: Nodes share the object that the project has: another one would have faults of its own.
+    in_process = True
+
     def __init__(
         self,
         layer: Any,

@@ -13,10 +13,9 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer.demo import redis_stand_in
-from channels_demux_layer.layer.rabbitmq import made_whole
 from tests.acceptance.harness.layers import channel_layers
 
-from .harness import Place, configure, within
+from .harness import Place, within
 
 #: Seconds that what is ending may take to end.
 GRACE = 5.0
@@ -26,26 +25,17 @@ MEMORY = "memory"
 FAKE = ("fakeredis-core", "fakeredis-pubsub")
 REDIS = ("redis-core", "redis-pubsub")
 POSTGRES = "postgres"
-RABBITMQ = "rabbitmq"
 MARKS = {
     POSTGRES: pytest.mark.postgres,
-    RABBITMQ: pytest.mark.rabbitmq,
     **dict.fromkeys(REDIS, pytest.mark.redis),
 }
-#: What runs as long as a layer of channels_rabbitmq is open.
-RABBITMQ_TASKS = (
-    *("RabbitmqChannelLayer._reconnect_forever", "MultiQueue.expire_locally_until_closed"),
-    *("Queue.get", "Event.wait"),
-)
-#: The layer of opens where the one of payloads has no normal channels.
-OPENS = "opens"
 
 #: Every way to host a stream. The inline one has an in-memory layer for consumers' own groups.
-PLACES = (INLINE, MEMORY, *FAKE, *REDIS, POSTGRES, RABBITMQ)
+PLACES = (INLINE, MEMORY, *FAKE, *REDIS, POSTGRES)
 #: Those with a layer between the edge and its workers.
 LAYERS = PLACES[1:]
 #: The same without fakeredis, which is slow: for what does not depend on the layer in detail.
-QUICK_PLACES = (INLINE, MEMORY, *REDIS, POSTGRES, RABBITMQ)
+QUICK_PLACES = (INLINE, MEMORY, *REDIS, POSTGRES)
 QUICK_LAYERS = QUICK_PLACES[1:]
 
 
@@ -72,10 +62,6 @@ def _layers(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     if name == POSTGRES:
         layers: dict[str, Any] = request.getfixturevalue("postgres_server").channel_layers()
         return layers
-    if name == RABBITMQ:
-        # Edge and workers are one process here: what is in memory reaches both.
-        opens = {OPENS: {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-        return {**request.getfixturevalue("rabbitmq_server").channel_layers(), **opens}
     is_fake = name in FAKE
     url = request.getfixturevalue("fakeredis_url" if is_fake else "redis_server")
     kind = "core" if name.endswith("core") else "pubsub"
@@ -89,11 +75,8 @@ async def _open_place(
     name: str, request: pytest.FixtureRequest, settings: Any
 ) -> AsyncIterator[Place]:
     settings.CHANNEL_LAYERS = _layers(name, request)
-    if OPENS in settings.CHANNEL_LAYERS:
-        configure(settings, {"DISPATCH_LAYER": OPENS})
     yield Place(name, is_inline=name == INLINE)
-    end = _end_rabbitmq if name == RABBITMQ else _end
-    left = await end(get_channel_layer())
+    left = await _end(get_channel_layer())
     assert not left, f"Still running: {left}"
 
 
@@ -107,35 +90,11 @@ async def _end(layer: Any) -> set[asyncio.Task[Any]]:
     return left
 
 
-async def _end_rabbitmq(layer: Any) -> set[asyncio.Task[Any]]:
-    left = await _still_running(_rabbitmq_tasks())
-    # Made whole by no node where there was none.
-    await within(made_whole(layer).close_pools())
-    return left | await _end_rabbitmq_tasks()
-
-
 async def _still_running(known: set[Any]) -> set[asyncio.Task[Any]]:
     left = asyncio.all_tasks() - known - {asyncio.current_task()}
     if left:  # a consumer that was cut off has a moment to end
         _, left = await asyncio.wait(left, timeout=GRACE)
     return left
-
-
-def _rabbitmq_tasks() -> set[asyncio.Task[Any]]:
-    """Find what channels_rabbitmq has running until its layer is closed."""
-    return {task for task in asyncio.all_tasks() if _name(task) in RABBITMQ_TASKS}
-
-
-async def _end_rabbitmq_tasks() -> set[asyncio.Task[Any]]:
-    tasks = _rabbitmq_tasks()
-    for task in tasks:
-        if _name(task) == "Event.wait":  # with local_expiry it leaves one behind
-            task.cancel()
-    return (await asyncio.wait(tasks, timeout=GRACE))[1] if tasks else tasks
-
-
-def _name(task: asyncio.Task[Any]) -> str:
-    return str(getattr(task.get_coro(), "__qualname__", ""))
 
 
 @pytest.fixture(params=params(PLACES))

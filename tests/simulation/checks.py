@@ -8,7 +8,6 @@ from typing import Any
 
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.edge.outbox import MUCH
-from channels_demux_layer.layer.steadfast import RememberingLayer
 from channels_demux_layer.reports.report import NODES
 
 from .client import Client, expected
@@ -266,7 +265,6 @@ def _left_in_node(node: Any) -> Iterator[str]:
     for name in ("_wanted", "_joined", "_touched", "_turns"):
         if left := set(getattr(node.groups, name)) - {NODES}:
             yield f"groups.{name} has {left}"
-    if isinstance(node.layer, RememberingLayer):
-        for channel, groups in node.layer._groups.items():
-            if left := groups - {NODES}:
-                yield f"the layer remembers {left} of {channel}"
+    for channel, groups in node._own.groups._groups.items():
+        if left := groups - {NODES}:
+            yield f"the layer remembers {left} of {channel}"

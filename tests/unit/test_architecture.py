@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,10 +46,7 @@ RINGS = {
         "reports.fleet",
         "layer.handshake",
         "layer.pacing",
-        "layer.packing",
         "layer.portion",
-        "layer.redis",
-        "layer.redis.resp",
         "json_text",
         "link",
         "link.*",
@@ -64,9 +62,9 @@ RINGS = {
     "shell": {
         "applications",
         "layer.calls",
-        "layer.redis.client",
-        "layer.serializer",
-        "layer.core",
+        "layer.failures",
+        "layer.own",
+        "layer.typed",
         "client",
         "client.buffer",
         "client.demultiplexer",
@@ -76,6 +74,7 @@ RINGS = {
         "edge.connection",
         "demultiplexer",
         "workers.drain",
+        "addresses",
         "faults",
         "hosting.flow",
         "layer.groups",
@@ -86,7 +85,6 @@ RINGS = {
         "hosting.users",
         "http_pages",
         "layer.ignored",
-        "layer.inbox",
         "edge.inline",
         "layer.link_log",
         "logs",
@@ -94,12 +92,6 @@ RINGS = {
         "middleware",
         "layer.node",
         "layer.nodes",
-        "layer.publisher",
-        "layer.pubsub",
-        "layer.redis.connection",
-        "layer.redis.conversation",
-        "layer.redis.pipeline",
-        "layer.redis.subscriber",
         "edge.opening",
         "edge.outbox",
         "edge.permissions",
@@ -114,9 +106,7 @@ RINGS = {
         "workers.runner",
         "hosting.scope",
         "status",
-        "layer.rabbitmq",
         "layer.steadfast",
-        "layer.stock",
         "reports.tally",
         "edge.throttle",
         "tracing",
@@ -435,6 +425,79 @@ def test_importing_is_cheap(module: str, heavy: set[str]) -> None:
         [sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == []
+
+
+# Other packages
+
+
+#: Those whose insides nothing of the package may touch.
+FOREIGN = ("asgiref", "channels", "channels_postgres", "channels_redis", "redis")
+#: The modules that may, each for something that cannot be had otherwise: with a guard, a fallback
+#: that is logged, and a test on the oldest and the newest release.
+UNAVOIDABLE: set[str] = set()
+#: Names of Django's lazy objects that the others happen to have as well.
+DJANGO = {"_setup", "_wrapped"}
+
+
+def private_names(text: str) -> set[str]:
+    """Return the names with one underscore that a module defines, for itself or for its objects."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+    return {name for name in found if re.match(r"_[^_]", name)}
+
+
+def touched_names(text: str) -> set[str]:
+    """Return the names with one underscore that a module asks of something that is not itself."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return {name for name in found if re.fullmatch(r"_[^_]\w*", name)}
+
+
+@lru_cache
+def foreign_names() -> frozenset[str]:
+    """Return all names with one underscore that the foreign packages define."""
+    paths = [
+        path
+        for package in FOREIGN
+        for path in Path(next(iter(import_module(package).__path__))).rglob("*.py")
+    ]
+    return frozenset().union(*(private_names(path.read_text("utf-8")) for path in paths))
+
+
+@lru_cache
+def own_names() -> frozenset[str]:
+    """Return all names with one underscore that the package defines."""
+    return frozenset().union(*(private_names(path.read_text("utf-8")) for path in MODULES.values()))
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - UNAVOIDABLE))
+def test_the_insides_of_other_packages_are_left_alone(module: str) -> None:
+    """No name with an underscore of Channels, its layers, redis-py or asgiref is used."""
+    touched = touched_names(MODULES[module].read_text("utf-8"))
+    assert touched & foreign_names() <= own_names() | DJANGO
+
+
+def test_the_reader_of_private_names_sees_every_use() -> None:
+    """Attributes, imports and strings are seen; what belongs to an object itself is not."""
+    defined = (
+        "class _A:\n    _b = 1\n    def _c(self):\n        self._d = 2\n        self.__e = _f()"
+    )
+    assert private_names(defined) == {"_A", "_b", "_c", "_d"}
+    used = "from redis import _a\nfrom . import _own\ngetattr(x, '_b')\nx._c()\nself._d.go()\n"
+    assert touched_names(used) == {"_a", "_b", "_c"}
+    assert {"_get_layer", "_brpop_with_clean", "_ensure_redis"} <= foreign_names() - own_names()
 
 
 # Sizes

@@ -15,8 +15,6 @@ from channels_demux_layer.testing import DemuxCommunicator
 
 REDIS = "channels_redis.core.RedisChannelLayer"
 MEMORY = "channels.layers.InMemoryChannelLayer"
-#: It cannot be made where no event loop runs, as here.
-RABBITMQ = "channels_rabbitmq.core.RabbitmqChannelLayer"
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -38,7 +36,6 @@ class Placed(WebsocketDemultiplexer):
     ("hosting", "backend", "hosted"),
     [
         ("auto", REDIS, ["workers", "workers", "inline", "workers"]),
-        ("auto", RABBITMQ, ["workers", "workers", "inline", "workers"]),
         ("auto", MEMORY, ["inline", "inline", "inline", "workers"]),
         ("auto", None, ["inline", "inline", "inline", "workers"]),
         ("inline", REDIS, ["inline", "workers", "inline", "workers"]),

@@ -14,7 +14,6 @@ from django.core.management import BaseCommand, CommandError
 
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import DemuxError
-from channels_demux_layer.layer.rabbitmq import made_whole
 from channels_demux_layer.reports.fleet import FleetReport
 from channels_demux_layer.reports.view import (
     TableView,
@@ -126,7 +125,7 @@ async def _ask_again(pause: float, limit: float) -> AsyncGenerator[tuple[FleetRe
 
 
 async def _close_layer() -> None:
-    layer: Any = made_whole(get_channel_layer(get_settings().CHANNEL_LAYER))
+    layer: Any = get_channel_layer(get_settings().CHANNEL_LAYER)
     if hasattr(layer, "close_pools"):
         await layer.close_pools()
     # What layers have under way, until it has ended: one cancellation may be swallowed below.

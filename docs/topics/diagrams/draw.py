@@ -260,13 +260,13 @@ SERVER = [
     (("edge.connection", "edge.remote"), "finds the stream's session"),
     (("hosting.flow", "link.window"), "gives it room in the window"),
     (("layer.wire", "link.machine"), "numbers it, within a batch"),
-    (("layer.calls", "layer.publisher"), "publishes the batch"),
+    (("layer.calls", "layer.typed"), "publishes the batch"),
 ]
 HOST = [
     (("hosting.consumer",), "gives it to the consumer"),
     (("workers.session", "hosting.flow"), "counts what is taken"),
     (("layer.wire", "link.machine"), "in order, each once"),
-    (("layer.node", "layer.inbox"), "receives the batch"),
+    (("layer.node", "layer.typed"), "receives the batch"),
 ]
 
 

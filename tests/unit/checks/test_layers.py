@@ -79,7 +79,7 @@ def test_layers_that_opens_cannot_take() -> None:
     assert ids(backend(POSTGRES_LAYER)) == []
     assert ids(plain) == ["W004"]
     assert ids(rabbitmq) == ["E019"]
-    assert ids(rabbitmq | {"opens": PUBSUB["default"]}, DISPATCH_LAYER="opens") == []
+    assert ids(rabbitmq | {"opens": PUBSUB["default"]}, DISPATCH_LAYER="opens") == ["E019"]
     assert ids(PUBSUB | {"opens": plain["default"]}, DISPATCH_LAYER="opens") == ["W004"]
     assert ids(rabbitmq, HOSTING="inline") == []
 

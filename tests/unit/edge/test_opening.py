@@ -13,6 +13,7 @@ from channels.layers import get_channel_layer
 from channels_demux_layer.edge import opening
 from channels_demux_layer.edge.opening import RemoteAccess, ScopeFailed, find_worker
 from channels_demux_layer.edge.survival import Survival, note_suspect
+from channels_demux_layer.layer.failures import Outage
 from channels_demux_layer.layer.handshake import Claim, parse_open
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
@@ -303,7 +304,7 @@ async def test_a_join_that_fails_leaves_no_membership(
 
     for name in ("group_add", "group_discard"):
         monkeypatch.setattr(layer, name, failing_once(name))
-    with pytest.raises(ConnectionError):
+    with pytest.raises(Outage):
         await access.get_node()
     assert calls == ["group_add", "group_discard"]
     await until(lambda: layer.groups.keys() == {NODES})

@@ -11,6 +11,7 @@ from channels.exceptions import ChannelFull
 from channels_demux_layer.faults import layer_faults
 from channels_demux_layer.layer import calls
 from channels_demux_layer.layer.calls import LayerCalls, messages, persist
+from channels_demux_layer.layer.typed import TypedLayer
 
 
 class ScriptedLayer:
@@ -116,7 +117,7 @@ async def test_a_failed_subscription_is_made_again(waiting: int) -> None:
 async def test_publishing() -> None:
     """A message goes to the group, or to the channel where there is none."""
     layer = ScriptedLayer(None, None)
-    publisher = LayerCalls(layer, lambda: None)
+    publisher = LayerCalls(TypedLayer(layer), lambda: None)
     assert await publisher.publish("group", "channel", {})
     assert await publisher.publish(None, "channel", {})
     assert layer.calls == [("group_send", "group"), ("send", "channel")]
@@ -124,7 +125,7 @@ async def test_publishing() -> None:
 
 async def test_a_full_channel_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
     """A channel that is full has not taken the message, and the layer works all the same."""
-    publisher = LayerCalls(ScriptedLayer(ChannelFull()), lambda: None)
+    publisher = LayerCalls(TypedLayer(ScriptedLayer(ChannelFull())), lambda: None)
     assert not await publisher.publish(None, "channel", {})
     assert not publisher.is_cut_off
     assert not caplog.messages
@@ -134,7 +135,7 @@ async def test_reconnecting() -> None:
     """The first publish that works after a failure tells that the layer is back; once."""
     times: list[None] = []
     layer = ScriptedLayer(OSError(), None, None)
-    publisher = LayerCalls(layer, lambda: times.append(None))
+    publisher = LayerCalls(TypedLayer(layer), lambda: times.append(None))
     assert not await publisher.publish(None, "channel", {})
     assert publisher.is_cut_off
     assert await publisher.publish(None, "channel", {})
@@ -146,15 +147,15 @@ async def test_reconnecting() -> None:
 async def test_a_failed_receive_cuts_off() -> None:
     """A node whose receive() fails knows that it is cut off."""
     layer = ScriptedLayer(OSError(), {"n": 1})
-    receiver = LayerCalls(layer, lambda: None)
-    assert await anext(receiver.messages(layer, "here")) == {"n": 1}
+    receiver = LayerCalls(TypedLayer(layer), lambda: None)
+    assert await anext(receiver.messages("here")) == {"n": 1}
     assert receiver.is_cut_off
 
 
 async def test_persisting(caplog: pytest.LogCaptureFixture) -> None:
     """A call that must be made is made until it works, with one line in the log."""
     layer = ScriptedLayer(OSError("away"), OSError("away"), None)
-    caller = LayerCalls(layer, lambda: None)
+    caller = LayerCalls(TypedLayer(layer), lambda: None)
     await persist("leave a group", lambda: caller.expel("group", "channel"))
     assert layer.calls == [("group_discard", "group", "channel")] * 3
     assert caplog.messages == [
@@ -166,7 +167,9 @@ async def test_persisting(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_full_channel_shows_that_the_layer_works() -> None:
     """Otherwise a peer that died while the layer failed, and takes nothing more, would live on."""
     times: list[int] = []
-    publisher = LayerCalls(ScriptedLayer(OSError(), ChannelFull()), lambda: times.append(1))
+    publisher = LayerCalls(
+        TypedLayer(ScriptedLayer(OSError(), ChannelFull())), lambda: times.append(1)
+    )
     assert not await publisher.publish(None, "channel", {})
     assert publisher.is_cut_off
     assert not await publisher.publish(None, "channel", {})
@@ -178,9 +181,7 @@ async def test_one_server_that_fails_makes_two_lines(caplog: pytest.LogCaptureFi
     """A layer of several servers, one of which fails, has a line at the beginning and the end."""
     caplog.set_level("INFO")
     outcomes: list[Any] = [OSError("gone"), None] * 5
-    layer = ScriptedLayer(*outcomes, None)
-    layer.alias = "opens"  # type: ignore[attr-defined]
-    publisher = LayerCalls(layer, lambda: None)
+    publisher = LayerCalls(TypedLayer(ScriptedLayer(*outcomes, None), "opens"), lambda: None)
     for _ in range(5):
         await publisher.publish("lost", "channel", {})
         await publisher.publish("well", "channel", {})
@@ -188,4 +189,40 @@ async def test_one_server_that_fails_makes_two_lines(caplog: pytest.LogCaptureFi
     assert caplog.messages == [
         "Cannot publish on the channel layer 'opens': gone. Trying on.",
         "Can publish on the channel layer 'opens' again.",
+    ]
+
+
+async def test_messages_that_cannot_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    """They are passed over at once, with a few lines in the log; the layer is not cut off."""
+    bad = calls.MOST_UNREADABLE - 1
+    layer = ScriptedLayer(*[ValueError("no MessagePack")] * bad, {"n": 1})
+    receiver = LayerCalls(TypedLayer(layer), lambda: None)
+    assert await anext(receiver.messages("here")) == {"n": 1}
+    assert not receiver.is_cut_off
+    assert set(caplog.messages) == {
+        "A message on channel here cannot be read, and was ignored: ValueError('no MessagePack')."
+    }
+
+
+async def test_a_layer_that_raises_what_it_should_not(caplog: pytest.LogCaptureFixture) -> None:
+    """What looks like unreadable messages without an end is an outage, and is asked less often."""
+    odd = [KeyError("what?")] * calls.MOST_UNREADABLE
+    receiver = LayerCalls(TypedLayer(ScriptedLayer(*odd, {"n": 1})), lambda: None)
+    assert await anext(receiver.messages("here")) == {"n": 1}
+    assert receiver.is_cut_off
+    assert (
+        "Cannot receive on the channel layer: 100 messages in a row cannot be read, the last one: "
+        "KeyError('what?'). Trying on." in caplog.messages
+    )
+
+
+async def test_the_log_says_where(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A layer that fails is named, with the addresses of its servers and without passwords."""
+    hosts = ["redis://:secret@10.0.0.1:6380/0", ("10.0.0.2", 6379)]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "x", "CONFIG": {"hosts": hosts}}}
+    publisher = LayerCalls(TypedLayer(ScriptedLayer(OSError("refused")), "default"), lambda: None)
+    await publisher.publish(None, "channel", {})
+    assert caplog.messages == [
+        "Cannot publish on the channel layer 'default' at 10.0.0.1:6380, 10.0.0.2:6379: refused. "
+        "Trying on."
     ]

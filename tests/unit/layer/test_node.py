@@ -16,6 +16,7 @@ from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.layer import node as node_module
 from channels_demux_layer.layer import nodes as nodes_module
 from channels_demux_layer.layer import refresh
+from channels_demux_layer.layer.failures import Outage
 from channels_demux_layer.layer.handshake import Claim
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
@@ -95,7 +96,7 @@ async def test_a_node_starts_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     node = Node(Slow(), LinkConfig())
     outcomes = await asyncio.gather(node.start(), node.start(), return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [ConnectionError] * 2
+    assert [type(outcome) for outcome in outcomes] == [Outage] * 2
     await asyncio.gather(node.start(), node.start())
     await node.start()
     assert len(calls) == 2
