@@ -35,12 +35,14 @@ class Survival:
         deaths: How many workers died since a payload was taken for the last time.
     """
 
+    __slots__ = ("__weakref__", "_doubted", "_limit", "_settled", "_taken", "_window", "deaths")
+
     def __init__(self, window: SendWindow) -> None:
         self._window = window
         self._limit = get_settings().MAX_DELIVERIES
         self._taken = window.taken_frames
         self._doubted = 0
-        self._settled = asyncio.Event()
+        self._settled: asyncio.Event | None = None
         self.deaths = 0
 
     @property
@@ -75,7 +77,8 @@ class Survival:
         self._doubted -= 1
         if is_dead:
             self.worker_died(was_accepted=False)
-        self._settled.set()
+        if self._settled is not None:
+            self._settled.set()
 
     async def wait(self) -> bool:
         """Wait until the next worker may have the stream.
@@ -89,7 +92,7 @@ class Survival:
             await asyncio.sleep(pause * random.uniform(*JITTER))
         # No worker more than that is risked: those that are doubted may be dead.
         while self._doubted and 0 < self._limit <= self.deaths + self._doubted:
-            self._settled.clear()
+            self._settled = asyncio.Event()
             await self._settled.wait()
         return not self.is_exhausted
 

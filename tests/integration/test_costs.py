@@ -67,7 +67,7 @@ CLOSING = {"group_discard": 2, "send": 0.1, "group_send": 0.1, "tasks": 6, "time
 
 #: What is alive for each connection with one stream, in server and worker together.
 HELD = {
-    **dict.fromkeys(("Connection", "Outbox", "RemoteAccess", "RemoteSession"), 1),
+    **dict.fromkeys(("Connection", "Outbox", "RemoteAccess", "RemoteSession", "Survival"), 1),
     **dict.fromkeys(("WorkerSession", "Host"), 1),
     **dict.fromkeys(("SessionPort", "Session", "Outflow", "SendWindow", "ReceiveWindow"), 2),
     "tasks": 2,

@@ -56,3 +56,14 @@ async def test_workers_that_have_suspects_are_known() -> None:
     another, _ = a_suspect()
     note_suspect(node, "u", another)
     assert list(survival._suspects[node]) == ["u"]
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+async def test_one_doubt_holds_nothing_up(is_dead: bool) -> None:
+    """A worker that does not answer counts once it is dead, and the next one is asked meanwhile."""
+    stream = Survival(SendWindow(64, 1024))
+    stream.doubt()
+    assert await stream.wait()
+    stream.settle(is_dead=is_dead)
+    assert stream.deaths == is_dead
+    assert stream.is_suspect == is_dead
