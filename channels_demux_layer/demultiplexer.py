@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 import json
 from collections.abc import Awaitable, Iterable, Mapping
 from functools import lru_cache
@@ -12,13 +12,21 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
-from .codes import CloseCode, ErrorCode
+from .codes import ErrorCode
 from .conf import Settings, get_settings
 from .edge.connection import Connection
 from .edge.envelope import EnvelopeCodec
+from .edge.hooks import checked_scope, encode_content, exactly, has_own_events, overrides
 from .edge.limits import Limits
 from .edge.trimming import trim_scope
 from .exceptions import BadFrame
+from .hosting.outgoing import (
+    exact_bytes,
+    exact_close,
+    exact_disconnect,
+    exact_message,
+    exact_text,
+)
 from .hosting.scope import pack_scope
 from .layer.nodes import find_node
 from .streams import Middleware, StreamTable, new_stream_table
@@ -71,17 +79,22 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     _stream_table: ClassVar[StreamTable]
     _decodes_itself: ClassVar[bool] = False
     _encodes_itself: ClassVar[bool] = False
+    _wraps_itself: ClassVar[bool] = False
     _receives_itself: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._decodes_itself = _overrides(cls, "decode_json") or _overrides(cls, "receive_json")
-        cls._encodes_itself = _overrides(cls, "encode_json")
+        base = WebsocketDemultiplexer
+        cls._decodes_itself = overrides(cls, base, "decode_json") or overrides(
+            cls, base, "receive_json"
+        )
+        cls._encodes_itself = overrides(cls, base, "encode_json")
+        cls._wraps_itself = overrides(cls, base, "wrap_payload")
         cls._receives_itself = any(
-            _overrides(cls, name) for name in ("dispatch", "websocket_receive", "receive")
+            overrides(cls, base, name) for name in ("dispatch", "websocket_receive", "receive")
         )
         if "listens" not in cls.__dict__:
-            cls.listens = _has_own_events(cls)
+            cls.listens = has_own_events(cls, base)
 
     # -- what the class says ------------------------------------------------------------------
 
@@ -150,8 +163,12 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         """
         self.scope = scope
         self._accepted = False
+        self._task = asyncio.current_task()
+        self._refusal: Exception | None = None
         codec = _codec(get_settings())
         self._connection = Connection(self, self.stream_table(), codec, send, self.client_limits())
+        if self._wraps_itself:
+            self._connection.outbox.wrap = exactly(self.wrap_payload)
         self._codec = codec
         try:
             if self.listens:
@@ -159,6 +176,11 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
                 await super().__call__(scope, receive, send)
             else:
                 await self._serve(receive, send)
+        except asyncio.CancelledError:
+            if self._refusal is None:
+                raise
+            # As when a consumer's own close() raises: the server then ends the socket by itself.
+            raise self._refusal from None
         finally:
             self._connection.abandon()
 
@@ -218,7 +240,9 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             reason: What the client is told beside.
         """
         self._accepted = False
-        await self._connection.end(CloseCode.NORMAL if code is None else code, reason or "")
+        # Channels has True for a close without a code.
+        code, reason = exact_close(None if code is True else code, reason)
+        await self._connection.end(code, reason)
         await self._connection.outbox.drain(get_settings().CONSUMER_CLOSE_TIMEOUT)
         self._connection.outbox.stop()
         await super().close(code, reason)
@@ -226,7 +250,8 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         """End all streams; the client has left (C1.4)."""
         self._connection.outbox.stop()
-        await self._connection.end(message["code"], message.get("reason") or "")
+        message = exact_disconnect(message)
+        await self._connection.end(message["code"], message["reason"])
         await super().websocket_disconnect(message)
 
     # -- frames of the client -----------------------------------------------------------------
@@ -262,12 +287,17 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         """Take one frame; return what to await before the next one, if anything."""
         try:
             if text_data is None:
-                incoming = self._codec.decode_binary(bytes_data or b"")
+                data = bytes_data or b""
+                incoming = self._codec.decode_binary(
+                    data if type(data) is bytes else exact_bytes(data)
+                )
             elif self._decodes_itself:
                 self._codec.limit.check(text_data)
                 return self._receive_decoded(text_data, kwargs)
             else:
-                incoming = self._codec.decode_text(text_data)
+                incoming = self._codec.decode_text(
+                    text_data if type(text_data) is str else exact_text(text_data)
+                )
             return self._connection.receive(incoming)
         except BadFrame as error:
             return self._connection.refuse(error)  # and nothing else happens (C6.1)
@@ -291,7 +321,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             **kwargs: Not used.
         """
         try:
-            room = self._connection.receive(self._codec.decode_text(_encode(content)))
+            room = self._connection.receive(self._codec.decode_text(encode_content(content)))
         except BadFrame as error:
             room = self._connection.refuse(error)
         if room is not None:
@@ -312,18 +342,13 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
 
     async def _encode_again(self, text: str) -> dict[str, Any]:
         # By the library that consumers encode with: what it wrote, it can read.
-        return {"type": "websocket.send", "text": await self.encode_json(json.loads(text))}
+        encoded = await self.encode_json(json.loads(text))
+        return exact_message({"type": "websocket.send", "text": encoded})
 
     async def pack_scope(self) -> bytes:
         """Pack what of the scope travels to workers."""
-        settings, scope = get_settings(), self.portable_scope()
-        if not isinstance(scope, Mapping):
-            if inspect.iscoroutine(scope):
-                scope.close()
-            raise TypeError(
-                f"{type(self).__name__}.portable_scope() returned a {type(scope).__name__}. Make "
-                "it a plain method that returns a dict."
-            )
+        settings = get_settings()
+        scope = checked_scope(self.portable_scope(), type(self).__name__)
         headers = settings.SCOPE_HEADERS if self.scope_headers is None else self.scope_headers
         cookies = settings.SCOPE_COOKIES if self.scope_cookies is None else self.scope_cookies
         # Whatever portable_scope() was overridden with: it may be older than the settings.
@@ -331,8 +356,18 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
 
     def hang_up(self, code: int, reason: str) -> None:
         """Close the socket, after all that waits to be written."""
-        message = {"type": "websocket.close", "code": code, "reason": reason}
-        self._connection.outbox.put_last(message)
+        # Daphne takes an exact int alone, and no IntEnum.
+        message = {"type": "websocket.close", "code": int(code), "reason": reason}
+        self._connection.outbox.put_last(message, self._close_refused)
+
+    def _close_refused(self, error: Exception) -> None:
+        """End the consumer, whose socket the server does not close with this code.
+
+        Daphne sends no code but 1000 and those from 3000 on.
+        """
+        self._refusal = error
+        if self._task is not None:
+            self._task.cancel()
 
 
 def _is_local(alias: str) -> bool:
@@ -350,14 +385,6 @@ def _first(own: Number | None, setting: Number) -> Number:
     return setting if own is None else own
 
 
-def _encode(content: Any) -> str:
-    try:
-        # Not msgspec, which makes null of NaN: this leaves it for the codec to refuse.
-        return json.dumps(content, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BadFrame(ErrorCode.INVALID_JSON, f"The envelope is no JSON: {error}.") from error
-
-
 @lru_cache(maxsize=8)
 def _codec(settings: Settings) -> EnvelopeCodec:
     return EnvelopeCodec(
@@ -367,20 +394,3 @@ def _codec(settings: Settings) -> EnvelopeCodec:
         settings.MANAGE_ENVELOPE,
         settings.MAX_PAYLOAD,
     )
-
-
-def _overrides(cls: type[WebsocketDemultiplexer], name: str) -> bool:
-    return inspect.getattr_static(cls, name) is not inspect.getattr_static(
-        WebsocketDemultiplexer, name
-    )
-
-
-def _has_own_events(cls: type[WebsocketDemultiplexer]) -> bool:
-    return bool(cls.groups) or any(_is_handler(cls, name) for name in dir(cls))
-
-
-def _is_handler(cls: type[WebsocketDemultiplexer], name: str) -> bool:
-    if name.startswith("_") or hasattr(WebsocketDemultiplexer, name):
-        return False
-    method = inspect.getattr_static(cls, name)
-    return inspect.iscoroutinefunction(method) and len(inspect.signature(method).parameters) == 2

@@ -1,14 +1,16 @@
 """JSON looked at as text: is it JSON, how deep is it, what can be sent. Nothing is decoded."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 
 import msgspec
 from msgspec import Raw
 
 __all__ = [
+    "NOT_FINITE",
     "REFUSALS",
+    "TOO_DEEP",
     "UTF8_BYTES",
     "as_json",
     "as_string",
@@ -19,6 +21,7 @@ __all__ = [
     "has_repeated_key",
     "is_deeper",
     "is_json",
+    "mend",
     "mend_escapes",
     "quote",
     "sendable",
@@ -43,6 +46,9 @@ _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)"
 )
 _NOT_FINITE = re.compile(r"-?(?:NaN|Infinity)")
+#: A JSON string, which is left alone, or one of the numbers that JSON does not have. The closing
+#: quote may be missing: a match that starts never fails, so the search takes linear time.
+_STRING_OR_NOT_FINITE = re.compile(rf'"[^"\\]*(?:\\.[^"\\]*)*"?|({_NOT_FINITE.pattern})', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 #: Few large payloads have more levels.
 _USUAL_DEPTH = 16
@@ -114,22 +120,66 @@ def sendable(text: str) -> str:
     return text
 
 
-def as_json(text: str) -> str:
+#: What `as_json` notices about a text, as it reads after "The text".
+NOT_FINITE = "has NaN or Infinity, which JSON does not have: they became null"
+TOO_DEEP = "is nested too deeply to be checked: it became a JSON string"
+
+
+def as_json(text: str, notice: Callable[[str], None] | None = None) -> str:
     """Find the JSON that stands for a text (C2.7).
 
     Args:
         text: Any string.
+        notice: Called with NOT_FINITE or TOO_DEEP where the client gets something else than the
+            consumer had in mind.
+
+    Returns:
+        What `mend` makes of it. Where that is nothing, a JSON string of the text; a lone surrogate
+        becomes U+FFFD.
+    """
+    mended = mend(text, notice)
+    return quote(sendable(text)) if mended is None else mended
+
+
+def mend(text: str, notice: Callable[[str], None] | None = None) -> str | None:
+    """Find the JSON that a text is, or nearly is.
+
+    Args:
+        text: Any string.
+        notice: Called with NOT_FINITE or TOO_DEEP.
 
     Returns:
         The text itself where it is JSON, character for character; also where only escaped halves
-        of surrogate pairs are wrong with it, which json.dumps writes and every browser reads.
-        Otherwise (NaN and JSON too deep to be validated included) a JSON string of it. A lone
-        surrogate becomes U+FFFD.
+        of surrogate pairs are wrong with it, which json.dumps writes and every browser reads. An
+        object or an array that has NaN or Infinity gets null in their place. None where it is
+        anything else, JSON too deep to be validated included.
     """
     if is_json(text):
         return text
     text = sendable(text)
-    return text if is_json(_SURROGATE_ESCAPE.sub(r"\\u0020", text)) else quote(text)
+    if _is_nearly_json(text):
+        return text
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None  # A lone word NaN may be what somebody has typed.
+    finite = _STRING_OR_NOT_FINITE.sub(lambda found: "null" if found[1] else found[0], text)
+    problem = NOT_FINITE if _is_nearly_json(finite) else _depth_problem(text)
+    if problem and notice is not None:
+        notice(problem)
+    return finite if problem == NOT_FINITE else None
+
+
+def _is_nearly_json(text: str) -> bool:
+    return is_json(_SURROGATE_ESCAPE.sub(r"\\u0020", text))
+
+
+def _depth_problem(text: str) -> str | None:
+    try:
+        validate(text)
+    except RecursionError:
+        return TOO_DEEP
+    except REFUSALS:
+        pass
+    return None
 
 
 def as_string(text: str) -> str:

@@ -166,7 +166,7 @@ def _check_name(name: object, owner: str) -> str:
             f"{owner}: the stream name {name!r} has {size} bytes in UTF-8. Shorten it to "
             f"{MAX_STREAM_NAME}."
         )
-    return name
+    return str.__str__(name)  # A member of a str enum is formatted as something else.
 
 
 def _stream(name: str, entry: Stream | Target, owner: str) -> Stream:

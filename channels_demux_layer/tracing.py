@@ -69,6 +69,17 @@ def apart(call: Callable[..., Result], *args: Any) -> Result:
     return call(*args) if tracer is None else tracer.apart(call, *args)
 
 
+def _exact(carrier: Carrier | None) -> Carrier | None:
+    """Return what of a carrier can travel: a propagator may write down anything."""
+    if not carrier or all(type(key) is type(carrier[key]) is str for key in carrier):
+        return carrier
+    return {
+        str.__str__(key): str.__str__(value)
+        for key, value in carrier.items()
+        if isinstance(key, str) and isinstance(value, str)
+    }
+
+
 class ContextTrail:
     """Keeps the contexts of a session's payloads, as long as those may be resent.
 
@@ -95,7 +106,7 @@ class ContextTrail:
         """
         context = tracer.current()
         if context is not self._context:  # usually all frames of a connection share one context
-            self._context, self._carrier = context, tracer.inject(context)
+            self._context, self._carrier = context, _exact(tracer.inject(context))
         self._carriers.append(self._carrier)
         while len(self._carriers) > len(self._untaken):
             self._carriers.popleft()

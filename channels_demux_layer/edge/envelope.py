@@ -117,6 +117,8 @@ class EnvelopeCodec:
         max_payload: int = 786_432,
     ) -> None:
         _check_configured_keys(stream_key, payload_key, event_key)
+        # The encoder takes no subclass of str.
+        stream_key, payload_key, event_key = map(str.__str__, (stream_key, payload_key, event_key))
         self._stream_key = stream_key
         self._payload_key = payload_key
         self._event_key = event_key

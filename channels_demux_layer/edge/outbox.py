@@ -45,6 +45,9 @@ class Outbox:
             await for it.
         send: Writes a message to the socket; returns when it has been taken.
         connection: The connection's id, for the log.
+
+    Attributes:
+        wrap: Makes those messages.
     """
 
     def __init__(
@@ -53,7 +56,8 @@ class Outbox:
         send: Callable[[Message], Awaitable[None]],
         connection: str = "",
     ) -> None:
-        self._wrap = wrap
+        self._refused: Callable[[Exception], None] | None = None
+        self.wrap = wrap
         self._send = send
         self._connection = connection
         self._waiting: deque[tuple[str, str | bytes, Taker] | Message] = deque()
@@ -95,8 +99,16 @@ class Outbox:
             self._waiting.append(message)
             self.write()
 
-    def put_last(self, message: Message) -> None:
-        """Write a message as it is, after all that waits, and nothing after it."""
+    def put_last(
+        self, message: Message, refused: Callable[[Exception], None] | None = None
+    ) -> None:
+        """Write a message as it is, after all that waits, and nothing after it.
+
+        Args:
+            message: The message.
+            refused: Called with what the server raises if it does not take the message.
+        """
+        self._refused = refused
         self.put_message(message)
         self._is_closed = True
         self._note_progress()
@@ -118,7 +130,7 @@ class Outbox:
                 stream, data, source = entry
                 try:
                     # No coroutine of its own: there is one of these for each frame.
-                    message = self._wrap(stream, data)
+                    message = self.wrap(stream, data)
                     if not isinstance(message, dict):
                         message = await message
                 except Exception:
@@ -134,6 +146,9 @@ class Outbox:
             self.stop()
             facts = about(connection=self._connection)
             logger.debug("The socket takes nothing more: %r.", error, extra=facts)
+            # Where a client has left, ASGI has servers raise an OSError.
+            if self._refused is not None and not isinstance(error, OSError):
+                self._refused(error)
         finally:
             self._is_writing = False
             self._writer = None

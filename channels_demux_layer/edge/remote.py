@@ -12,6 +12,7 @@ from channels_demux_layer import tracing
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.hosting.flow import Outflow, Stalled
+from channels_demux_layer.hosting.outgoing import exact_close
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.link.frames import Carrier
@@ -179,9 +180,7 @@ class RemoteSession:
             if await self._flow.push(data):
                 self.pass_on(data)
         except Stalled:
-            self._close(*STALLED)
-            # At once: a consumer that takes nothing may not end for as long again.
-            self._tell_client(*STALLED)
+            self.cut_off(*STALLED)
 
     def pass_on(self, data: str | bytes) -> None:
         """Send the consumer a payload that is in the session's window already."""
@@ -216,6 +215,11 @@ class RemoteSession:
     def abandon(self) -> None:
         """End, without waiting for anything more."""
         self._close(CloseCode.GOING_AWAY, "")
+
+    def cut_off(self, code: int, reason: str) -> None:
+        """End at once for the client: a consumer that takes nothing may not end for long."""
+        self._close(code, reason)
+        self._tell_client(code, reason)
 
     def _close(self, code: int, reason: str) -> None:
         self._code = self._code or (code, reason)
@@ -299,7 +303,8 @@ class RemoteSession:
             self._replace()
         else:
             self._port.close(code, reason)
-            self._finish(code, reason)
+            # A peer of an earlier release, or a forged one, may have sent anything.
+            self._finish(*(self._code or exact_close(code, reason, self._name)))
 
     def moved(self) -> None:
         """Send this worker nothing more: when its consumer is done, another goes on (L4.4)."""
@@ -307,6 +312,12 @@ class RemoteSession:
         self._is_accepted = False
         self._is_moving = self._is_leaving = True
         self._port.close(CloseCode.SERVICE_RESTART, "")
+
+    def spoiled(self, fault: str) -> None:
+        """End the stream: something of it cannot be sent or read (L4.10)."""
+        facts = about(connection=self._access.connection, stream=self._name)
+        logger.error("Stream %r ends with 1011: %s.", self._name, fault, extra=facts)
+        self.cut_off(CloseCode.INTERNAL_ERROR, "")
 
     def lost(self, *, peer_is_dead: bool) -> None:
         """Find another worker; it gets what this one had not taken (L4.8)."""

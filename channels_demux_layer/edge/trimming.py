@@ -26,7 +26,9 @@ def trim_scope(
     trimmed = dict(scope)
     if headers is not None and "headers" in scope:
         kept = {name.lower().encode("latin-1", "replace") for name in headers}
-        trimmed["headers"] = [pair for pair in scope["headers"] if pair[0].lower() in kept]
+        trimmed["headers"] = [
+            pair for pair in scope["headers"] if _is_header(pair) and pair[0].lower() in kept
+        ]
     if cookies is not None:
         names = frozenset(cookies)
         if "cookies" in scope:
@@ -38,16 +40,26 @@ def trim_scope(
     return trimmed
 
 
-def _trim_cookies(
-    headers: Iterable[tuple[bytes, bytes]], names: frozenset[str]
-) -> list[tuple[bytes, bytes]]:
+def _trim_cookies(headers: Iterable[Any], names: frozenset[str]) -> list[Any]:
     kept = []
-    for name, value in headers:
+    for header in headers:
+        if not _is_header(header):
+            continue
+        name, value = header
         if name.lower() != COOKIE:
             kept.append((name, value))
         elif pairs := [pair for pair in value.split(b";") if _cookie_name(pair) in names]:
             kept.append((name, b";".join(pairs).strip()))
     return kept
+
+
+def _is_header(header: Any) -> bool:
+    """Tell whether an entry is a header as ASGI has it: middleware may put in anything."""
+    return (
+        isinstance(header, (list, tuple))
+        and len(header) == 2
+        and all(isinstance(part, bytes) for part in header)
+    )
 
 
 def _cookie_name(pair: bytes) -> str:

@@ -21,15 +21,15 @@ from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import PayloadTooLarge
 from channels_demux_layer.faults import RepeatedLog
-from channels_demux_layer.json_text import as_json, as_string, sendable
 from channels_demux_layer.logs import about, note_task
 from channels_demux_layer.streams import Stream
 
 from .exits import comes_from_outside, hosted_by
 from .flow import excess_size
 from .hops import spare_hops
+from .outgoing import exact_bytes, exact_close, exact_text, text_writer
 
-__all__ = ["Host", "Outlet", "new_host", "text_writer"]
+__all__ = ["Host", "Outlet", "new_host"]
 
 logger = logging.getLogger(__name__)
 repeated = RepeatedLog(logger)
@@ -38,24 +38,6 @@ Message = dict[str, Any]
 #: What ASGI has a consumer get before it has accepted.
 BEFORE_ACCEPT = ("websocket.connect", "websocket.disconnect")
 Application = Callable[..., Awaitable[Any]]
-
-
-def text_writer(stream: Stream, *, manage_envelope: bool) -> Callable[[str], str]:
-    """Return what makes a payload of a consumer's text.
-
-    It is done where the consumer runs, and not at the edge, which then only puts an envelope
-    around it.
-
-    Args:
-        stream: The consumer's stream.
-        manage_envelope: Whether consumers are spared the envelope. If not, they write it.
-
-    Returns:
-        A function that gives the text which stands in the client's frame.
-    """
-    if not manage_envelope:
-        return sendable
-    return as_string if stream.text else as_json
 
 
 class Outlet(Protocol):
@@ -228,7 +210,7 @@ class Host:
         elif kind == "websocket.accept":
             self._accept()
         elif kind == "websocket.close":
-            self._close(message.get("code") or CloseCode.NORMAL, message.get("reason") or "")
+            self._close(message.get("code"), message.get("reason"))
         else:
             raise ValueError(f"The consumer of {self._name} sent an unexpected {kind!r}.")
 
@@ -250,7 +232,10 @@ class Host:
         if not self._accepted:
             raise RuntimeError(f"The consumer of {self._name} sent before it accepted.")
         text = message.get("text")
-        data = message["bytes"] if text is None else self._write_text(text)
+        if text is None:
+            data: str | bytes = exact_bytes(message.get("bytes"))
+        else:
+            data = self._write_text(text if type(text) is str else exact_text(text))
         size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
         if size:
             raise PayloadTooLarge(size, self._max_payload)
@@ -261,14 +246,14 @@ class Host:
         self._inbox = deque(one for one in self._inbox if one["type"] in BEFORE_ACCEPT)
         self._hand_over()
 
-    def _close(self, code: int, reason: str) -> None:
+    def _close(self, code: object, reason: object) -> None:
+        code, reason = exact_close(code, reason, self._scope["demux"]["stream"])
         self._is_over = True
         self._remind_no_more()
         if not self._accepted:
             self._withdraw()
-        reason = sendable(reason)  # the link carries no half of a surrogate pair
-        self._outlet.close(int(code), reason)
-        self.disconnect(int(code), reason)
+        self._outlet.close(code, reason)
+        self.disconnect(code, reason)
 
     # -- its life -----------------------------------------------------------------------------
 
@@ -387,7 +372,9 @@ def new_host(
         application,
         scope,
         outlet,
-        write_text=text_writer(stream, manage_envelope=settings.MANAGE_ENVELOPE),
+        write_text=text_writer(
+            stream, manage_envelope=settings.MANAGE_ENVELOPE, name=scope["demux"]["stream"]
+        ),
         max_payload=settings.MAX_PAYLOAD,
         open_timeout=settings.OPEN_TIMEOUT,
         close_timeout=settings.CONSUMER_CLOSE_TIMEOUT,

@@ -81,7 +81,7 @@ class LinkLog:
 
     def event(self, event: ev.RareEvent) -> None:
         """Write a line for what the link reports, payloads aside."""
-        if isinstance(event, (ev.PeerLost, ev.Refused)):
+        if isinstance(event, (ev.PeerLost, ev.Refused, ev.Spoiled)):
             self.say("!", "%s", event)
         else:
             session: Session = event.session

@@ -8,6 +8,7 @@ import math
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.link import events as ev
 from channels_demux_layer.link.config import LinkConfig
@@ -18,52 +19,12 @@ from channels_demux_layer.link.window import SendWindow
 
 from .ignored import IgnoredMessages
 from .link_log import LinkLog
+from .owners import Hosted, SessionOwner, tell
 from .portion import PORTION_SIZE, Portion
 
 __all__ = ["Hosted", "LinkHost", "LinkWire", "SessionOwner", "SessionPort", "link_config"]
 
 logger = logging.getLogger(__name__)
-
-
-class SessionOwner(Protocol):
-    """What a node tells whoever owns one end of a session. None of these may block or raise."""
-
-    def accepted(self) -> None:
-        """The consumer has accepted (edge only)."""
-
-    def received(self, data: str | bytes) -> None:
-        """A payload has arrived."""
-
-    def delivered(self) -> None:
-        """The payloads that came with the last one have been received as well (edge only)."""
-
-    def traced(self, carrier: Carrier) -> None:
-        """The trace context of the payloads that follow (worker only); none where it is empty."""
-
-    def writable(self) -> None:
-        """The session's window has room again."""
-
-    def closed(self, code: int, reason: str) -> None:
-        """The peer has said its last word."""
-
-    def moved(self) -> None:
-        """The worker asks to be rid of the session (edge only)."""
-
-    def lost(self, *, peer_is_dead: bool) -> None:
-        """The session is gone: the peer does not know it, or is dead."""
-
-
-class Hosted(Protocol):
-    """A session that a worker of this process hosts."""
-
-    #: Set when the consumer has ended and nothing of the session is left.
-    over: asyncio.Event
-
-    def move(self) -> None:
-        """Have the session go on with another worker, once the consumer is done with its own."""
-
-    def disown(self) -> None:
-        """Have the session go on with another worker, whatever the consumer is doing."""
 
 
 class SessionPort:
@@ -224,6 +185,8 @@ class LinkWire:
             while (outgoing := self.link.batch_to_send(self.now())) is not None:
                 if self._log.is_on:
                     self._log.batch(">", outgoing.batch, outgoing.group)
+                if self._turn is None and self.link.events():
+                    self._pass_on_events()  # A frame could not be encoded.
                 await self._node.publish(outgoing.group, self.peer, outgoing.batch.to_message())
                 if self._turn is not None:
                     break  # What waits is flushed at the portion's end.
@@ -331,20 +294,35 @@ class LinkWire:
     def _pass_on_events(self, max_payloads: float = math.inf) -> int:
         events = self.link.events()
         payloads = 0
-        receivers: dict[SessionOwner, None] = {}
+        receivers: dict[Session, None] = {}
         while events and payloads < max_payloads:
             event = events.popleft()
-            if isinstance(event, ev.Received):  # first: there is one for each frame
-                owner = event.session.owner  # who has accepted has one
-                owner.received(event.data)
-                receivers[owner] = None
-                payloads += 1
-            else:
-                self._pass_on(event)
+            try:
+                if isinstance(event, ev.Received):  # first: there is one for each frame
+                    payloads += 1
+                    session = event.session
+                    session.owner.received(event.data)  # A session that has accepted has an owner.
+                    receivers[session] = None
+                else:
+                    self._pass_on(event)
+            except Exception as error:
+                self._fail(event, error)
         if self.link.is_edge:
-            for owner in receivers:
-                owner.delivered()
+            for session in receivers:
+                try:
+                    session.owner.delivered()
+                except Exception as error:
+                    self._fail(ev.Writable(session), error)
         return payloads
+
+    def _fail(self, event: ev.Event, error: Exception) -> None:
+        """End the session whose owner has raised, and nothing else."""
+        session: Session | None = getattr(event, "session", None)
+        text = "The %s of session %s with node %s could not be handled: it ends with 1011."
+        what, number = type(event).__name__.lower(), session and session.id
+        logger.error(text, what, number, self.peer, extra=self._log.facts, exc_info=error)
+        if session is not None:
+            self.link.close_session(session, CloseCode.INTERNAL_ERROR.value, "", self.now())
 
     def _pass_on(self, event: ev.RareEvent) -> None:
         if self._log.is_on:
@@ -357,24 +335,15 @@ class LinkWire:
             self._node.ignored.note("misplaced", text, self.peer, reason, peer=self.peer)
         elif isinstance(event, ev.Granted):
             self._node.granted(event.ref, SessionPort(self, event.session))
+        elif isinstance(event, ev.Spoiled):
+            if event.session is None or event.session.owner is None:
+                text = "A frame to or from node %s was dropped: %s."
+                logger.error(text, self.peer, event.fault, extra=self._log.facts)
+            else:
+                event.session.owner.spoiled(event.fault)
         elif event.session.owner is not None:
-            _tell(event.session.owner, event)
+            tell(event.session.owner, event)
         # Else it was granted in vain and disowned at once; what its edge said meanwhile is moot.
-
-
-def _tell(owner: SessionOwner, event: ev.SessionEvent) -> None:
-    if isinstance(event, ev.Writable):
-        owner.writable()
-    elif isinstance(event, ev.Accepted):
-        owner.accepted()
-    elif isinstance(event, ev.Closed):
-        owner.closed(event.code, event.reason)
-    elif isinstance(event, ev.Moved):
-        owner.moved()
-    elif isinstance(event, ev.Traced):
-        owner.traced(event.carrier)
-    else:
-        owner.lost(peer_is_dead=event.peer_is_dead)
 
 
 def link_config() -> LinkConfig:

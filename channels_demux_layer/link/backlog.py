@@ -73,6 +73,15 @@ class Backlog:
             self._size -= sum(self._sizes.popleft() for _ in range(count))
         return frames, next(filter(None, groups), None)
 
+    def drop(self, session: int) -> None:
+        """Forget all frames of a session."""
+        rows = list(zip(self._frames, self._groups, self._sizes, strict=True))
+        kept = [row for row in rows if row[0].session != session]
+        self._frames = deque(frame for frame, _, _ in kept)
+        self._groups = deque(group for _, group, _ in kept)
+        self._sizes = deque(size for _, _, size in kept)
+        self._size = sum(self._sizes)
+
     def _fitting(self, max_frames: int, max_size: int) -> int:
         size = 0
         for count, more in enumerate(self._sizes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -19,7 +20,9 @@ from .frames import (
     Move,
     Reset,
     Text,
+    Unreadable,
     decode_frames,
+    read_frames,
 )
 from .session import Session, SessionInput, SessionState
 from .table import SessionTable
@@ -35,16 +38,24 @@ class FrameDispatch:
         table: The link's sessions.
         queue: Takes the frames that are answers.
         events: Takes what is to be reported.
+        spoil: Ends a session because of a frame of its own.
     """
 
     def __init__(
-        self, *, is_edge: bool, table: SessionTable, queue: Backlog, events: deque[ev.Event]
+        self,
+        *,
+        is_edge: bool,
+        table: SessionTable,
+        queue: Backlog,
+        events: deque[ev.Event],
+        spoil: Callable[[Session, str, float], None],
     ) -> None:
         self._is_edge = is_edge
         self._table = table
         self._sessions = table.sessions
         self._queue = queue
         self._events = events
+        self._spoil = spoil
 
     def receive(self, encoded: bytes, now: float) -> None:
         """Take in the frames of one batch.
@@ -53,11 +64,16 @@ class FrameDispatch:
             encoded: The frames, as they came.
             now: The present time in seconds.
         """
+        frames: Sequence[Frame | Unreadable]
         try:
             frames = decode_frames(encoded)
-        except msgspec.DecodeError as error:
-            self._refuse(f"frames that cannot be decoded: {error}")
-            return
+        except msgspec.DecodeError:
+            try:
+                # One broken frame must not take along what shares the batch with it.
+                frames = read_frames(encoded)
+            except msgspec.DecodeError as error:
+                self._refuse(f"frames that cannot be decoded: {error}")
+                return
         unknown: set[int] = set()
         for frame in frames:
             session = self._sessions.get(frame.session)
@@ -69,6 +85,8 @@ class FrameDispatch:
             elif isinstance(frame, Grant):
                 self._receive_grant(frame, now)
             elif not isinstance(frame, (Credit, Reset)):
+                if isinstance(frame, Unreadable):
+                    self._refuse(frame.fault)
                 unknown.add(frame.session)
         for session_id in unknown:  # (L4.5)
             self._queue.put(Reset(session_id))
@@ -83,7 +101,7 @@ class FrameDispatch:
         session = self._table.add(frame.session, self._table.new_window(), now)
         self._events.append(ev.Granted(session, frame.ref))
 
-    def _receive_frame(self, frame: Frame, session: Session, now: float) -> None:
+    def _receive_frame(self, frame: Frame | Unreadable, session: Session, now: float) -> None:
         if isinstance(frame, Binary):
             self._receive_data(session, frame.data)
         elif isinstance(frame, Credit):
@@ -100,6 +118,8 @@ class FrameDispatch:
         elif isinstance(frame, Reset):
             self._table.remove(session, now)
             self._events.append(ev.Lost(session, peer_is_dead=False))
+        elif isinstance(frame, Unreadable):
+            self._spoil(session, frame.fault, now)
         else:
             self._refuse(f"a second grant of session {session.id}")
 

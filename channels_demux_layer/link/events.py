@@ -21,6 +21,7 @@ __all__ = [
     "Received",
     "Refused",
     "SessionEvent",
+    "Spoiled",
     "Traced",
     "Writable",
 ]
@@ -80,6 +81,16 @@ class Lost(msgspec.Struct, frozen=True, gc=False):
     peer_is_dead: bool
 
 
+class Spoiled(msgspec.Struct, frozen=True, gc=False):
+    """A frame of the session could not be encoded or decoded; this end has closed with 1011.
+
+    The session is None where it had ended already, and only the frames of its end were left.
+    """
+
+    session: Session | None
+    fault: str
+
+
 class PeerLost(msgspec.Struct, frozen=True, gc=False):
     """The peer has been silent for too long; the link is over. Follows a Lost for each session."""
 
@@ -95,5 +106,5 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 #: What concerns the owner of a session, beside the payloads.
 SessionEvent: TypeAlias = Accepted | Writable | Closed | Moved | Traced | Lost
 #: All that does not come for each payload.
-RareEvent: TypeAlias = SessionEvent | Granted | PeerLost | Refused
+RareEvent: TypeAlias = SessionEvent | Granted | PeerLost | Refused | Spoiled
 Event: TypeAlias = Received | RareEvent

@@ -30,9 +30,12 @@ __all__ = [
     "Move",
     "Reset",
     "Text",
+    "Unreadable",
     "decode_frames",
     "encode_frames",
+    "fault_of",
     "parse_batch",
+    "read_frames",
 ]
 
 #: The version of the layer wire. It stands in each batch, open and claim (L0.2).
@@ -106,8 +109,20 @@ class Context(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=8):
 
 Frame: TypeAlias = Grant | Accept | Text | Binary | Close | Credit | Reset | Move | Context
 
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """Stands for a frame that cannot be decoded, where its session can; never on the wire."""
+
+    session: int
+    fault: str
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Frame]).decode
+_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_int = msgspec.msgpack.Decoder(int).decode
+#: The head of a MessagePack array of one element.
+_ONE = b"\x91"
 
 
 def encode_frames(frames: list[Frame]) -> bytes:
@@ -153,6 +168,51 @@ def decode_frames(data: bytes) -> list[Frame]:
         return _decode(data)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
+
+
+def fault_of(frame: Frame) -> str | None:
+    """Say why a frame cannot be sent; None where it can.
+
+    Args:
+        frame: A frame whose fields may hold anything.
+
+    Returns:
+        What is wrong with it, to be logged.
+    """
+    try:
+        # Some values have an encoding and yet are not what the peer expects in their place.
+        decode_frames(encode_frames([frame]))
+    except Exception as error:  # a foreign type may raise anything
+        return f"a {type(frame).__name__.lower()} frame cannot be encoded: {error}"
+    return None
+
+
+def read_frames(data: bytes) -> list[Frame | Unreadable]:
+    """Decode the frames of a batch one by one, for when `decode_frames` refuses them together.
+
+    Args:
+        data: What a peer sent as the frames of one batch.
+
+    Returns:
+        The frames in order, with an `Unreadable` for each that cannot be decoded.
+
+    Raises:
+        msgspec.DecodeError: It is no array, or nobody can tell whose frame it is that is wrong.
+    """
+    frames: list[Frame | Unreadable] = []
+    for raw in _split(data):
+        try:
+            frames += decode_frames(_ONE + bytes(raw))
+        except msgspec.DecodeError as error:
+            frames.append(Unreadable(_session_of(raw), f"a frame cannot be decoded: {error}"))
+    return frames
+
+
+def _session_of(raw: msgspec.Raw) -> int:
+    head = _split(raw)[:2]
+    if len(head) < 2:
+        raise msgspec.DecodeError("a frame has no session's number")
+    return _decode_int(head[1])
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from channels_demux_layer.codes import CloseCode
+
 from . import events as ev
 from .backlog import Backlog
 from .config import LinkConfig
@@ -24,11 +26,13 @@ from .frames import (
     Close,
     Context,
     Credit,
+    Frame,
     Grant,
     Move,
     Reset,
     Text,
     encode_frames,
+    fault_of,
 )
 from .liveness import Liveness
 from .receiver import Receiver
@@ -76,7 +80,11 @@ class Link:
         # An attribute and no method of the link's: it is called for each payload.
         self.take = self._table.take
         self._dispatch = FrameDispatch(
-            is_edge=is_edge, table=self._table, queue=self._queue, events=self._events
+            is_edge=is_edge,
+            table=self._table,
+            queue=self._queue,
+            events=self._events,
+            spoil=self._spoil,
         )
         self._next_session = 1
 
@@ -112,10 +120,17 @@ class Link:
         """Send one payload; the caller has pushed it to the session's window.
 
         Nothing is sent before the accept, and nothing after this end's last word.
+
+        Raises:
+            TypeError: It is neither text nor bytes.
         """
         if session.state.sends:
-            frame = Text(session.id, data) if isinstance(data, str) else Binary(session.id, data)
-            self._queue.put(frame, session.group)
+            if isinstance(data, str):
+                self._queue.put(Text(session.id, data), session.group)
+            elif isinstance(data, bytes):
+                self._queue.put(Binary(session.id, data), session.group)
+            else:
+                raise TypeError(f"A payload is str or bytes, and not {type(data).__name__}.")
 
     def trace(self, session: Session, carrier: Carrier | None) -> None:
         """Edge: say what the trace context of the next payloads is (L4.7), unless the worker knows.
@@ -134,13 +149,25 @@ class Link:
             self._queue.put(Move(session.id), group=session.group)
 
     def close_session(self, session: Session, code: int, reason: str, now: float) -> None:
-        """Say this end's last word on a session, unless it has been said."""
+        """Say this end's last word on a session, unless it has been said.
+
+        A code or a reason that no frame can carry spoils the session.
+        """
         if not session.may(SessionInput.SEND_CLOSE):
+            return
+        last = Close(session.id, code, reason)
+        if fault := fault_of(last):
+            self._spoil(session, fault, now)
             return
         session.apply(SessionInput.SEND_CLOSE)
         self._settle_credit(session, session.group)
-        self._queue.put(Close(session.id, code, reason), group=session.group)
+        self._queue.put(last, group=session.group)
         self._table.forget_if_ended(session, now)
+
+    def _spoil(self, session: Session, fault: str, now: float) -> None:
+        """End a session because of a frame of its own; the others of the link go on (L4.10)."""
+        self._events.append(ev.Spoiled(session, fault))
+        self.close_session(session, CloseCode.INTERNAL_ERROR.value, "", now)
 
     def reset_session(self, session: Session, now: float) -> None:
         """Disown a session, unless it has ended: the peer will find it lost."""
@@ -254,8 +281,34 @@ class Link:
         for credit in self._table.credits():
             self._queue.put(credit)
         frames, group = self._queue.gather(self._config.batch_frames, self._config.batch_bytes)
-        sent = self._recovery.send(encode_frames(frames), now, group)
+        try:
+            encoded = encode_frames(frames)
+        except Exception:  # a foreign type may raise anything
+            encoded = encode_frames(self._sound(frames, now))
+        sent = self._recovery.send(encoded, now, group)
         return self._outgoing(group, sent.seq, sent.frames, now)
+
+    def _sound(self, frames: list[Frame], now: float) -> list[Frame]:
+        """Return the frames that can be encoded; end the sessions of the others (L4.10)."""
+        sound: list[Frame] = []
+        spoiled: set[int] = set()
+        for frame in frames:
+            if frame.session in spoiled:
+                continue  # It stood behind the one that cannot be sent.
+            fault = fault_of(frame)
+            if fault is None:
+                sound.append(frame)
+                continue
+            spoiled.add(frame.session)
+            self._queue.drop(frame.session)
+            session = self.sessions.get(frame.session)
+            if session is not None and session.may(SessionInput.SEND_CLOSE):
+                self._spoil(session, fault, now)
+            else:
+                # Its last word stood behind this frame, and has been dropped.
+                sound.append(Close(frame.session, CloseCode.INTERNAL_ERROR.value))
+                self._events.append(ev.Spoiled(session, fault))
+        return sound
 
     def _outgoing(
         self,

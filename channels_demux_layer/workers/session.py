@@ -165,6 +165,14 @@ class WorkerSession:
     def moved(self) -> None:
         """Does not come: it is the worker that asks."""
 
+    def spoiled(self, fault: str) -> None:
+        """End the consumer: something of its stream cannot be sent or read (L4.10)."""
+        facts = opening_facts(self._opening, self._node)
+        text = "Stream %r ends with 1011: %s."
+        logger.error(text, self._opening.stream, fault, extra=facts)
+        self._flow.finish()
+        self._end(CloseCode.INTERNAL_ERROR, "")
+
     def lost(self, *, peer_is_dead: bool) -> None:
         """Tell the consumer that its edge is gone (L4.8)."""
         if peer_is_dead:

@@ -106,13 +106,26 @@ class Pairs(list[tuple[str, Any]]):
     """The members of an object, in order, with repetitions."""
 
 
-def _loads(text: str) -> Any:
+def _as_client_reads(text: str) -> Any:
+    """Say what a consumer's text is for its client: JSON, with null for NaN, or a string."""
+    try:
+        return _loads(text)
+    except NotJsonError:
+        try:
+            return _loads(text, lambda word: None) if text.lstrip()[:1] in "[{" else text
+        except ValueError:
+            return text
+    except ValueError:
+        return text
+
+
+def _loads(text: str, constant: Callable[[str], Any] = _no_constant) -> Any:
     """Read JSON as browsers do: halves of surrogate pairs may be escaped."""
     # Numbers as text: Python's limit on the digits of an int is no rule of JSON.
     return json.loads(
         text,
         object_pairs_hook=Pairs,
-        parse_constant=_no_constant,
+        parse_constant=constant,
         parse_int=str.encode,
         parse_float=str.encode,
     )
@@ -242,10 +255,7 @@ def test_whatever_a_consumer_sends_can_be_sent(stream: str, text: str) -> None:
     frame.encode()
     sendable = json_text.sendable(text)
     payload = dict(_loads(frame))["payload"]
-    try:
-        assert payload == _loads(sendable)
-    except (ValueError, NotJsonError):
-        assert payload == sendable
+    assert payload == _as_client_reads(sendable)
     string = MANAGED.encode_text(stream, json_text.as_string(text))
     assert MANAGED.decode_string(str(MANAGED.decode_text(string).data), stream) == sendable
 

@@ -89,16 +89,41 @@ def test_what_is_json_is_kept(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "hello", "NaN", '{"x": NaN}', "[1,]", '{"a":1}{', "é", '"\\u12"', "'a'"]
+    "text", ["", " ", "hello", "NaN", '{"x": NaNs}', "[1,]", '{"a":1}{', "é", '"\\u12"', "'a'"]
 )
 def test_other_text_becomes_a_string(text: str) -> None:
     """A consumer's text that is not JSON reaches the client as a JSON string."""
     assert json.loads(json_text.as_json(text), parse_constant=pytest.fail) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ('{"x": NaN}', '{"x": null}'),
+        (" [-Infinity,NaN, Infinity]", " [null,null, null]"),
+        ('{"NaN":"a \\" NaN","b":NaN}', '{"NaN":"a \\" NaN","b":null}'),
+        ('["\\ud800",NaN]', '["\\ud800",null]'),
+        ('["\ud800",NaN]', '["\ufffd",null]'),
+    ],
+)
+def test_numbers_that_json_does_not_have_become_null(text: str, written: str) -> None:
+    """Objects and arrays keep their type, the words in their strings stay, and it is noticed."""
+    noticed: list[str] = []
+    assert json_text.as_json(text, noticed.append) == written == json_text.as_json(text)
+    assert noticed == [json_text.NOT_FINITE]
+
+
 def test_text_too_deep_to_validate_becomes_a_string() -> None:
-    """A consumer's text that cannot be validated still reaches the client."""
+    """A consumer's text that cannot be validated still reaches the client, and it is noticed."""
     text = "[" * 200_000 + "]" * 200_000
+    noticed: list[str] = []
+    assert json.loads(json_text.as_json(text, noticed.append)) == text
+    assert noticed == [json_text.TOO_DEEP]
+
+
+def test_strings_without_an_end_are_read_once() -> None:
+    """A text made to be slow is none: a match of a string never fails, however it goes on."""
+    text = '[NaN"' + '\\"' * 200_000
     assert json.loads(json_text.as_json(text)) == text
 
 

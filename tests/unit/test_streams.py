@@ -1,12 +1,14 @@
 """The table of a demultiplexer's streams: what may stand in it, and what is said otherwise."""
 
 import dataclasses
+import enum
 import sys
 import types
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.utils.safestring import SafeString
 
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.streams import MAX_STREAM_NAME, Stream, new_stream_table
@@ -228,3 +230,14 @@ def test_a_subprotocol_is_one_that_could_be_offered(subprotocol: Any) -> None:
     assert Stream(application, subprotocol="v1.chat+json").subprotocol == "v1.chat+json"
     with pytest.raises(ConfigurationError, match=r"is invalid\. Use the name of a subprotocol"):
         Stream(application, subprotocol=subprotocol)
+
+
+def test_names_of_streams_are_plain_text() -> None:
+    """A member of a str enum is formatted as something else, and no encoder takes a SafeString."""
+
+    class Name(str, enum.Enum):
+        CHAT = "chat"
+
+    names = list(new_stream_table({Name.CHAT: Consumer, SafeString("feed"): Consumer}))
+    assert names == ["chat", "feed"]
+    assert {type(name) for name in names} == {str}

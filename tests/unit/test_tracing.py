@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 import pytest
+from django.utils.safestring import SafeString
 
 from channels_demux_layer import tracing
 from channels_demux_layer.tracing import ContextTrail
@@ -72,6 +73,18 @@ def test_a_context_is_written_down_once() -> None:
         carriers.append(trail.note(tracer))
     assert [carrier and carrier["context"] for carrier in carriers] == list("aabba")
     assert tracer.written == ["a", "b", "a"]
+
+
+def test_a_context_that_is_no_text_does_not_travel() -> None:
+    """A propagator may write down what no frame carries: the payload goes without that."""
+
+    class Careless(Fixed):
+        def inject(self, context: Any) -> Any:
+            return {"kept": SafeString("1"), "number": 1, 2: "two", "none": None}
+
+    carrier = ContextTrail(deque(["payload"])).note(Careless())
+    assert carrier == {"kept": "1"}
+    assert type(carrier["kept"]) is str
 
 
 @pytest.mark.parametrize("untraced", [0, 2])

@@ -207,6 +207,35 @@ async def test_a_stateful_session_ends_with_its_worker(finder: Finder, listener:
     assert listener.told == [end, end]
 
 
+async def test_a_session_that_is_spoiled_ends_at_once(
+    finder: Finder, listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client is told of 1011, the log of the stream, and what comes behind is taken (L4.10)."""
+    session = RemoteSession("s", ACCESS, listener)
+    port = await finder.let()
+    session.accepted()
+    session.spoiled("a text frame cannot be encoded: it is odd")
+    assert port.said == [(1011, "")]
+    session.received("late")
+    session.closed(1000, "")
+    assert listener.told == [("session_closed", 1011, "")]
+    assert port.said == [(1011, ""), ("take", 4), (1000, "")]
+    assert "Stream 's' ends with 1011: a text frame cannot be encoded: it is odd." in caplog.text
+
+
+@pytest.mark.parametrize("code", [0, -1, 1006, 2**63])
+async def test_a_code_that_a_peer_forged_is_1011(
+    finder: Finder, listener: Listener, code: int
+) -> None:
+    """No WebSocket carries it, and nobody counts streams by it."""
+    session = RemoteSession("s", ACCESS, listener)
+    await finder.let()
+    session.accepted()
+    session.closed(code, "r" * 1000)
+    assert listener.told == [("session_closed", 1011, "r" * 123)]
+    assert session.ended.is_set()
+
+
 class Numbering:
     """A tracer for whom every payload has a context of its own, with a number."""
 

@@ -57,3 +57,14 @@ def test_no_cookie_leaves_no_header() -> None:
 def test_what_is_not_there_is_not_made() -> None:
     """A scope without headers, as tests have, stays one."""
     assert trim_scope({"type": "websocket"}, ["host"], ["theme"]) == {"type": "websocket"}
+
+
+@pytest.mark.parametrize("header", [("x", "y"), (b"x",), (b"x", b"y", b"z"), None, "xy", (b"x", 5)])
+def test_what_is_no_header_does_not_travel(header: Any) -> None:
+    """Middleware may put anything beside the headers; it costs no connection its streams."""
+    scope = {**SCOPE, "headers": [*SCOPE["headers"], header]}
+    assert trim_scope(scope, ["host", "cookie", "x"], ["theme"])["headers"] == [
+        (b"Host", b"example.org"),
+        (b"cookie", b"theme=dark"),
+    ]
+    assert trim_scope(scope, None, [])["headers"] == trim_scope(SCOPE, None, [])["headers"]

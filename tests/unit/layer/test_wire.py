@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import Mock, call
 
 import pytest
+from django.utils.safestring import SafeString
 
 from channels_demux_layer.layer import wire as wire_module
 from channels_demux_layer.layer.ignored import IgnoredMessages
@@ -355,6 +356,66 @@ async def test_a_link_that_cannot_be_sent_is_given_up(
     assert host.forgotten == [wire]
     wire.flush()
     assert not host.published
+
+
+async def test_a_payload_that_cannot_be_encoded_ends_its_own_session(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The link lives, and the session's owner hears of it; one without an owner is logged."""
+    wire = a_wire(host, is_edge=False)
+    host.gate.set()
+    wire.receive(a_batch(1, Grant(1, "one"), Grant(2, "two"), Grant(3, "three")))
+    first, second, third = wire.link.sessions.values()
+    owners = Mock()
+    for session, owner in ((first, owners.first), (second, owners.second)):
+        session.owner = owner
+    for session, payload in ((first, SafeString("x")), (second, "2"), (third, SafeString("y"))):
+        wire.link.accept(session)
+        wire.link.send(session, payload)
+    wire.flush()
+    await until(lambda: "was dropped" in caplog.text)
+    (problem,) = owners.first.spoiled.call_args.args
+    assert "a text frame cannot be encoded" in problem
+    owners.second.spoiled.assert_not_called()
+    assert host.texts == [["2"]]
+    assert not wire.link.is_over
+    assert host.forgotten == []
+
+
+@pytest.mark.parametrize("told", ["accepted", "received", "delivered"])
+async def test_an_owner_that_raises_ends_its_own_session(
+    host: Host, caplog: pytest.LogCaptureFixture, told: str
+) -> None:
+    """What others have in the batch arrives, and the peer hears of 1011."""
+    wire = a_wire(host, is_edge=True)
+    host.gate.set()
+    owners = [Mock(), Mock()]
+    for owner in owners:
+        session = wire.link.open_session("ref", wire.link.new_window(), wire.now())
+        session.owner = owner
+    getattr(owners[0], told).side_effect = LookupError("a fault of ours")
+    frames = encode_frames([Accept(1), Accept(2), Text(1, "a"), Text(2, "b")])
+    wire.receive(make_batch(link="l", to_edge=True, frames=frames))
+    owners[1].received.assert_called_once_with("b")
+    owners[1].delivered.assert_called_once_with()
+    assert "a fault of ours" in caplog.text
+    await until(lambda: host.published)
+    sent = decode_frames(parse_batch(host.published[0][1]).frames)
+    assert Close(1, 1011) in sent
+    assert not [frame for frame in sent if isinstance(frame, Close) and frame.session == 2]
+    assert not wire.link.is_over
+
+
+async def test_a_report_that_cannot_be_passed_on_ends_nothing(
+    host: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is about no session has none to end."""
+    wire = a_wire(host, is_edge=True)
+    host.gate.set()
+    monkeypatch.setattr(host.ignored, "note", Mock(side_effect=LookupError("a fault of ours")))
+    wire.receive(make_batch(link="l", to_edge=True, frames=encode_frames([Grant(1, "ref")])))
+    assert "a fault of ours" in caplog.text
+    assert not wire.link.is_over
 
 
 #: More turns than any consumer here needs, and any portion has.

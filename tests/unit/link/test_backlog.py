@@ -60,3 +60,16 @@ def test_a_larger_frame_goes_alone() -> None:
     while waiting:
         sizes.append(len(waiting.gather(9, 50)[0]))
     assert sizes == [1, 1, 1, 2]
+
+
+def test_what_a_session_has_waiting_can_be_dropped() -> None:
+    """The frames of others keep their order, their groups and their size."""
+    waiting = backlog(Text(1, "a"), Text(2, "b"), Text(1, "c"), Credit(3, 1))
+    waiting.drop(1)
+    assert len(waiting) == 2
+    waiting.put(Text(4, "d"), "g4")
+    assert waiting.gather(10, 3 * FRAME_OVERHEAD + 2) == (
+        [Text(2, "b"), Credit(3, 1), Text(4, "d")],
+        "g2",
+    )
+    assert len(waiting) == 0

@@ -1,9 +1,11 @@
 """Batches and frames survive their way through a channel layer, and nothing else is taken."""
 
+import array
 from typing import Any
 
 import msgspec
 import pytest
+from django.utils.safestring import SafeString
 
 from channels_demux_layer.link.frames import (
     BATCH,
@@ -18,9 +20,12 @@ from channels_demux_layer.link.frames import (
     Grant,
     Reset,
     Text,
+    Unreadable,
     decode_frames,
     encode_frames,
+    fault_of,
     parse_batch,
+    read_frames,
 )
 from tests.batches import make_batch
 
@@ -153,3 +158,49 @@ def test_an_earlier_release_can_read_a_batch() -> None:
 
     message = make_batch(peer_timeout=7.0, group="demux.c.edge", again=True, seq=3).to_message()
     assert msgspec.convert(message, Earlier).seq == 3
+
+
+FOREIGN: list[Any] = [
+    Text(1, SafeString("x")),
+    Text(1, [1]),  # type: ignore[arg-type]
+    Binary(1, [1]),  # type: ignore[arg-type]
+    Binary(1, array.array("B", [1])),  # type: ignore[arg-type]
+    Close(1, None),  # type: ignore[arg-type]
+    Close(1, "4000"),  # type: ignore[arg-type]
+    Close(1, 2**70),
+    Close(1, 1000, 5),  # type: ignore[arg-type]
+    Close(1, 1000, b"bye"),  # type: ignore[arg-type]
+    Context(1, {"a": 1}),  # type: ignore[dict-item]
+]
+
+
+@pytest.mark.parametrize("frame", FOREIGN)
+def test_a_frame_that_the_peer_could_not_read_has_a_fault(frame: Frame) -> None:
+    """Whether it has no encoding at all, or one that is not what stands in its place."""
+    fault = fault_of(frame)
+    assert fault is not None
+    assert fault.startswith(f"a {type(frame).__name__.lower()} frame cannot be encoded: ")
+
+
+@pytest.mark.parametrize("frame", [Text(1, "\ud800"), Close(1, 1000, "\ud800"), Binary(1, b"")])
+def test_a_frame_that_is_repaired_has_no_fault(frame: Frame) -> None:
+    """Half a surrogate pair costs nobody a session."""
+    assert fault_of(frame) is None
+
+
+def test_frames_around_one_that_cannot_be_read_are_read() -> None:
+    """Its session's number is enough to know whose it is."""
+    frames = [encode_frames([Text(1, "a")])[1:], b"\x93\x02\x02\xa1\xff", b"\x92\x63\x03"]
+    one, two, three = read_frames(b"\x93" + b"".join(frames))
+    assert one == Text(1, "a")
+    assert isinstance(two, Unreadable)
+    assert isinstance(three, Unreadable)
+    assert (two.session, three.session) == (2, 3)
+    assert two.fault.startswith("a frame cannot be decoded: ")
+
+
+@pytest.mark.parametrize("frame", [b"\x91\x02", b"\x01", b"\x92\x02\xa1x", b"\x92\x02\xa1\xff"])
+def test_a_frame_of_nobody_spoils_the_batch(frame: bytes) -> None:
+    """Where nobody can tell whose frame it is, nothing of the batch counts."""
+    with pytest.raises(msgspec.DecodeError):
+        read_frames(b"\x91" + frame)

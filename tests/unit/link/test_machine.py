@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.utils.safestring import SafeString
 
 from channels_demux_layer.link import events as ev
 from channels_demux_layer.link.config import LinkConfig
@@ -573,6 +574,83 @@ def test_frames_that_cannot_be_decoded_are_refused(pair: Pair, encoded: bytes) -
     assert "decoded" in event.reason
     pair.worker.receive_batch(batch_of(Grant(1, "ref"), seq=2), 0.0)
     assert isinstance(events(pair.worker)[0], ev.Granted)
+
+
+@pytest.mark.parametrize("value", [SafeString("x"), SafeString("\ud800")])
+def test_a_payload_that_cannot_be_encoded_ends_its_own_session(pair: Pair, value: str) -> None:
+    """What stands behind it is dropped, what others have in the batch arrives (L4.10)."""
+    one, ours = pair.open("one")
+    two, theirs = pair.open("two")
+    for session, payload in ((ours, "1"), (theirs, "2"), (ours, value), (ours, "3"), (theirs, "4")):
+        pair.send(pair.worker, session, payload)
+    assert pair.deliver(pair.worker) == [
+        ev.Received(one, "1"),
+        ev.Received(two, "2"),
+        ev.Received(two, "4"),
+        ev.Closed(one, 1011, ""),
+    ]
+    (spoiled,) = events(pair.worker)
+    assert isinstance(spoiled, ev.Spoiled)
+    assert spoiled.session is ours
+    assert "a text frame cannot be encoded" in spoiled.fault
+    pair.edge.close_session(one, 1011, "", pair.now)
+    assert pair.deliver(pair.edge) == [ev.Closed(ours, 1011, "")]
+    pair.send(pair.worker, theirs, "5")
+    assert pair.deliver(pair.worker) == [ev.Received(two, "5")]
+    assert list(pair.worker.sessions) == [two.id]
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_last_word_behind_what_cannot_be_encoded_is_1011(pair: Pair, has_ended: bool) -> None:
+    """The client is not told that all is well; also where both ends had said close."""
+    mine, theirs = pair.open()
+    pair.send(pair.worker, theirs, SafeString("x"))
+    if has_ended:
+        pair.edge.close_session(mine, 1000, "", pair.now)
+        assert pair.deliver(pair.edge) == [ev.Closed(theirs, 1000, "")]
+    pair.worker.close_session(theirs, 1000, "", pair.now)
+    assert bool(pair.worker.sessions) is not has_ended
+    assert pair.deliver(pair.worker) == [ev.Closed(mine, 1011, "")]
+    (spoiled,) = events(pair.worker)
+    assert isinstance(spoiled, ev.Spoiled)
+    assert spoiled.session is (None if has_ended else theirs)
+
+
+@pytest.mark.parametrize("code", [None, "4000", 2**70, 4000.5])
+def test_a_code_that_no_frame_carries_ends_its_session_with_1011(pair: Pair, code: Any) -> None:
+    """Some have an encoding that the peer would not read, and the batch with it."""
+    mine, theirs = pair.open()
+    pair.send(pair.worker, theirs, "before")
+    pair.worker.close_session(theirs, code, "", pair.now)
+    assert pair.deliver(pair.worker) == [ev.Received(mine, "before"), ev.Closed(mine, 1011, "")]
+    (spoiled,) = events(pair.worker)
+    assert isinstance(spoiled, ev.Spoiled)
+    assert "a close frame" in spoiled.fault
+
+
+def test_a_payload_of_another_type_is_refused_at_once(pair: Pair) -> None:
+    """Its sender has the traceback; nothing of it reaches a batch."""
+    _, theirs = pair.open()
+    data: Any = [1]
+    with pytest.raises(TypeError, match="not list"):
+        pair.worker.send(theirs, data)
+    assert pair.batches(pair.worker) == []
+
+
+def test_a_frame_that_cannot_be_decoded_ends_its_own_session(pair: Pair) -> None:
+    """The batch has been acknowledged: what it had for others is not to be lost (L4.10)."""
+    one, ours = pair.open("one")
+    two, theirs = pair.open("two")
+    parts = [encode_frames([frame])[1:] for frame in (Text(1, "a"), Text(2, "b"))]
+    frames = b"\x93" + parts[0] + b"\x93\x02\x01\xa1\xff" + parts[1]
+    pair.worker.receive_batch(batch_of(seq=3, frames=frames), pair.now)
+    first, spoiled, last = events(pair.worker)
+    assert first == ev.Received(ours, "a")
+    assert isinstance(spoiled, ev.Spoiled)
+    assert spoiled.session is ours
+    assert last == ev.Received(theirs, "b")
+    assert pair.deliver(pair.worker) == [ev.Closed(one, 1011, "")]
+    assert two.state is SessionState.OPEN
 
 
 def refusals(link: Link, *frames: Frame, seq: int) -> list[str]:

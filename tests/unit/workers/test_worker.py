@@ -202,6 +202,16 @@ async def test_a_context_is_nothing_to_who_does_not_trace(node: Node) -> None:
     assert await run_session(node, context, ("closed", 1000, "")) == [(1000, "")]
 
 
+async def test_a_session_that_is_spoiled_ends_its_consumer(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It gets a disconnect with 1011, and the log names its stream (L4.10)."""
+    assert await run_session(node, ("spoiled", "a frame cannot be decoded: it is odd")) == [
+        (1000, "")
+    ]
+    assert "Stream 's' ends with 1011: a frame cannot be decoded: it is odd." in caplog.text
+
+
 async def test_a_client_that_does_not_read_is_closed(node: Node, settings: Any) -> None:
     """A send() without room for STALL_TIMEOUT says goodbye, and sends nothing more."""
     settings.CHANNELS_DEMUX_LAYER = {"STALL_TIMEOUT": 0.01}
