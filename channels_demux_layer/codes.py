@@ -88,7 +88,7 @@ class ServerEvent(_Word):
     CLOSED = "closed"
     #: The stream continues with a new consumer.
     REOPENED = "reopened"
-    #: No worker hosts the stream at present.
+    #: No worker hosts the stream at present, or its consumer has not accepted.
     UNAVAILABLE = "unavailable"
     #: A frame was refused. Fields: ``code`` (an `ErrorCode`) and ``message``.
     ERROR = "error"
