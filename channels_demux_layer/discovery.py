@@ -5,7 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from channels_demux_layer.applications import attribute, mapping_of, walk
+from channels_demux_layer.applications import (
+    attribute,
+    is_opaque,
+    mapping_of,
+    walk,
+    walk_routers,
+)
 from channels_demux_layer.naming import stream_channel
 from channels_demux_layer.streams import StreamTable
 
@@ -17,6 +23,7 @@ __all__ = [
     "find_routes",
     "load_application",
     "stream_applications",
+    "stream_routes",
 ]
 
 
@@ -24,11 +31,11 @@ class Routes(NamedTuple):
     """What an application does with channel-layer messages.
 
     Attributes:
-        exist: Whether it has a ``channel`` route.
+        exist: Whether it has a ``channel`` route; None where that cannot be seen.
         channels: The channels that are routed; None where that cannot be seen.
     """
 
-    exist: bool
+    exist: bool | None
     channels: frozenset[str] | None
 
 
@@ -99,15 +106,22 @@ def find_routes(application: object) -> Routes:
         application: The ASGI application.
 
     Returns:
-        The channels below the ``channel`` entry of its ``ProtocolTypeRouter``.
+        The channels below the ``channel`` entry of its ``ProtocolTypeRouter``. A function, or an
+        object of an unknown class, in front of that may route others.
     """
-    for part in walk(application):
-        mapping = mapping_of(part)
-        if "channel" in mapping:
-            routers = [mapping_of(inner) for inner in walk(mapping["channel"])]
-            names = frozenset(name for router in routers for name in router)
-            return Routes(exist=True, channels=names if any(routers) else None)
+    route = _channel_route(application)
+    if route is not None:
+        routers = [mapping_of(inner) for inner in walk_routers(route)]
+        names = frozenset(name for router in routers for name in router)
+        return Routes(exist=True, channels=names if any(routers) else None)
+    if is_opaque(application):
+        return Routes(exist=None, channels=None)
     return Routes(exist=False, channels=frozenset())
+
+
+def _channel_route(application: object) -> object:
+    mappings = (mapping_of(part) for part in walk_routers(application))
+    return next((mapping["channel"] for mapping in mappings if "channel" in mapping), None)
 
 
 def stream_applications(application: object) -> dict[str, Any]:
@@ -119,12 +133,29 @@ def stream_applications(application: object) -> dict[str, Any]:
     Returns:
         The application of each stream's channel.
     """
-    mappings = (mapping_of(part) for part in walk(application))
+    found: dict[str, Any] = {}
+    for part in walk(application):
+        for channel, inner in mapping_of(part).items():
+            if hasattr(type(inner), "hosts_stream"):
+                found.setdefault(channel, inner)
+    return found
+
+
+def stream_routes(application: object) -> dict[str, Any]:
+    """Find what a worker calls for each stream's channel.
+
+    Args:
+        application: The ASGI application.
+
+    Returns:
+        For each channel the application of the ``channel`` route, or else that of the stream. What
+        stands around the router was written for HTTP and WebSockets, and is left out.
+    """
+    route = _channel_route(application)
+    below = stream_applications(route)
     return {
-        channel: inner
-        for mapping in mappings
-        for channel, inner in mapping.items()
-        if hasattr(type(inner), "hosts_stream")
+        channel: route if channel in below else inner
+        for channel, inner in stream_applications(application).items()
     }
 
 

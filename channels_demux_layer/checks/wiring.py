@@ -29,6 +29,7 @@ W001 group memberships of the core layer end soon
 W002 opens go through a core layer of several hosts
 W003 a limit holds up clients who do no wrong
 W004 opens go through channels_postgres' own layer, which gives them to one worker
+W005 ``ASGI_APPLICATION`` has no router that can be seen, or its streams cannot be found behind it
 ==== =====================================================================================
 """
 
@@ -36,11 +37,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib import util
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.core import checks as django_checks
 from django.core.checks import CheckMessage
 
 from channels_demux_layer import conf
@@ -51,6 +53,7 @@ from channels_demux_layer.discovery import (
     find_demultiplexers,
     find_routes,
     load_application,
+    stream_applications,
 )
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.naming import valid_prefix
@@ -217,13 +220,44 @@ def route_faults(edges: Iterable[Edge], routes: Routes) -> list[CheckMessage]:
         )
         channels = [edge.channel(name) for name in edge.remote]
         missing = [name for name in channels if name not in (routes.channels or ())]
-        if missing and not routes.exist:
+        if missing and routes.exist is False:
             message = f'ASGI_APPLICATION has no "channel" route, which workers of {edge.name} need.'
             found.append(fault(14, message, hint))
         elif missing and routes.channels is not None:
             message = f'The "channel" route lacks channels of {edge.name}: {", ".join(missing)}.'
             found.append(fault(15, message, hint))
     return found
+
+
+def opaque_faults(
+    edges: list[Edge], routes: Routes, streams: Collection[str]
+) -> list[CheckMessage]:
+    """Warn of an application that nobody can look through (W005).
+
+    Args:
+        edges: The demultiplexers that were found.
+        routes: What the application routes.
+        streams: The channels for which an application was found.
+    """
+    if routes.exist is not None:
+        return []
+    hint = (
+        "Make a ProtocolTypeRouter the application, or keep it in an attribute 'app' of what "
+        "stands around it. Otherwise name the channels that runworker listens on."
+    )
+    problems = [] if edges else ["its demultiplexers were not found, and are not checked"]
+    for edge in edges:
+        missing = [edge.channel(name) for name in edge.remote if edge.channel(name) not in streams]
+        if missing:
+            problems.append(f"no workers of {edge.name} were found for {', '.join(missing)}")
+    return [
+        django_checks.Warning(
+            f"ASGI_APPLICATION is a function, or an object of an unknown class: {problem}.",
+            hint=hint,
+            id=f"{TAG}.W005",
+        )
+        for problem in problems
+    ]
 
 
 def _dotted(edges: Iterable[Edge]) -> Iterator[tuple[Edge, str, Stream]]:
@@ -272,7 +306,9 @@ def check_wiring(app_configs: object = None, **kwargs: object) -> list[CheckMess
     found += layer_faults(settings, getattr(django_settings, "CHANNEL_LAYERS", {}), edges)
     found += path_faults(edges) + middleware_faults(edges) + conflict_faults(edges)
     found += protection_faults(edges, settings)
-    return found + route_faults(edges, find_routes(application))
+    routes = find_routes(application)
+    found += opaque_faults(edges, routes, stream_applications(application))
+    return found + route_faults(edges, routes)
 
 
 def check_imports(app_configs: object = None, **kwargs: object) -> list[CheckMessage]:

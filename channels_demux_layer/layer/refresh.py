@@ -20,6 +20,7 @@ from channels_demux_layer.reports.report import NODES, PROBE
 from .calls import persist
 from .groups import Memberships
 from .own import OwnLayer
+from .steadfast import REJOIN
 
 __all__ = ["GroupRefresh"]
 
@@ -35,7 +36,6 @@ PROBES = 3
 PROBE_TIME = 0.5
 #: How long a layer that does not say remembers the members of a group, in seconds.
 GROUP_EXPIRY = 86_400
-REJOIN = "rejoin the groups on the channel layer"
 
 Publish = Callable[[str | None, str, dict[str, Any]], Awaitable[bool]]
 

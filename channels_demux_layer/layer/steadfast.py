@@ -8,20 +8,22 @@ them. Processes that host streams therefore put their layers behind this one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Container
 from typing import Any
 
-from channels.layers import InMemoryChannelLayer, channel_layers
+from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
 from .calls import persist, receive
 
-__all__ = ["LEAVE", "RememberingLayer", "SteadfastLayer", "make_steadfast", "unsteady"]
+__all__ = ["LEAVE", "RememberingLayer", "SteadfastLayer", "make_steadfast", "steady", "unsteady"]
 
 #: How many groups are joined anew at a time: payloads go first.
 JOINED_TOGETHER = 10
 NEW_CHANNEL = "take a channel of the channel layer"
 SEND = "send on the channel layer"
 JOIN = "join a group on the channel layer"
+REJOIN = "rejoin the groups on the channel layer"
 LEAVE = "leave a group on the channel layer"
 #: What is raised when there is no server: a message that no layer takes is its sender's matter.
 OUTAGES = {"ConnectionError", "TimeoutError", "OperationalError"}
@@ -133,13 +135,17 @@ class SteadfastLayer:
     Args:
         layer: The layer that may fail.
         alias: The layer's name in CHANNEL_LAYERS.
+        rejoins: Whether it joins groups again by itself, after receive() has failed. On a layer
+            that has a node, the node does.
 
     Attributes:
         unsteady: That layer with a memory for groups, for who would rather hear of a failure.
     """
 
-    def __init__(self, layer: Any, alias: str = "") -> None:
+    def __init__(self, layer: Any, alias: str = "", *, rejoins: bool = False) -> None:
         self.unsteady = RememberingLayer(layer, alias)
+        self._rejoins = rejoins
+        self._rejoining: asyncio.Task[Any] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.unsteady, name)
@@ -157,11 +163,16 @@ class SteadfastLayer:
             Exception: The call is wrong.
         """
         try:
-            return await receive(self.unsteady, channel, is_outage=_may_be_outage)
+            return await receive(self.unsteady, channel, self._failed, _may_be_outage)
         except asyncio.CancelledError:
             # Nobody listens any more: the channel's memberships go with it.
             self.unsteady.forget(channel)
             raise
+
+    def _failed(self) -> None:
+        if self._rejoins and (self._rejoining is None or self._rejoining.done()):
+            calls = persist(REJOIN, self.unsteady.rejoin, _may_be_outage, alias=self.unsteady.alias)
+            self._rejoining = asyncio.ensure_future(calls)
 
     async def new_channel(self, *args: Any) -> str:
         """Return a new channel, however long the layer fails: a consumer begins with this.
@@ -238,21 +249,36 @@ def _is_outage(error: Exception) -> bool:
     return any(cls.__name__ in OUTAGES for cls in type(error).__mro__)
 
 
-def make_steadfast(alias: str, layer: Any) -> Any:
+def make_steadfast(alias: str, layer: Any, *, rejoins: bool = False) -> Any:
     """Put a steadfast layer in front of a project's layer, for all who ask for it from now on.
 
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
         layer: The layer.
+        rejoins: Whether it joins groups again by itself: where it has no node that does.
 
     Returns:
         The steadfast layer; the layer itself where nothing of it can fail.
     """
     if isinstance(layer, (SteadfastLayer, InMemoryChannelLayer)):
         return layer
-    steadfast = SteadfastLayer(layer, alias)
+    steadfast = SteadfastLayer(layer, alias, rejoins=rejoins)
     channel_layers.set(alias, steadfast)
     return steadfast
+
+
+def steady(alias: str, *, rejoins: bool = False) -> None:
+    """Make a layer of this process steadfast, if there is one; for processes that are workers.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS.
+        rejoins: As for make_steadfast().
+    """
+    # What is wrong with a layer is told where it is used, or by a check.
+    with contextlib.suppress(Exception):
+        layer = get_channel_layer(alias)
+        if layer is not None:
+            make_steadfast(alias, layer, rejoins=rejoins)
 
 
 def unsteady(layer: Any) -> Any:

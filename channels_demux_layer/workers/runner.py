@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from channels.worker import Worker
@@ -54,10 +54,12 @@ class Handling:
 
     Args:
         application: The ASGI application.
+        streams: What to call in its place for some channels.
     """
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Any, streams: Mapping[str, Any]) -> None:
         self._application = application
+        self._streams = streams
         self.in_hand = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Any) -> None:
@@ -73,8 +75,9 @@ class Handling:
             self.in_hand += 1
             return message
 
+        application = self._streams.get(scope.get("channel", ""), self._application)
         try:
-            await self._application(scope, watched_receive, send)
+            await application(scope, watched_receive, send)
         finally:
             self.in_hand -= has_message
 
@@ -89,8 +92,9 @@ class DrainingWorker(Worker):
         drain_timeout: How long its sessions may take to move to other workers, in seconds.
         max_sessions: How many sessions it hosts at a time, 0 for no bound; None for what
             MAX_SESSIONS says.
-        streams: Those of the channels that are streams'. With any, the process is on the layer
-            from its start, and not only from the first open: it can be asked how it is.
+        streams: Those of the channels that are streams', and what to call for each in place of
+            the application. With any, the process is on the layer from its start, and not only
+            from the first open: it can be asked how it is.
         pages: Pages to serve over HTTP meanwhile, by port.
         host: The address of those ports.
     """
@@ -103,15 +107,15 @@ class DrainingWorker(Worker):
         drain_timeout: float,
         max_sessions: int | None = None,
         *,
-        streams: Sequence[str] = (),
+        streams: Mapping[str, Any] | None = None,
         pages: Mapping[int, Pages] | None = None,
         host: str = "127.0.0.1",
     ) -> None:
-        self._handling = Handling(application)
+        self._streams = streams or {}
+        self._handling = Handling(application, self._streams)
         super().__init__(self._handling, channels, channel_layer)
         self._drain_timeout = drain_timeout
         self._max_sessions = max_sessions
-        self._streams = streams
         self._pages = pages or {}
         self._host = host
         self._ends_process = False

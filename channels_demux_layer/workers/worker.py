@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from channels_demux_layer.applications import has_sync_consumer
+from channels_demux_layer.applications import has_sync_consumer, layer_aliases
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import FaultLog, RepeatedLog
@@ -17,6 +17,7 @@ from channels_demux_layer.hosting.fetching import InWorker
 from channels_demux_layer.layer.handshake import OPEN, Claim, Open, parse_open
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import get_node
+from channels_demux_layer.layer.steadfast import steady
 from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.logs import printable
@@ -89,7 +90,10 @@ class StreamWorker:
         while True:
             message = await receive()
             if desk is None:
-                desk = ClaimDesk(await join_layer(), scope["channel"], application, self._stream)
+                node = await join_layer()
+                for alias in layer_aliases(application) - {get_settings().CHANNEL_LAYER}:
+                    steady(alias, rejoins=True)
+                desk = ClaimDesk(node, scope["channel"], application, self._stream)
             self._consider(message, desk)
 
     def prepare(self) -> ASGIApplication:

@@ -14,6 +14,8 @@ from django.core.management import CommandError, call_command
 from django.utils import autoreload
 
 from channels_demux_layer import WebsocketDemultiplexer
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.layer.steadfast import RememberingLayer, SteadfastLayer
 from channels_demux_layer.management.commands import runworker
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.workers.runner import ListenerDied
@@ -80,7 +82,7 @@ def test_the_stock_command_line(worker: type[FakeWorker]) -> None:
     assert channels == ["demux.echo", "plain"]
     assert layer is get_channel_layer()
     assert (options["drain_timeout"], options["max_sessions"]) == (12.0, None)
-    assert (options["streams"], options["pages"]) == (["demux.echo"], {})
+    assert (list(options["streams"]), options["pages"]) == (["demux.echo"], {})
 
 
 def test_another_layer(worker: type[FakeWorker]) -> None:
@@ -252,3 +254,114 @@ def test_a_port_that_is_taken(worker: type[FakeWorker], monkeypatch: pytest.Monk
     monkeypatch.setattr(worker, "failure", OSError("address already in use"))
     with pytest.raises(CommandError, match="The worker cannot start: address already in use"):
         run("demux.echo", "--health-port", "1")
+
+
+ROUTER = ProtocolTypeRouter({"channel": ChannelNameRouter(stream_workers(Demultiplexer))})
+
+
+async def plain_function(scope: Any, receive: Any, send: Any) -> None:
+    """An application as ASGI's documents write it."""
+    await ROUTER(scope, receive, send)
+
+
+def find_router() -> Any:
+    """Return a router that no walk finds."""
+    return ROUTER
+
+
+async def late_function(scope: Any, receive: Any, send: Any) -> None:
+    """An application that finds its router when it runs."""
+    await find_router()(scope, receive, send)
+
+
+class Around:
+    """Middleware that was not written for channels, with its application where it is known."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Read what only a connection has."""
+        dict(scope["headers"])
+        await self.app(scope, receive, send)
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the command has warned of."""
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("application", [plain_function, Around(ROUTER)])
+def test_an_application_around_the_router(
+    worker: type[FakeWorker],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    application: Any,
+) -> None:
+    """Streams are found behind it, and served without it."""
+    monkeypatch.setattr(runworker, "get_default_application", lambda: application)
+    run("demux.echo")
+    run("--all-streams")
+    (_, named, _, options), (_, every, _, _) = worker.made
+    assert (named, every) == (["demux.echo"], ["demux.echo", "demux.other"])
+    assert options["streams"]["demux.echo"] is not application
+    assert warnings_in(caplog) == []
+
+
+def test_an_application_that_nobody_can_look_through(
+    worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It gets the channels that were named, as from Channels' own command, and a warning."""
+    monkeypatch.setattr(runworker, "get_default_application", lambda: late_function)
+    run("demux.echo")
+    assert worker.made[0][1] == ["demux.echo"]
+    (warning,) = warnings_in(caplog)
+    assert "Cannot tell whether channel 'demux.echo' is routed" in warning
+    assert "late_function" in warning
+    with pytest.raises(CommandError, match=r"Cannot find any stream: .*late_function"):
+        run("--all-streams")
+
+
+def test_a_function_may_route_more_than_is_seen(
+    worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A channel that its router lacks is listened on, too."""
+    monkeypatch.setattr(runworker, "get_default_application", lambda: plain_function)
+    run("demux.echo", "of.its.own")
+    assert worker.made[0][1] == ["demux.echo", "of.its.own"]
+    (warning,) = warnings_in(caplog)
+    assert "Cannot tell whether channel 'of.its.own' is routed" in warning
+    assert "ASGI_APPLICATION is tests.unit.test_runworker.plain_function," in warning
+
+
+class FailingLayer:
+    """A layer that can fail."""
+
+    def __init__(self, **config: Any) -> None:
+        self.config = config
+
+
+def test_a_layer_that_is_taken_at_import_outlasts_failures(
+    worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """The worker's layer is wrapped before anything imports the consumers, checks included."""
+    backend = {"BACKEND": f"{__name__}.FailingLayer"}
+    settings.CHANNEL_LAYERS = {"default": backend, "other": backend}
+    taken: list[Any] = []
+    monkeypatch.setattr(
+        runworker.Command, "check", lambda *args, **options: taken.append(get_channel_layer())
+    )
+    call_command(runworker.Command(), "demux.echo", skip_checks=False)
+    assert [type(layer) for layer in taken] == [SteadfastLayer]
+    assert isinstance(get_channel_layer("other"), FailingLayer)
+    # The process itself would rather hear of a failure.
+    assert isinstance(worker.made[0][2], RememberingLayer)
+
+
+def test_settings_that_are_wrong_are_for_the_checks(
+    worker: type[FakeWorker], settings: Any
+) -> None:
+    """Nothing is wrapped before them."""
+    settings.CHANNELS_DEMUX_LAYER = {"NO_SUCH_KEY": 1}
+    with pytest.raises(ConfigurationError, match="NO_SUCH_KEY"):
+        run("demux.echo")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 from importlib import import_module
 from typing import Any
@@ -14,14 +15,21 @@ from django.conf import settings as django_settings
 from django.core.management import BaseCommand, CommandError
 from django.utils import autoreload
 
+from channels_demux_layer.applications import object_name
 from channels_demux_layer.conf import get_settings
-from channels_demux_layer.discovery import find_routes, stream_applications
+from channels_demux_layer.discovery import find_routes, stream_applications, stream_routes
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.http_pages import Pages
+from channels_demux_layer.layer.steadfast import steady, unsteady
 from channels_demux_layer.readiness import health_pages
 from channels_demux_layer.workers.runner import DrainingWorker, ListenerDied
 
 logger = logging.getLogger("django.channels.worker")
+
+_REMEDY = (
+    "If streams stay unavailable, make a ProtocolTypeRouter with a 'channel' route the "
+    "application, or keep it in an attribute 'app' of what stands around it."
+)
 
 
 class Command(BaseCommand):
@@ -73,6 +81,15 @@ class Command(BaseCommand):
             help="Do not restart when the code changes, which is done where DEBUG is on.",
         )
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Have the channel layer outlast failures, before anything imports the consumers.
+
+        Many of their modules take the layer when they are imported. System checks import them.
+        """
+        with contextlib.suppress(ConfigurationError):  # A check says so.
+            steady(get_settings().CHANNEL_LAYER)
+        return super().execute(*args, **options)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker, under the reloader where DEBUG is on."""
         if options["use_reloader"] and django_settings.DEBUG:
@@ -82,7 +99,7 @@ class Command(BaseCommand):
 
     def _run(self, **options: Any) -> None:
         autoreload.raise_last_exception()
-        layer = get_channel_layer(options["layer"])
+        layer = unsteady(get_channel_layer(options["layer"]))
         if layer is None:
             raise CommandError(
                 f"CHANNEL_LAYERS has no {options['layer']!r}: a worker needs a channel layer."
@@ -92,7 +109,8 @@ class Command(BaseCommand):
         settings = get_settings()
         timeout = options["drain_timeout"]
         logger.info("Running worker for channels %s", channels)
-        streams = [name for name in channels if name in stream_applications(application)]
+        routes = stream_routes(application)
+        streams = {name: routes[name] for name in channels if name in routes}
         worker = DrainingWorker(
             application,
             channels,
@@ -100,7 +118,7 @@ class Command(BaseCommand):
             drain_timeout=settings.DRAIN_TIMEOUT if timeout is None else timeout,
             max_sessions=options["max_sessions"],
             streams=streams,
-            pages=_pages(streams, options["health_port"], options["metrics_port"]),
+            pages=_pages(list(streams), options["health_port"], options["metrics_port"]),
             host=options["http_host"],
         )
         try:
@@ -115,15 +133,24 @@ class Command(BaseCommand):
         wanted = list(options["channels"])
         if options["all_streams"]:
             wanted += [channel for channel in streams if channel not in wanted]
+        routes = find_routes(application)
+        if options["all_streams"] and not streams and routes.exist is None:
+            problem = f"Cannot find any stream: {_opaque(application)}"
+            raise CommandError(f"{problem} Name the channels to listen on. {_REMEDY}")
         if not wanted:
             raise CommandError("Name the channels to listen on, or give --all-streams.")
-        routed = find_routes(application).channels
+        routed = routes.channels
         for channel in wanted:
             if routed is not None and channel not in routed:
                 known = ", ".join(sorted(routed)) or "none"
                 raise CommandError(f"No application is routed for {channel!r}; there are: {known}.")
             if channel in streams:
                 self._prepare(streams[channel])
+            elif routes.exist is None:
+                text = (
+                    "Cannot tell whether channel %r is routed: %s Listening on it all the same. %s"
+                )
+                logger.warning(text, channel, _opaque(application), _REMEDY)
         return wanted
 
     def _prepare(self, stream_worker: Any) -> None:
@@ -131,6 +158,11 @@ class Command(BaseCommand):
             stream_worker.prepare()
         except ConfigurationError as error:
             raise CommandError(str(error)) from error
+
+
+def _opaque(application: object) -> str:
+    name = object_name(application)
+    return f"ASGI_APPLICATION is {name}, a function or an object of an unknown class."
 
 
 def _pages(

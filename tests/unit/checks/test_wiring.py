@@ -457,3 +457,35 @@ def test_limits_that_hold_up_who_does_no_wrong() -> None:
     assert "one payload of MAX_PAYLOAD" in found[1].msg
     wide = demultiplexer(consumer_classes=streams, max_open_streams=2, bytes_per_second=10**6)
     assert limit_checks.protection_faults(edges(wide), build_settings({})) == []
+
+
+def test_an_application_that_nobody_can_look_through(project: Any) -> None:
+    """It is warned of where demultiplexers, or workers, are not found behind it."""
+    cls = remote(echo=Echo)
+    sockets, channels = cls.as_asgi(), ChannelNameRouter(stream_workers(cls))
+
+    async def whole(scope: Any, receive: Any, send: Any) -> None:
+        await {"websocket": sockets, "channel": channels}[scope["type"]](scope, receive, send)
+
+    async def lacking(scope: Any, receive: Any, send: Any) -> None:
+        await sockets(scope, receive, send)
+
+    async def unknown(scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+    with override_settings(CHANNEL_LAYERS=LAYERS):
+        for application, found in ((whole, []), (lacking, ["W005"]), (unknown, ["W005"])):
+            project.application = application
+            assert check_project() == found
+
+
+def test_what_is_said_of_an_application_that_nobody_can_look_through() -> None:
+    """What was not found, and what to do."""
+    routes = checks.Routes(None, None)
+    (nothing,) = checks.opaque_faults([], routes, [])
+    assert nothing.msg.endswith("its demultiplexers were not found, and are not checked.")
+    assert "'app'" in str(nothing.hint)
+    found = edges(remote(echo=Echo, prices=Echo))
+    (lacking,) = checks.opaque_faults(found, routes, ["demux.echo"])
+    assert lacking.msg.endswith("no workers of project.Demultiplexer were found for demux.prices.")
+    assert checks.opaque_faults([], checks.Routes(False, frozenset()), []) == []

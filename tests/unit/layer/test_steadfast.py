@@ -7,11 +7,16 @@ from typing import Any
 import psycopg
 import pytest
 from channels.exceptions import ChannelFull
-from channels.layers import InMemoryChannelLayer, channel_layers
+from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
 from channels_demux_layer.faults import layer_faults
 from channels_demux_layer.layer import calls, steadfast
-from channels_demux_layer.layer.steadfast import SteadfastLayer, make_steadfast, unsteady
+from channels_demux_layer.layer.steadfast import (
+    SteadfastLayer,
+    make_steadfast,
+    steady,
+    unsteady,
+)
 
 
 class Recorder:
@@ -255,3 +260,34 @@ async def test_a_rejoin_that_is_cut_off_leaves_nothing_behind(recorder: Recorder
     await layer.settle()
     await layer.settle()
     assert recorder.calls == [("discard", "g", "a")]
+
+
+@pytest.mark.parametrize("rejoins", [False, True])
+async def test_a_layer_without_a_node_rejoins_by_itself(recorder: Recorder, rejoins: bool) -> None:
+    """After receive() has failed, until it works, and once for all who receive."""
+    layer = SteadfastLayer(recorder, "other", rejoins=rejoins)
+    await layer.group_add("group", "channel")
+    recorder.script = [ConnectionError(), ConnectionError(), ConnectionError(), {"type": "m"}]
+    receiving = [asyncio.ensure_future(layer.receive(name)) for name in ("a", "b")]
+    await asyncio.wait(receiving, return_when=asyncio.FIRST_COMPLETED, timeout=20.0)
+    if layer._rejoining is not None:
+        await asyncio.wait_for(layer._rejoining, 20.0)
+    assert (recorder.calls.count(("add", "group", "channel")) > 1) == rejoins
+    for task in receiving:
+        task.cancel()
+    await asyncio.gather(*receiving, return_exceptions=True)
+
+
+async def test_a_layer_is_made_steady_where_there_is_one(settings: Any) -> None:
+    """What is wrong with a layer is told by others."""
+    settings.CHANNEL_LAYERS = {
+        "good": {"BACKEND": f"{__name__}.Recorder"},
+        "bad": {"BACKEND": "no.such.Layer"},
+    }
+    for alias in ("good", "bad", "none"):
+        steady(alias, rejoins=True)
+    layer = get_channel_layer("good")
+    assert isinstance(layer, SteadfastLayer)
+    assert layer._rejoins
+    steady("good")
+    assert get_channel_layer("good") is layer

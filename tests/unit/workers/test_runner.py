@@ -117,7 +117,9 @@ async def test_a_worker_of_streams_is_on_the_layer_from_its_start(
     """It can be asked how it is before the first open, and says which streams it takes."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     running = asyncio.ensure_future(
-        DrainingWorker(Application(), ["demux.a", "b"], layer, 0.0, streams=["demux.a"]).arun()
+        DrainingWorker(
+            Application(), ["demux.a", "b"], layer, 0.0, streams={"demux.a": Application()}
+        ).arun()
     )
     await until(lambda: find_node("default").serves)
     assert find_node("default").reporter.report().channels == ["demux.a"]
@@ -133,7 +135,7 @@ async def test_a_worker_without_a_layer_for_payloads_listens_all_the_same(
     settings.CHANNELS_DEMUX_LAYER = {"CHANNEL_LAYER": "none"}
     application = Application()
     application.may_end.set()
-    worker = DrainingWorker(application, ["demux.a"], layer, 0.0, streams=["demux.a"])
+    worker = DrainingWorker(application, ["demux.a"], layer, 0.0, streams={"demux.a": application})
     running = asyncio.ensure_future(worker.arun())
     await layer.send("demux.a", {"type": "m"})
     await until(lambda: application.taken)
@@ -367,3 +369,21 @@ def test_uvloop_runs_a_process_of_its_own(
     work = Mock()
     runner._run_loop(work)
     (uvloop.run if is_installed else run).assert_called_once_with(work)
+
+
+async def test_what_stands_around_the_router_is_left_out_for_streams(
+    layer: InMemoryChannelLayer,
+) -> None:
+    """It was written for HTTP and WebSockets; other channels are served as ever."""
+    around, stream = Application(), Application()
+    for application in (around, stream):
+        application.may_end.set()
+    worker = DrainingWorker(around, ["demux.a", "b"], layer, 0.0, streams={"demux.a": stream})
+    running = asyncio.ensure_future(worker.arun())
+    for channel in ("demux.a", "b"):
+        await layer.send(channel, {"type": channel})
+    await until(lambda: around.taken and stream.taken)
+    assert around.taken == [{"type": "b"}]
+    assert stream.taken == [{"type": "demux.a"}]
+    signal.raise_signal(signal.SIGTERM)
+    await running

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import get_channel_layer
+from channels.middleware import BaseMiddleware
 
 from channels_demux_layer import Stream
 from channels_demux_layer.exceptions import ConfigurationError
@@ -18,6 +20,7 @@ from channels_demux_layer.hosting.scope import pack_scope
 from channels_demux_layer.layer.handshake import Open
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import get_node, stop_nodes
+from channels_demux_layer.layer.steadfast import SteadfastLayer
 from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.reports.report import NODES
@@ -300,3 +303,30 @@ async def test_late_opens_are_told_of_a_few_times(
     assert not node.grantable
     late = [text for text in caplog.messages if "had stopped waiting" in text]
     assert len(late) == MOST_LINES
+
+
+class OtherLayer:
+    """A layer that can fail."""
+
+    def __init__(self, **config: Any) -> None:
+        self.config = config
+
+
+class Progress(AsyncWebsocketConsumer):
+    """A consumer with a layer of its own."""
+
+    channel_layer_alias = "progress"
+
+
+async def test_the_layers_of_consumers_are_steadfast(node: Node, settings: Any) -> None:
+    """Also those that no node is on, whatever stands around the consumer; no others."""
+    memory = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    other = {"BACKEND": f"{__name__}.OtherLayer"}
+    settings.CHANNEL_LAYERS = {"default": memory, "progress": other, "unused": other}
+    worker = StreamWorker(Stream(BaseMiddleware(Progress.as_asgi())))
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    messages.put_nowait({"type": "foreign"})
+    running = asyncio.ensure_future(worker(SCOPE, messages.get, None))
+    await until(lambda: isinstance(get_channel_layer("progress"), SteadfastLayer))
+    assert isinstance(get_channel_layer("unused"), OtherLayer)
+    running.cancel()
