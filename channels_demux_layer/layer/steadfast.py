@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Container
+from types import SimpleNamespace
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
@@ -48,6 +49,8 @@ class RememberingLayer:
     def __init__(self, layer: Any, alias: str = "") -> None:
         self.inner = layer
         self.alias = alias
+        # What joins and leaves: the layer's own methods, also where others stand in their place.
+        self._own = layer
         self._groups: dict[str, set[str]] = {}
         # Pairs of group and channel that a rejoin could not see to.
         self._unsettled: set[tuple[str, str]] = set()
@@ -65,7 +68,7 @@ class RememberingLayer:
         Raises:
             Exception: Whatever the layer raises.
         """
-        await self.inner.group_add(group, channel)
+        await self._own.group_add(group, channel)
         self._groups.setdefault(channel, set()).add(group)
 
     async def group_discard(self, group: str, channel: str) -> None:
@@ -83,7 +86,23 @@ class RememberingLayer:
             groups.discard(group)
             if not groups:
                 del self._groups[channel]
-        await self.inner.group_discard(group, channel)
+        await self._own.group_discard(group, channel)
+
+    def adopt(self) -> None:
+        """Remember what is joined with the other layer directly, too.
+
+        Modules take that layer when they are imported. Only for processes that are workers: the
+        layer is the project's.
+
+        Raises:
+            AttributeError: Its methods cannot be replaced.
+        """
+        if self._own is self.inner:
+            self._own = SimpleNamespace(
+                group_add=self.inner.group_add, group_discard=self.inner.group_discard
+            )
+            self.inner.group_add = self.group_add
+            self.inner.group_discard = self.group_discard
 
     def forget(self, channel: str) -> None:
         """Forget a channel: nobody listens on it any more."""
@@ -111,10 +130,10 @@ class RememberingLayer:
     async def _rejoin(self, group: str, channel: str) -> None:
         self._unsettled.add((group, channel))
         if group in self._groups.get(channel, ()):
-            await self.inner.group_add(group, channel)
+            await self._own.group_add(group, channel)
         if group not in self._groups.get(channel, ()):
             # It was left while the call was on its way, and the leave may have come first.
-            await self.inner.group_discard(group, channel)
+            await self._own.group_discard(group, channel)
         self._unsettled.discard((group, channel))
 
     async def settle(self) -> None:
@@ -125,7 +144,7 @@ class RememberingLayer:
         """
         for group, channel in sorted(self._unsettled):
             if group not in self._groups.get(channel, ()):
-                await self.inner.group_discard(group, channel)
+                await self._own.group_discard(group, channel)
             self._unsettled.discard((group, channel))
 
 
@@ -254,13 +273,13 @@ def make_steadfast(alias: str, layer: Any, *, rejoins: bool = False) -> Any:
 
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
-        layer: The layer.
+        layer: The layer, if there is one.
         rejoins: Whether it joins groups again by itself: where it has no node that does.
 
     Returns:
         The steadfast layer; the layer itself where nothing of it can fail.
     """
-    if isinstance(layer, (SteadfastLayer, InMemoryChannelLayer)):
+    if layer is None or isinstance(layer, (SteadfastLayer, InMemoryChannelLayer)):
         return layer
     steadfast = SteadfastLayer(layer, alias, rejoins=rejoins)
     channel_layers.set(alias, steadfast)
@@ -268,7 +287,7 @@ def make_steadfast(alias: str, layer: Any, *, rejoins: bool = False) -> Any:
 
 
 def steady(alias: str, *, rejoins: bool = False) -> None:
-    """Make a layer of this process steadfast, if there is one; for processes that are workers.
+    """Make a layer of a worker's process steadfast, for all who have it already as well.
 
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
@@ -276,9 +295,9 @@ def steady(alias: str, *, rejoins: bool = False) -> None:
     """
     # What is wrong with a layer is told where it is used, or by a check.
     with contextlib.suppress(Exception):
-        layer = get_channel_layer(alias)
-        if layer is not None:
-            make_steadfast(alias, layer, rejoins=rejoins)
+        layer = make_steadfast(alias, get_channel_layer(alias), rejoins=rejoins)
+        if isinstance(layer, SteadfastLayer):
+            layer.unsteady.adopt()
 
 
 def unsteady(layer: Any) -> Any:

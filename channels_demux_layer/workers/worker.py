@@ -91,8 +91,8 @@ class StreamWorker:
             message = await receive()
             if desk is None:
                 node = await join_layer()
-                for alias in layer_aliases(application) - {get_settings().CHANNEL_LAYER}:
-                    steady(alias, rejoins=True)
+                for alias in {node.alias, *layer_aliases(application)}:
+                    steady(alias, rejoins=alias != node.alias)
                 desk = ClaimDesk(node, scope["channel"], application, self._stream)
             self._consider(message, desk)
 

@@ -14,8 +14,6 @@ from django.core.management import CommandError, call_command
 from django.utils import autoreload
 
 from channels_demux_layer import WebsocketDemultiplexer
-from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.layer.steadfast import RememberingLayer, SteadfastLayer
 from channels_demux_layer.management.commands import runworker
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.workers.runner import ListenerDied
@@ -332,36 +330,3 @@ def test_a_function_may_route_more_than_is_seen(
     (warning,) = warnings_in(caplog)
     assert "Cannot tell whether channel 'of.its.own' is routed" in warning
     assert "ASGI_APPLICATION is tests.unit.test_runworker.plain_function," in warning
-
-
-class FailingLayer:
-    """A layer that can fail."""
-
-    def __init__(self, **config: Any) -> None:
-        self.config = config
-
-
-def test_a_layer_that_is_taken_at_import_outlasts_failures(
-    worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
-    """The worker's layer is wrapped before anything imports the consumers, checks included."""
-    backend = {"BACKEND": f"{__name__}.FailingLayer"}
-    settings.CHANNEL_LAYERS = {"default": backend, "other": backend}
-    taken: list[Any] = []
-    monkeypatch.setattr(
-        runworker.Command, "check", lambda *args, **options: taken.append(get_channel_layer())
-    )
-    call_command(runworker.Command(), "demux.echo", skip_checks=False)
-    assert [type(layer) for layer in taken] == [SteadfastLayer]
-    assert isinstance(get_channel_layer("other"), FailingLayer)
-    # The process itself would rather hear of a failure.
-    assert isinstance(worker.made[0][2], RememberingLayer)
-
-
-def test_settings_that_are_wrong_are_for_the_checks(
-    worker: type[FakeWorker], settings: Any
-) -> None:
-    """Nothing is wrapped before them."""
-    settings.CHANNELS_DEMUX_LAYER = {"NO_SUCH_KEY": 1}
-    with pytest.raises(ConfigurationError, match="NO_SUCH_KEY"):
-        run("demux.echo")

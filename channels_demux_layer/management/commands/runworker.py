@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 from importlib import import_module
 from typing import Any
@@ -20,7 +19,6 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.discovery import find_routes, stream_applications, stream_routes
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.http_pages import Pages
-from channels_demux_layer.layer.steadfast import steady, unsteady
 from channels_demux_layer.readiness import health_pages
 from channels_demux_layer.workers.runner import DrainingWorker, ListenerDied
 
@@ -81,15 +79,6 @@ class Command(BaseCommand):
             help="Do not restart when the code changes, which is done where DEBUG is on.",
         )
 
-    def execute(self, *args: Any, **options: Any) -> str | None:
-        """Have the channel layer outlast failures, before anything imports the consumers.
-
-        Many of their modules take the layer when they are imported. System checks import them.
-        """
-        with contextlib.suppress(ConfigurationError):  # A check says so.
-            steady(get_settings().CHANNEL_LAYER)
-        return super().execute(*args, **options)
-
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker, under the reloader where DEBUG is on."""
         if options["use_reloader"] and django_settings.DEBUG:
@@ -99,7 +88,7 @@ class Command(BaseCommand):
 
     def _run(self, **options: Any) -> None:
         autoreload.raise_last_exception()
-        layer = unsteady(get_channel_layer(options["layer"]))
+        layer = get_channel_layer(options["layer"])
         if layer is None:
             raise CommandError(
                 f"CHANNEL_LAYERS has no {options['layer']!r}: a worker needs a channel layer."

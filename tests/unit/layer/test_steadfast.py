@@ -291,3 +291,18 @@ async def test_a_layer_is_made_steady_where_there_is_one(settings: Any) -> None:
     assert layer._rejoins
     steady("good")
     assert get_channel_layer("good") is layer
+
+
+async def test_a_layer_that_a_module_has_taken_is_remembered_for(settings: Any) -> None:
+    """In a worker: whoever has the project's own object joins, and leaves, with it as before."""
+    settings.CHANNEL_LAYERS = {"good": {"BACKEND": f"{__name__}.Recorder"}}
+    taken = get_channel_layer("good")
+    steady("good")
+    steady("good")
+    await taken.group_add("kept", "channel")
+    await taken.group_add("left", "channel")
+    await taken.group_discard("left", "channel")
+    calls = [("add", "kept"), ("add", "left"), ("discard", "left")]
+    assert taken.calls == [(call, group, "channel") for call, group in calls]
+    await unsteady(get_channel_layer("good")).rejoin()
+    assert taken.calls[3:] == [("add", "kept", "channel")]
