@@ -365,9 +365,9 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
 
         Daphne sends no code but 1000 and those from 3000 on.
         """
+        assert self._task is not None
         self._refusal = error
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
 
 def _is_local(alias: str) -> bool:

@@ -69,15 +69,7 @@ def exact_text(value: Any) -> str:
         return str.__str__(value)
     if _has_buffer(value):
         return _text_of_bytes(exact_bytes(value))
-    # What servers call. Something lazy has it where it stands for text, and only there.
-    encode = getattr(value, "encode", None)
-    encoded = encode("utf-8", "surrogatepass") if callable(encode) else None
-    if type(encoded) is not bytes:
-        raise TypeError(
-            f"{_named(value)} cannot be sent as text. Pass a str as text_data, or bytes as "
-            "bytes_data."
-        )
-    return encoded.decode("utf-8", "surrogatepass")
+    return _text_of(value)
 
 
 def exact_bytes(value: Any) -> bytes:
@@ -201,9 +193,11 @@ def exact_reason(reason: Any) -> str:
     if type(reason) is not str:
         if not reason:
             return ""
-        if _has_buffer(reason):
-            raise TypeError(f"{_named(reason)} cannot be the reason of a close. Pass a str.")
-        reason = exact_text(reason)
+        try:
+            reason = _text_of(reason)
+        except TypeError:
+            problem = f"{_named(reason)} cannot be the reason of a close. Pass a str."
+            raise TypeError(problem) from None
     encoded = sendable(reason).encode()
     return encoded[:MAX_REASON].decode("utf-8", "ignore")
 
@@ -241,6 +235,18 @@ def _notice(stream: str, problem: str) -> None:
         _noticed.add((stream, problem))
         text = "A text that the consumer of stream %r sent %s. This is said once for each stream."
         logger.warning(text, stream, problem, extra=about(stream=stream))
+
+
+def _text_of(value: Any) -> str:
+    # What servers call. Something lazy has it where it stands for text, and only there.
+    encode = getattr(value, "encode", None)
+    encoded = encode("utf-8", "surrogatepass") if callable(encode) else None
+    if type(encoded) is not bytes:
+        raise TypeError(
+            f"{_named(value)} cannot be sent as text. Pass a str as text_data, or bytes as "
+            "bytes_data."
+        )
+    return encoded.decode("utf-8", "surrogatepass")
 
 
 def _text_of_bytes(data: bytes) -> str:
