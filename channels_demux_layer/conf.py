@@ -116,6 +116,10 @@ class Settings:
     DRAIN_TIMEOUT: float = 30.0
     """Seconds that the sessions of a worker that ends may take to move to others."""
 
+    SYNC_THREADS: int = 16
+    """Threads of one process that sessions of synchronous consumers share. Each thread may hold
+    one connection to each database."""
+
     MAX_SESSIONS: int = 0
     """Sessions that one worker process hosts at a time; 0: no bound."""
 
@@ -227,6 +231,7 @@ _RULES: Mapping[str, _Rule] = {
     "PEER_TIMEOUT": _SECONDS,
     "MAX_DELIVERIES": _MAXIMUM,
     "DRAIN_TIMEOUT": _SECONDS,
+    "SYNC_THREADS": _COUNT,
     "MAX_SESSIONS": _MAXIMUM,
     "MAX_OPEN_STREAMS": _MAXIMUM,
     "OPENS_PER_MINUTE": _MAXIMUM,

@@ -52,8 +52,8 @@ class Stream:
         lazy: Whether the stream opens with its first frame instead of with the connection.
         text: Whether payloads are strings, which the consumer receives and sends without JSON.
         hosting: Where the consumers run; None for the ``HOSTING`` setting.
-        own_thread: Whether each session runs its synchronous code in a thread of its own; None
-            for the host's default.
+        own_thread: True gives each session's synchronous code a thread of its own. False runs it
+            in asgiref's one thread. None has sessions of synchronous consumers share SYNC_THREADS.
         permission: Who may open the stream; None for everybody. A callable receives the scope and
             returns a bool or an awaitable of one. A string is the name of a Django permission,
             such as ``"market.view_price"``, which the scope's user must have.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from channels_demux_layer import tracing
@@ -12,7 +12,7 @@ from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.hosting.consumer import new_host
-from channels_demux_layer.hosting.flow import Outflow, Stalled
+from channels_demux_layer.hosting.flow import Outflow
 from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.reports.tally import Tally
 from channels_demux_layer.streams import ASGIApplication, Stream
@@ -78,8 +78,11 @@ class InlineSession:
         self._tally = tally
         tally.sessions.add(self)
         window = SendWindow(settings.WINDOW_FRAMES, settings.WINDOW_BYTES)
-        self._inflow = Outflow(listener.new_window(name), settings.STALL_TIMEOUT, tally.inward)
-        self._outflow = Outflow(window, settings.STALL_TIMEOUT, tally.outward)
+        patience = settings.STALL_TIMEOUT
+        self._inflow = Outflow(
+            listener.new_window(name), patience, tally.inward, self.pass_on, self._starve
+        )
+        self._outflow = Outflow(window, patience, tally.outward, self._emit, self._clog)
         application = _load(stream)
         own_thread = stream.own_thread
         self._host = new_host(
@@ -118,17 +121,7 @@ class InlineSession:
         Returns:
             What to await before the next one, where there is no room for this one yet.
         """
-        if self._inflow.offer(data):
-            self.pass_on(data)
-            return None
-        return self._deliver_later(data)
-
-    async def _deliver_later(self, data: str | bytes) -> None:
-        try:
-            if await self._inflow.push(data):
-                self.pass_on(data)
-        except Stalled:
-            self._stalled("the consumer takes nothing")
+        return self._inflow.send(data)
 
     def pass_on(self, data: str | bytes) -> None:
         """Hand the consumer a payload that is in the session's window already."""
@@ -161,13 +154,22 @@ class InlineSession:
         """Tell the client that nobody serves the stream for now."""
         self._listener.session_unavailable(self._name)
 
-    async def send(self, data: str | bytes) -> None:
+    def send(self, data: str | bytes) -> Awaitable[None] | None:
         """Send a payload to the client, once there is room for it."""
-        try:
-            if await self._outflow.push(data):
-                self._listener.session_received(self._name, data, self)
-        except Stalled:
-            self._stalled("the client does not read")
+        return self._outflow.send(data)
+
+    def _emit(self, data: str | bytes) -> None:
+        self._listener.session_received(self._name, data, self)
+
+    def after(self, call: Callable[[], None]) -> Awaitable[None] | None:
+        """Call a function once all payloads that wait for room have been sent."""
+        return self._outflow.after(call)
+
+    def _starve(self) -> None:
+        self._stalled("the consumer takes nothing")
+
+    def _clog(self) -> None:
+        self._stalled("the client does not read")
 
     def _stalled(self, reason: str) -> None:
         self.end(CloseCode.STALLED, reason)

@@ -11,7 +11,7 @@ from itertools import repeat
 from channels_demux_layer import tracing
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
-from channels_demux_layer.hosting.flow import Outflow, Stalled
+from channels_demux_layer.hosting.flow import Outflow
 from channels_demux_layer.hosting.outgoing import exact_close
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.wire import SessionPort
@@ -64,7 +64,9 @@ class RemoteSession:
         self._tally = get_tally("edge", stream_channel(access.prefix, name), name)
         self._tally.sessions.add(self)
         window = listener.new_window(name)
-        self._flow = Outflow(window, settings.STALL_TIMEOUT, self._tally.inward)
+        self._flow = Outflow(
+            window, settings.STALL_TIMEOUT, self._tally.inward, self.pass_on, self._stalled
+        )
         self._survival = Survival(window)
         self._port: SessionPort | None = None
         self._trail: tracing.ContextTrail | None = None
@@ -170,17 +172,10 @@ class RemoteSession:
         Returns:
             What to await before the next one, where there is no room for this one yet.
         """
-        if self._flow.offer(data):
-            self.pass_on(data)
-            return None
-        return self._deliver_later(data)
+        return self._flow.send(data)
 
-    async def _deliver_later(self, data: str | bytes) -> None:
-        try:
-            if await self._flow.push(data):
-                self.pass_on(data)
-        except Stalled:
-            self.cut_off(*STALLED)
+    def _stalled(self) -> None:
+        self.cut_off(*STALLED)
 
     def pass_on(self, data: str | bytes) -> None:
         """Send the consumer a payload that is in the session's window already."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
-
-from asgiref.sync import AsyncToSync, ThreadSensitiveContext
+from typing import Any
 
 from channels_demux_layer import tracing
 from channels_demux_layer.applications import attribute, consumer_name
@@ -24,42 +23,26 @@ from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.logs import about, note_task
 from channels_demux_layer.streams import Stream
 
+from .elsewhere import call_in, receive_in
 from .exits import comes_from_outside, hosted_by
 from .flow import excess_size
 from .hops import spare_hops
 from .outgoing import exact_bytes, exact_close, exact_text, text_writer
+from .outlet import Outlet
+from .threads import Seat, new_seat
 
-__all__ = ["Host", "Outlet", "new_host"]
+__all__ = ["Host", "new_host"]
 
 logger = logging.getLogger(__name__)
 repeated = RepeatedLog(logger)
+
+#: How often to look whether a thread has got to a consumer's disconnect(), in seconds.
+GLANCE = 0.1
 
 Message = dict[str, Any]
 #: What ASGI has a consumer get before it has accepted.
 BEFORE_ACCEPT = ("websocket.connect", "websocket.disconnect")
 Application = Callable[..., Awaitable[Any]]
-
-
-class Outlet(Protocol):
-    """Where a hosted consumer's doings go."""
-
-    def accept(self) -> None:
-        """The consumer has accepted."""
-
-    def unaccepted(self) -> None:
-        """The consumer has not accepted within OPEN_TIMEOUT; it may still do so."""
-
-    async def send(self, data: str | bytes) -> None:
-        """The consumer sends a payload; returns when there was room for it."""
-
-    def consumed(self, size: int) -> None:
-        """The consumer has taken a payload of this size: it asks for the next one (L5.2)."""
-
-    def close(self, code: int, reason: str) -> None:
-        """End the stream, as the consumer wants, or fails; only the first end counts."""
-
-    def finished(self, code: int) -> None:
-        """The consumer has come to its end without a word of its own."""
 
 
 class Host:
@@ -74,8 +57,8 @@ class Host:
         open_timeout: How long it may take to accept before the log says so, in seconds.
         close_timeout: How long its disconnect() may take, in seconds.
         stall_timeout: How long it may take to come to its disconnect, in seconds.
-        own_thread: Whether its synchronous code gets a thread of its own. Otherwise it shares
-            one with all others, and a slow one holds them up.
+        seat: Runs its synchronous code. Without one, that shares asgiref's one thread with all
+            other synchronous code of the process, and a slow consumer holds up everybody.
     """
 
     def __init__(
@@ -89,7 +72,7 @@ class Host:
         open_timeout: float,
         close_timeout: float,
         stall_timeout: float,
-        own_thread: bool = False,
+        seat: Seat | None = None,
     ) -> None:
         self._is_consumer = attribute(application, "consumer_class") is not None
         self._consumer = application
@@ -108,7 +91,8 @@ class Host:
         self._open_timeout = open_timeout
         self._close_timeout = close_timeout
         self._stall_timeout = stall_timeout
-        self._own_thread = own_thread
+        self._seat = seat
+        self._stalled_at = math.inf
         self._context = contextvars.copy_context()
         self._inbox: deque[Message] = deque([{"type": "websocket.connect"}])
         self._waiter: asyncio.Future[Message] | None = None
@@ -147,6 +131,7 @@ class Host:
         if self._disconnect is None:
             self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
             # Before it is put: who takes it at once has another time from then on.
+            self._stalled_at = asyncio.get_running_loop().time() + self._stall_timeout
             self._kill_in(self._stall_timeout)
             self._put(self._disconnect)
             if not (self._accepted or self._is_over):
@@ -160,10 +145,12 @@ class Host:
     def _receive_as_future(self) -> asyncio.Future[Message]:
         # Channels' consumers make a task of a coroutine for each message, which costs a turn of
         # the event loop; a future they take as it is.
+        if asyncio.get_running_loop() is not self._loop:
+            return asyncio.ensure_future(self._receive())
         if self._in_hand is not None:
             size, self._in_hand = self._in_hand, None
             self._outlet.consumed(size)
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self._waiter = self._loop.create_future()
         self._hand_over()
         return waiter
 
@@ -182,37 +169,49 @@ class Host:
         waiter.set_result(message)
 
     async def _receive(self) -> Message:
+        if asyncio.get_running_loop() is not self._loop:
+            return await receive_in(self._loop, self._receive_as_future, self._put_back)
         # Whoever writes an application by hand may make a task of this, and cancel it.
         waiter = self._receive_as_future()
         try:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled():  # In the very moment: it is for the next call.
-                self._in_hand = None
-                self._inbox.appendleft(waiter.result())
+                self._put_back(waiter.result())
             raise
+
+    def _put_back(self, message: Message) -> None:
+        self._in_hand = None
+        self._inbox.appendleft(message)
+        self._hand_over()
 
     # -- what goes out ------------------------------------------------------------------------
 
     async def _send(self, message: Message) -> None:
-        is_task_own = asyncio.current_task() is self._task
-        if not is_task_own and hasattr(AsyncToSync.executors, "current"):
-            # Synchronous code sends. What its message starts here must not inherit its context:
-            # sync_to_async() would look for a thread that waits no longer.
-            await self._context.copy().run(asyncio.ensure_future, self._handle(message))
+        if asyncio.current_task() is self._task:
+            waiting = self._handle(message)
+        elif asyncio.get_running_loop() is self._loop:
+            # What the message starts must not inherit the sender's context: in that of
+            # synchronous code sync_to_async() would look for a thread that waits no longer.
+            waiting = self._context.copy().run(self._handle, message)
         else:
-            await self._handle(message)
+            await call_in(self._loop, lambda: self._send(message))
+            return
+        if waiting is not None:
+            await waiting
 
-    async def _handle(self, message: Message) -> None:
+    def _handle(self, message: Message) -> Awaitable[None] | None:
+        """Do what a message says, in the first step of its send(): calls keep their order."""
         kind = message["type"]
         if kind == "websocket.send":
-            await self._send_payload(message)
-        elif kind == "websocket.accept":
+            return self._send_payload(message)
+        if kind == "websocket.accept":
             self._accept()
         elif kind == "websocket.close":
-            self._close(message.get("code"), message.get("reason"))
+            return self._close(message.get("code"), message.get("reason"))
         else:
             raise ValueError(f"The consumer of {self._name} sent an unexpected {kind!r}.")
+        return None
 
     def _accept(self) -> None:
         if self._accepted:
@@ -222,13 +221,12 @@ class Host:
         self._outlet.accept()
         self._hand_over()
 
-    async def _send_payload(self, message: Message) -> None:
+    def _send_payload(self, message: Message) -> Awaitable[None] | None:
         if self._is_over:
             # As servers do: what is said to somebody who has left is not heard.
             message_after_end = "The consumer of %s sent after its end."
             logger.debug(message_after_end, self._name, extra=self._facts)
-            await asyncio.sleep(0)  # Others run, even if it sends on and on.
-            return
+            return asyncio.sleep(0)  # Others run, even if it sends on and on.
         if not self._accepted:
             raise RuntimeError(f"The consumer of {self._name} sent before it accepted.")
         text = message.get("text")
@@ -239,19 +237,22 @@ class Host:
         size = excess_size(data, self._max_payload)  # (C2.6, C3.2)
         if size:
             raise PayloadTooLarge(size, self._max_payload)
-        await self._outlet.send(data)
+        return self._outlet.send(data)
 
     def _withdraw(self) -> None:
         """Drop the payloads of a consumer that has not accepted: its disconnect comes next."""
         self._inbox = deque(one for one in self._inbox if one["type"] in BEFORE_ACCEPT)
         self._hand_over()
 
-    def _close(self, code: object, reason: object) -> None:
-        code, reason = exact_close(code, reason, self._scope["demux"]["stream"])
+    def _close(self, code: object, reason: object) -> Awaitable[None] | None:
+        exact = exact_close(code, reason, self._scope["demux"]["stream"])
         self._is_over = True
         self._remind_no_more()
         if not self._accepted:
             self._withdraw()
+        return self._outlet.after(lambda: self._end(*exact))
+
+    def _end(self, code: int, reason: str) -> None:
         self._outlet.close(code, reason)
         self.disconnect(code, reason)
 
@@ -284,25 +285,27 @@ class Host:
                 raise
             self._raised(error)
         finally:
+            self._is_over = True
             self._remind_no_more()
             if self._killer is not None:
                 self._killer.cancel()
+            if self._seat is not None:
+                self._seat.leave()
 
     async def _run(self) -> None:
         self._task = asyncio.current_task()
         assert self._task is not None
+        self._loop = asyncio.get_running_loop()
         note_task(self._task, self._facts)
         hosted_by.set(self._task_raised)
         if self._disconnect is None:
             self._remind_in(self._open_timeout, self._warn_unaccepted)
         spare_hops()
-        if self._own_thread:
-            # Entered and not left: leaving it would wait for the thread. It goes with the task's
-            # context.
-            await ThreadSensitiveContext().__aenter__()  # type: ignore[no-untyped-call]
+        if self._seat is not None:
+            await self._seat.enter()
         receive = self._receive_as_future if self._is_consumer else self._receive
         await self._application(self._scope, receive, self._send)
-        self._returned()
+        await self._returned()
 
     def _raised(self, error: BaseException) -> None:
         logger.error("The consumer of %s raised.", self._name, exc_info=error, extra=self._facts)
@@ -313,13 +316,18 @@ class Host:
         logger.error(text, self._name, exc_info=error, extra=self._facts)
         self._close(CloseCode.INTERNAL_ERROR, "")
 
-    def _returned(self) -> None:
-        if self._accepted or self._disconnect is not None:
-            self._outlet.finished(CloseCode.NORMAL)
-        else:
+    async def _returned(self) -> None:
+        if not self._accepted and self._disconnect is None:
             text = "The consumer of %s returned without accepting."
             logger.error(text, self._name, extra=self._facts)
             self._outlet.close(CloseCode.INTERNAL_ERROR, "")
+            return
+        if self._killer is not None:
+            self._killer.cancel()
+        # Tasks that the consumer did not await may have called send() before it returned.
+        waiting = self._outlet.after(lambda: self._outlet.finished(CloseCode.NORMAL))
+        if waiting is not None:
+            await waiting
 
     def _warn_unaccepted(self) -> None:
         text = (
@@ -345,6 +353,11 @@ class Host:
         self._killer = asyncio.get_running_loop().call_later(seconds, self._kill)
 
     def _kill(self) -> None:
+        time_left = self._stalled_at - asyncio.get_running_loop().time()
+        if time_left > 0 and self._seat is not None and self._seat.is_waiting:
+            # Neighbors have the thread: the time for its disconnect() begins when that begins.
+            self._kill_in(min(time_left, max(self._close_timeout, GLANCE)))
+            return
         self._timed_out = True
         if self._task is not None:
             self._task.cancel()
@@ -365,7 +378,8 @@ def new_host(
         scope: Its scope.
         outlet: Where its doings go.
         stream: Its stream.
-        own_thread: Whether its synchronous code gets a thread of its own.
+        own_thread: Whether its synchronous code is to have a thread beside asgiref's one: of its
+            own where the stream says so, else one of SYNC_THREADS.
     """
     settings = get_settings()
     return Host(
@@ -379,5 +393,5 @@ def new_host(
         open_timeout=settings.OPEN_TIMEOUT,
         close_timeout=settings.CONSUMER_CLOSE_TIMEOUT,
         stall_timeout=settings.STALL_TIMEOUT,
-        own_thread=own_thread,
+        seat=new_seat(stream) if own_thread else None,
     )

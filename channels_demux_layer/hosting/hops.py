@@ -7,6 +7,7 @@ close, and most streams never open any.
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from typing import Any
@@ -18,7 +19,11 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.backends.signals import connection_created
 
-__all__ = ["spare_hops"]
+from channels_demux_layer.logs import about
+
+__all__ = ["close_connections", "spare_hops"]
+
+logger = logging.getLogger(__name__)
 
 #: The threads that may have an open connection.
 _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
@@ -42,6 +47,17 @@ def _close() -> None:
     channels.db.close_old_connections()
     if all(open_one.connection is None for open_one in connections.all(initialized_only=True)):
         _threads.discard(threading.current_thread())
+
+
+def close_connections() -> None:
+    """Close all database connections of this thread, which is about to end."""
+    for connection in connections.all(initialized_only=True):
+        try:
+            connection.close()
+        except Exception as error:
+            text = "Closing a connection to database %r failed: %r. It is dropped."
+            logger.warning(text, connection.alias, error, extra=about())
+    _threads.discard(threading.current_thread())
 
 
 def _note_connection(**kwargs: Any) -> None:

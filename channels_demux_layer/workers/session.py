@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from channels_demux_layer import tracing
 from channels_demux_layer.codes import CloseCode
@@ -11,7 +12,7 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.faults import FaultLog, RepeatedLog
 from channels_demux_layer.hosting.consumer import Host, new_host
 from channels_demux_layer.hosting.fetching import InWorker, fetch
-from channels_demux_layer.hosting.flow import Outflow, Stalled
+from channels_demux_layer.hosting.flow import Outflow
 from channels_demux_layer.hosting.scope import enter_scope, stream_scope
 from channels_demux_layer.layer.handshake import Open
 from channels_demux_layer.layer.node import Node
@@ -49,7 +50,9 @@ class WorkerSession:
         self._port = port
         self._node = node
         self._tally = tally
-        self._flow = Outflow(port.window, settings.STALL_TIMEOUT, tally.outward)
+        self._flow = Outflow(
+            port.window, settings.STALL_TIMEOUT, tally.outward, port.send, self._stalled
+        )
         self._host: Host | None = None
         self._is_moving = False
         self._is_lost = False
@@ -211,13 +214,16 @@ class WorkerSession:
     def unaccepted(self) -> None:
         """Nothing to do: the edge counts from the stream's open."""
 
-    async def send(self, data: str | bytes) -> None:
+    def send(self, data: str | bytes) -> Awaitable[None] | None:
         """Send a payload to the edge, once there is room for it."""
-        try:
-            if await self._flow.push(data):
-                self._port.send(data)
-        except Stalled:
-            self.close(CloseCode.STALLED, "the client does not read")
+        return self._flow.send(data)
+
+    def after(self, call: Callable[[], None]) -> Awaitable[None] | None:
+        """Call a function once all payloads that wait for room have been sent."""
+        return self._flow.after(call)
+
+    def _stalled(self) -> None:
+        self.close(CloseCode.STALLED, "the client does not read")
 
     def consumed(self, size: int) -> None:
         """Give the edge its credit back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import weakref
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -42,9 +43,13 @@ class Outlet:
         """Note it."""
         self.said.append("unaccepted")
 
-    async def send(self, data: str | bytes) -> None:
+    def send(self, data: str | bytes) -> None:
         """Note it."""
         self.said.append(data)
+
+    def after(self, call: Callable[[], None]) -> None:
+        """Nothing waits."""
+        call()
 
     def consumed(self, size: int) -> None:
         """Note it."""

@@ -12,6 +12,7 @@ import pytest
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 
 from channels_demux_layer.hosting.exits import _Contained, comes_from_outside, contain_exits
+from channels_demux_layer.hosting.threads import Seat, SyncThreads
 
 from .test_consumer import Outlet, host
 
@@ -68,7 +69,7 @@ async def test_a_synchronous_consumer_that_exits(outlet: Outlet) -> None:
         def connect(self) -> None:
             sys.exit(1)
 
-    await asyncio.ensure_future(host(Exiting.as_asgi(), outlet, own_thread=True).run())
+    await asyncio.ensure_future(host(Exiting.as_asgi(), outlet, seat=Seat(SyncThreads(), 1)).run())
     assert outlet.said == [(1011, "")]
 
 

@@ -221,7 +221,8 @@ async def test_a_client_that_does_not_read_is_closed(node: Node, settings: Any) 
     port = Port()
     session = WorkerSession(await an_open(), port, node, a_tally())  # type: ignore[arg-type]
     for text in ("1", "2", "3"):
-        await session.send(text)
+        if (room := session.send(text)) is not None:
+            await room
     session.accept()
     session.consumed(1)
     session.writable()
