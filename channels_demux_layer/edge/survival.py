@@ -28,27 +28,34 @@ JITTER = (0.5, 1.5)
 class Survival:
     """Counts the workers that died one after the other with the same payload in hand.
 
+    A worker dies before it has acknowledged all that its consumer took. So the next one may make
+    progress with earlier payloads, and die of the same later one. A death therefore counts until
+    the stream has got past everything that the dead worker had in hand.
+
     Args:
         window: The window of the payloads towards the consumer.
-
-    Attributes:
-        deaths: How many workers died since a payload was taken for the last time.
     """
 
-    __slots__ = ("__weakref__", "_doubted", "_limit", "_settled", "_taken", "_window", "deaths")
+    __slots__ = ("__weakref__", "_doubted", "_ends", "_limit", "_settled", "_window")
 
     def __init__(self, window: SendWindow) -> None:
         self._window = window
         self._limit = get_settings().MAX_DELIVERIES
-        self._taken = window.taken_frames
+        # For each dead worker: how many payloads are taken once the last one is that it had.
+        self._ends: tuple[int, ...] = ()
         self._doubted = 0
         self._settled: asyncio.Event | None = None
-        self.deaths = 0
+
+    @property
+    def deaths(self) -> int:
+        """How many workers died one after the other with the next payload in hand."""
+        taken = self._window.taken_frames
+        return sum(end > taken for end in self._ends)
 
     @property
     def is_suspect(self) -> bool:
         """Whether the stream may end its worker, for all that is known."""
-        return self.deaths > 0 and self._window.taken_frames == self._taken
+        return self.deaths > 0
 
     @property
     def is_exhausted(self) -> bool:
@@ -61,12 +68,12 @@ class Survival:
         Args:
             was_accepted: Whether its consumer had accepted.
         """
-        if self._window.taken_frames != self._taken:
-            self._taken = self._window.taken_frames
-            self.deaths = 0
+        taken = self._window.taken_frames
+        self._ends = tuple(end for end in self._ends if end > taken)
         # A consumer that was given nothing can hardly have ended its worker: a neighbour has.
-        if self._window.untaken or not was_accepted:
-            self.deaths += 1
+        in_hand = len(self._window.untaken) if was_accepted else 1
+        if in_hand:
+            self._ends += (taken + in_hand,)
 
     def doubt(self) -> None:
         """Note that a worker does not answer; settle() is to follow."""

@@ -38,6 +38,38 @@ async def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
+async def test_a_death_counts_until_all_that_the_worker_had_is_taken() -> None:
+    """A payload that ends its workers is found though earlier ones are taken between the deaths."""
+    window = SendWindow(64, 1024)
+    stream = Survival(window)
+    for payload in "12345":
+        window.push(payload)
+    for deaths in (1, 2):
+        stream.worker_died(was_accepted=True)
+        assert stream.deaths == deaths
+        window.taken(1)
+        assert stream.is_suspect
+    window.push("6")
+    stream.worker_died(was_accepted=True)
+    assert stream.is_exhausted
+    window.taken(3)
+    assert stream.deaths == 1
+    window.taken(1)
+    assert not stream.is_suspect
+
+
+async def test_a_death_before_the_accept_counts_until_a_payload_is_taken() -> None:
+    """A worker whose consumer never accepted had none of the payloads that wait."""
+    window = SendWindow(64, 1024)
+    stream = Survival(window)
+    window.push("1")
+    window.push("2")
+    stream.worker_died(was_accepted=False)
+    assert stream.is_suspect
+    window.taken(1)
+    assert not stream.is_suspect
+
+
 async def test_workers_that_have_suspects_are_known() -> None:
     """A suspect counts for its worker until its payload is taken, or the stream is gone."""
     node = type("Node", (), {})()
