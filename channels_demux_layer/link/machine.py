@@ -201,8 +201,14 @@ class Link:
             self._dispatch.receive(encoded, now)
 
     def excuse_peer(self, now: float) -> None:
-        """Let the peer's silence count from now: it could not have been heard."""
+        """Let the peer's silence count from now: it could not have been heard.
+
+        Nor could it hear. So a worker keeps an idle link as long as its last frames have not
+        arrived: the edge would otherwise take an ended session for a lost one (L3.8).
+        """
         self._liveness.heard(now)
+        if self._table.idle_since is not None and not (self.is_edge or self.is_quiet):
+            self._table.idle_since = now
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due; call it at `deadline` or after."""

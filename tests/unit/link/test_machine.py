@@ -892,6 +892,27 @@ def test_the_edge_forgets_an_idle_link_first(pair: Pair) -> None:
     assert events(pair.edge) == events(pair.worker) == []
 
 
+def test_an_outage_does_not_end_an_idle_link_with_something_to_say(pair: Pair) -> None:
+    """A worker's close arrives after an outage, however long that is."""
+    mine, theirs = pair.open()
+    pair.settle()
+    pair.edge.close_session(mine, 1000, "", pair.now)
+    pair.deliver(pair.edge)
+    pair.worker.close_session(theirs, 1000, "", pair.now)
+    pair.batches(pair.worker)  # lost
+    assert not pair.worker.sessions
+    for link in (pair.edge, pair.worker):
+        link.excuse_peer(pair.now + 100.0)
+    pair.now += 100.0
+    pair.worker.handle_timeout(pair.now)
+    assert not pair.worker.is_over
+    pair.settle()
+    assert not pair.edge.sessions
+    idle_until = pair.worker.deadline
+    pair.worker.excuse_peer(pair.now + 5.0)
+    assert pair.worker.deadline == idle_until
+
+
 def test_a_session_in_time_keeps_an_idle_link(pair: Pair) -> None:
     """A new session on an idle link makes both ends watch each other afresh."""
     mine, _ = pair.open()
