@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from channels_demux_layer.codes import CloseCode
+from channels_demux_layer.conf import Settings
 from channels_demux_layer.edge.outbox import MUCH
 from channels_demux_layer.reports.report import NODES
 
-from .client import Client, expected
+from .client import Client, StreamStory, expected
 from .ledger import Attempt, Label
 from .process import Process
 from .scenario import STREAMS, Chapter
@@ -23,6 +24,13 @@ LARGEST = 500
 
 #: So many messages of a peer must have been lost for it to be rightly taken for dead.
 DROPS = 3
+#: The same while its event loop is blocked: until its watchdog sends the first heartbeat, more than
+#: half of the time may have gone by.
+DROPS_WHILE_BLOCKED = 1
+#: For so much of a PEER_TIMEOUT a connection must have been half-open.
+SILENT_PART = 0.5
+#: How much later than after its PEER_TIMEOUT a process notices a silence, in seconds.
+DELAY = 1.0
 
 #: Tasks that a process has for as long as it lives.
 LASTING = {
@@ -31,6 +39,7 @@ LASTING = {
     "listen",
     "SharedLayer.receive",
     "ProcessLayer.receive",
+    "TypedLayer.receive",
 }
 
 
@@ -90,8 +99,10 @@ def check_traffic(world: World) -> Iterator[str]:
     """Tell of every payload that did not arrive as it should."""
     yield from world.ledger.violations
     for client in world.clients:
-        if client.errors and not client.has_left:
-            yield f"{client.path}: got an error: {client.errors[0]}"
+        for error in [] if client.has_left else client.errors:
+            # What the client sends before it hears of such an end is refused.
+            if CloseCode.UNPROCESSABLE not in client.stories[error["stream"]].codes:
+                yield f"{client.path}: got an error: {error}"
         for stream, chapters in client.plan.chapters.items():
             if stream in client.stories:
                 for problem in _check_stream(world, client, stream, chapters):
@@ -109,16 +120,47 @@ def _check_stream(
         for attempt in mine:
             if {of for of, _ in attempt.received} != {number}:
                 yield f"consumer {attempt.number} got two chapters: {attempt.received}"
-        is_whole = number < story.finished and chapter.closer != "at once"
+        code = story.codes[number] if number < len(story.codes) else None
+        is_cut_short = code == CloseCode.UNPROCESSABLE and _may_be_given_up(world, attempts)
+        is_whole = number < story.finished and chapter.closer != "at once" and not is_cut_short
         yield from _check_orders(world, mine, chapter, is_whole)
         heard = [label for of, label in story.replies if of == number]
-        yield from _check_replies(world, heard, mine, chapter, is_whole)
+        # The last reply before a payload that kills may have been on its way out.
+        are_all_heard = is_whole and chapter.closer != "payload"
+        yield from _check_replies(world, heard, mine, chapter, are_all_heard)
     if len(parts) > len(story.codes) + 1:
         yield f"consumers were begun anew {len(parts)} times"
     for number, code in enumerate(story.codes):
-        right = 4000 + number if chapters[number].closer == "consumer" else 1000
-        if number < len(chapters) and code != right:
+        is_right = number >= len(chapters) or code == _right_code(number, chapters[number])
+        is_given_up = code == CloseCode.UNPROCESSABLE and _may_be_given_up(world, attempts)
+        if not (is_right or is_given_up):
             yield f"chapter {number} was closed with {code}"
+    yield from _check_reopened(world, story, attempts)
+
+
+def _right_code(number: int, chapter: Chapter) -> int:
+    if chapter.closer == "payload":
+        return CloseCode.UNPROCESSABLE
+    return 4000 + number if chapter.closer == "consumer" else 1000
+
+
+def _may_be_given_up(world: World, attempts: list[Attempt]) -> bool:
+    """Tell whether a stream may have been closed since its workers died one after the other."""
+    unanswered = [
+        p for p in world.processes if p.is_dead and p not in {a.process for a in attempts}
+    ]
+    longest = row = 0
+    for attempt in attempts:
+        row = row + 1 if may_repeat(world, attempt) else 0
+        longest = max(longest, row)
+    return longest + len(unanswered) >= Settings.MAX_DELIVERIES
+
+
+def _check_reopened(world: World, story: StreamStory, attempts: list[Attempt]) -> Iterator[str]:
+    reopened = [event for event in story.events if event["event"] == "reopened"]
+    lost = [attempt for attempt in attempts if may_repeat(world, attempt)]
+    if len(reopened) > len(lost):
+        yield f"was reopened {len(reopened)} times, and lost {len(lost)} consumers"
 
 
 def _was_in_vain(attempt: Attempt) -> bool:
@@ -137,28 +179,79 @@ def _split(attempts: list[Attempt]) -> list[list[Attempt]]:
 
 
 def may_repeat(world: World, attempt: Attempt) -> bool:
-    """Tell whether what a consumer had may be given to another: only if its process failed it."""
+    """Tell whether what a consumer had may be given to another: only if its process failed it.
+
+    Or if that and the server took each other for dead; check_silences() tells whether rightly so.
+    """
     process = attempt.process
-    return process.is_dead or process.name in world.late or _was_unheard(world, process)
+    if process.is_dead or process.name in world.late:
+        return True
+    edge = next(client.edge for client in world.clients if client.path == attempt.client)
+    ends = {process.name, edge.name}
+    return any({by, _owner(world, channel).name} == ends for _, by, channel in world.silences)
 
 
-def _was_unheard(world: World, process: Process) -> bool:
-    """Tell whether the weather was so bad that nothing of a process was heard, or by it."""
-    of = {channel: p for p in world.processes for channel in p.channels}
-    patience = max(world.scenario.peer_timeouts)
+def _owner(world: World, channel: str) -> Process:
+    return next(process for process in world.processes if channel in process.channels)
+
+
+def check_silences(world: World) -> Iterator[str]:
+    """Tell of every process that was taken for dead while it could be heard."""
+    by_name = {process.name: process for process in world.processes}
     for when, by, channel in world.silences:
-        peer = of[channel]
-        lost = world.layer.losses.get(peer.name, [])
-        unheard = sum(when - patience - 1 <= at <= when for at in lost) >= DROPS
-        if process.name in (by, peer.name) and unheard:
-            return True
-    return False
+        peer = _owner(world, channel)
+        if peer.name in world.late or (peer.is_dead and when >= peer.over_at):
+            continue
+        # It has nothing more to say to a process that it has taken for dead itself.
+        is_answer = any(
+            at <= when and other == peer.name and _owner(world, about).name == by
+            for at, other, about in world.silences
+        )
+        is_excused = (
+            is_answer
+            or _was_unheard(world, when, by_name[by], peer)
+            or _was_forgotten(world, when, by_name[by], peer)
+        )
+        if not is_excused:
+            yield f"{peer.name} was taken for dead by {by} at {when:.1f}"
+
+
+def _was_unheard(world: World, when: float, by: Process, peer: Process) -> bool:
+    """Tell whether hardly anything of a process can have been heard by another one."""
+    patience = by.peer_timeout or max(world.scenario.peer_timeouts)
+    since = when - patience - DELAY
+    lost = [
+        *world.layer.losses.get(peer.name, ()),
+        *world.shared.overflows.get(peer.name, ()),
+        *world.layer.flushes,
+    ]
+    losses = sum(since <= at <= when for at in lost)
+    was_blocked = _overlap(peer.blocks, since, when) > 0
+    silent = _overlap(peer.cuts, since, when) + _overlap(by.cuts, since, when)
+    return (
+        losses >= (DROPS_WHILE_BLOCKED if was_blocked else DROPS)
+        or silent >= SILENT_PART * patience
+    )
+
+
+def _was_forgotten(world: World, when: float, by: Process, peer: Process) -> bool:
+    """Tell whether a server may have forgotten a link in an outage, with the end of a session."""
+    patience = peer.peer_timeout or max(world.scenario.peer_timeouts)
+    since = when - (by.peer_timeout or patience) - DELAY
+    return peer in world.edges and any(
+        end - start >= patience - DELAY and end >= since for start, end in world.layer.outages
+    )
+
+
+def _overlap(spans: list[tuple[float, float]], since: float, until: float) -> float:
+    return sum(max(0.0, min(end, until) - max(start, since)) for start, end in spans)
 
 
 def _check_orders(
     world: World, attempts: list[Attempt], chapter: Chapter, is_whole: bool
 ) -> Iterator[str]:
     due, before = 0, None
+    yield from _check_deliveries(attempts, chapter)
     for attempt in attempts:
         numbers = [number for _, number in attempt.received]
         first = numbers[0]
@@ -171,6 +264,15 @@ def _check_orders(
         due, before = max(due, numbers[-1] + 1), attempt
     if is_whole and due < len(chapter.orders):
         yield f"{due} of {len(chapter.orders)} orders were given to consumers"
+
+
+def _check_deliveries(attempts: list[Attempt], chapter: Chapter) -> Iterator[str]:
+    if chapter.closer == "payload":
+        last = chapter.orders[-1].number
+        deadly = [a for a in attempts if a.received[-1][1] == last]
+        if len(deadly) > Settings.MAX_DELIVERIES:
+            firsts = [a.received[0][1] for a in deadly]
+            yield f"{len(deadly)} consumers got the order that kills, from {firsts} on"
 
 
 def _check_replies(
@@ -208,6 +310,7 @@ def check_lives(world: World) -> Iterator[str]:
             before is not None
             and attempt.attempt == before.attempt
             and not (_is_after(attempt, before) or _was_in_vain(before))
+            and not may_repeat(world, before)
         ):
             yield f"{name}: attempt {attempt.attempt} began twice"
         seen[key] = attempt

@@ -170,8 +170,10 @@ class Client:
                 self._put_text({"stream": stream, "event": "open"})
             await self._tell_chapter(stream, number, chapter)
             if chapter.closer in ("client", "nobody"):
-                await story.until(lambda n=number, c=chapter: is_answered(story, n, c))
-            if chapter.closer in ("client", "at once"):
+                await story.until(
+                    lambda n=number, c=chapter: is_answered(story, n, c) or len(story.codes) > n
+                )
+            if chapter.closer in ("client", "at once") and len(story.codes) == number:
                 self._put_text({"stream": stream, "event": "close"})
             if chapter.closer != "nobody":
                 await story.until(lambda n=number: len(story.codes) > n)
@@ -180,6 +182,8 @@ class Client:
     async def _tell_chapter(self, stream: str, number: int, chapter: Chapter) -> None:
         for order in chapter.orders:
             await asyncio.sleep(order.pause)
+            if len(self.stories[stream].codes) > number:
+                return  # Its workers did not survive it.
             self._put_order(stream, number, order)
 
     def _put_order(self, stream: str, chapter: int, order: Order) -> None:
@@ -189,6 +193,7 @@ class Client:
             "replies": order.replies,
             "think": order.think,
             "ends": order.ends,
+            "kills": order.kills,
             "x": "x" * order.filler,
         }
         if order.binary:

@@ -15,7 +15,7 @@ from channels.exceptions import ChannelFull
 
 from channels_demux_layer.testing.faulty import FaultyLayer
 
-from .process import current
+from .process import current, leave_loop
 
 Message = dict[str, Any]
 
@@ -60,6 +60,8 @@ class SharedLayer:
     ) -> None:
         self.groups: dict[str, dict[str, None]] = {}
         self.full: Counter[str] = Counter()
+        #: When a message found its channel full, by the name of the process that sent it.
+        self.overflows: dict[str, list[float]] = {}
         self.sent = 0
         self._rng = rng
         self._capacity = capacity
@@ -88,6 +90,8 @@ class SharedLayer:
             mailbox = self._mailboxes.setdefault(channel, Mailbox())
             if len(mailbox.messages) >= self._capacity:
                 self.full["overflowed"] += 1
+                now = asyncio.get_running_loop().time()
+                self.overflows.setdefault(current().name, []).append(now)
                 raise ChannelFull(channel)
             mailbox.put(dict(message))
         else:
@@ -151,6 +155,10 @@ class LossyLayer(FaultyLayer):
         super().__init__(layer, **faults)
         #: When messages were lost, by the name of the process that sent them.
         self.losses: dict[str, list[float]] = {}
+        #: When all messages were lost that were on their way.
+        self.flushes: list[float] = []
+        #: When no call worked: from and to.
+        self.outages: list[tuple[float, float]] = []
 
     def _happens(self, chance: float, fault: str) -> bool:
         happens = super()._happens(chance, fault)
@@ -158,3 +166,11 @@ class LossyLayer(FaultyLayer):
             now = asyncio.get_running_loop().time()
             self.losses.setdefault(current().name, []).append(now)
         return happens
+
+    async def _deliver_at(self, *arguments: Any) -> None:
+        leave_loop()  # What is on its way arrives, whatever its sender does.
+        await super()._deliver_at(*arguments)
+
+    async def _flush(self) -> None:
+        self.flushes.append(asyncio.get_running_loop().time())
+        await super()._flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,8 @@ class Ledger:
         self.attempts: list[Attempt] = []
         self.violations: list[str] = []
         self._connect_time = connect_time
+        #: Kills a process, as an order may.
+        self.kill: Callable[[Process], None]
 
     def live(self) -> list[Attempt]:
         """Return the consumers that run."""
@@ -88,6 +91,9 @@ class Ledger:
         attempt.received.append((order["chapter"], order["number"]))
         if order["think"]:
             await asyncio.sleep(order["think"])
+        if order["kills"]:
+            self.kill(attempt.process)
+            await asyncio.sleep(0)
         for index in range(order["replies"]):
             label = (attempt.number, order["number"], index)
             text = json.dumps({"chapter": order["chapter"], "label": label, "x": order["x"]})

@@ -11,11 +11,13 @@ import pytest
 
 from channels_demux_layer.edge import opening
 from channels_demux_layer.edge.remote import RemoteSession
+from channels_demux_layer.edge.survival import Survival
 from channels_demux_layer.hosting.consumer import Host
 from channels_demux_layer.layer.groups import Memberships
 from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.portion import Portion
 from channels_demux_layer.layer.steadfast import RememberingLayer
+from channels_demux_layer.layer.watchdog import Watchdog
 from channels_demux_layer.link.frames import Batch
 from channels_demux_layer.link.liveness import Liveness
 from channels_demux_layer.link.machine import Link
@@ -217,6 +219,46 @@ def endless_portion(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Portion, "is_over", is_over)
 
 
+def unbounded_deliveries(patch: pytest.MonkeyPatch) -> None:
+    """A payload goes to yet another worker, however many it has killed."""
+    patch.setattr(Survival, "is_exhausted", False)
+
+
+def progress_forgives(patch: pytest.MonkeyPatch) -> None:
+    """The deaths of a payload do not count any more once an earlier one is taken."""
+    original = Survival.worker_died
+
+    def worker_died(self: Survival, *, was_accepted: bool) -> None:
+        original(self, was_accepted=was_accepted)
+        taken = self._window.taken_frames
+        self._ends = tuple(min(end, taken + 1) for end in self._ends)
+
+    patch.setattr(Survival, "worker_died", worker_died)
+
+
+def silent_watchdog(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is heard of a process whose event loop is blocked."""
+
+    async def send_heartbeats(self: Watchdog, layer: Any) -> None:
+        return None
+
+    patch.setattr(Watchdog, "_send_heartbeats", send_heartbeats)
+
+
+def idle_in_an_outage(patch: pytest.MonkeyPatch) -> None:
+    """A worker forgets a link while the layer is down, with the end of a session in it."""
+    patch.setattr(Link, "excuse_peer", lambda self, now: self._liveness.heard(now))
+
+
+def hasty_after_a_block(patch: pytest.MonkeyPatch) -> None:
+    """A process that was blocked takes its peers for dead when it goes on."""
+
+    def watch(self: Liveness, now: float) -> None:
+        self._watched_at = now
+
+    patch.setattr(Liveness, "watch", watch)
+
+
 MUTANTS: list[Mutant] = [
     skipped_retransmission,
     no_dedupe,
@@ -239,4 +281,9 @@ MUTANTS: list[Mutant] = [
     deaf_to_early,
     disconnected_twice,
     endless_portion,
+    unbounded_deliveries,
+    progress_forgives,
+    silent_watchdog,
+    idle_in_an_outage,
+    hasty_after_a_block,
 ]

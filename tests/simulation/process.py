@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-__all__ = ["NodesByProcess", "Process", "ProcessLayer", "current"]
+__all__ = ["NodesByProcess", "Process", "ProcessLayer", "current", "leave_loop", "loop_of"]
 
 _current: contextvars.ContextVar[Process] = contextvars.ContextVar("process")
+#: The process whose event loop runs the code; None for its threads, and for the channel layer.
+_loop: contextvars.ContextVar[Process | None] = contextvars.ContextVar("loop", default=None)
 
 
 def current() -> Process:
     """Return the process whose code is running."""
     return _current.get()
+
+
+def loop_of(context: contextvars.Context) -> Process | None:
+    """Return the process whose event loop runs the code of a context; None for other code."""
+    return context.get(_loop)
+
+
+def leave_loop() -> None:
+    """Have the current task go on while the event loop of its process is blocked."""
+    _loop.set(None)
 
 
 def note_task(task: asyncio.Task[Any]) -> None:
@@ -36,6 +50,12 @@ class Process:
         nodes: Its nodes, by alias.
         is_dead: Whether it was killed.
         is_over: Whether it is dead or has ended.
+        over_at: When that was.
+        is_blocked: Whether its event loop is blocked.
+        hears: Whether messages reach it. Where not, `keeps` tells whether they come later.
+        speaks: Whether what it sends reaches anybody.
+        blocks: When its event loop was blocked: from and to.
+        cuts: When it did not hear, or was not heard: from and to.
     """
 
     def __init__(self, name: str, layer: Any) -> None:
@@ -44,6 +64,12 @@ class Process:
         self.nodes: dict[str, Any] = {}
         self.is_dead = False
         self.is_over = False
+        self.over_at = math.inf
+        self.is_blocked = False
+        self.hears = self.speaks = True
+        self.keeps = False
+        self.blocks: list[tuple[float, float]] = []
+        self.cuts: list[tuple[float, float]] = []
         #: Its PEER_TIMEOUT, if it is not that of the others.
         self.peer_timeout: float | None = None
         self.tasks: dict[asyncio.Task[Any], None] = {}
@@ -51,12 +77,20 @@ class Process:
         #: Told of each call of the channel layer.
         self.tell: Callable[..., None] = lambda *what: None
         self.listeners: list[asyncio.Task[Any]] = []
+        self._connected = asyncio.Event()
         self._context = contextvars.copy_context()
         self._context.run(_current.set, self)
+        self._thread_context = self._context.copy()
+        self._context.run(_loop.set, self)
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine in the process."""
         return self._context.run(asyncio.get_running_loop().create_task, coroutine)
+
+    def start_thread(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine as a thread of the process would: even while its loop is blocked."""
+        context = self._thread_context.copy()
+        return context.run(asyncio.get_running_loop().create_task, coroutine)
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run a function in the process."""
@@ -74,18 +108,83 @@ class Process:
 
     def kill(self) -> None:
         """End at once, without a word: what its code does on its way out reaches nobody."""
-        self.is_dead = self.is_over = True
+        self.is_dead = True
+        self._is_over()
+        self.unblock()
         for task in list(self.tasks):
             task.cancel()
 
     async def end(self) -> None:
         """End what is left, as the end of a program does."""
-        self.is_over = True
+        self._is_over()
         me = asyncio.current_task()
         while tasks := [task for task in self.tasks if task is not me]:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+    def _is_over(self) -> None:
+        self.is_over = True
+        self.over_at = min(self.over_at, asyncio.get_running_loop().time())
+
+    # -- what goes wrong ----------------------------------------------------------------------
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether it is blocked or cut off, or over."""
+        return self.is_over or self.is_blocked or not (self.hears and self.speaks)
+
+    async def be_blocked(self, seconds: float) -> None:
+        """Have its event loop stand still for a time."""
+        loop: Any = asyncio.get_running_loop()
+        began_at = loop.time()
+        self.is_blocked = True
+        loop.block(self)
+        threads = [
+            self.start_thread(stand_in(node.watchdog, layer))
+            for node in self.nodes.values()
+            if node.watchdog is not None
+            for layer in self.layers.values()
+        ]
+        await asyncio.sleep(seconds)
+        for thread in threads:
+            thread.cancel()
+        self.unblock()
+        self.blocks.append((began_at, loop.time()))
+
+    def unblock(self) -> None:
+        """Have its event loop go on."""
+        self.is_blocked = False
+        loop: Any = asyncio.get_running_loop()
+        loop.unblock(self)
+
+    async def be_cut_off(self, seconds: float, *, hears: bool, speaks: bool, keeps: bool) -> None:
+        """Have its connection half-open for a time, so that no call fails."""
+        now = asyncio.get_running_loop().time
+        began_at = now()
+        self.hears, self.speaks, self.keeps = hears, speaks, keeps
+        self._connected.clear()
+        await asyncio.sleep(seconds)
+        self.hears = self.speaks = True
+        self._connected.set()
+        self.cuts.append((began_at, now()))
+
+    async def until_connected(self) -> None:
+        """Wait until it hears again."""
+        await self._connected.wait()
+
+
+async def stand_in(watchdog: Any, layer: Any) -> None:
+    """Do what a watchdog's thread does while the event loop is blocked."""
+    watchdog._set_interval()
+    # It is somewhere in its pause when the block begins, and has a doubt of half an interval.
+    phase = watchdog.rng.random()
+    await asyncio.sleep((phase + 0.5) * watchdog._interval)
+    while True:
+        # As for the real one, what the layer raises is only logged.
+        with contextlib.suppress(Exception):
+            await watchdog._send_heartbeats(layer)
+        await asyncio.sleep(watchdog._interval)
 
 
 class ProcessLayer:
@@ -121,14 +220,25 @@ class ProcessLayer:
         self._process.channels.append(channel)
         return channel
 
+    async def _say(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        if self._process.speaks:
+            return await self._call(call, *arguments)
+        await asyncio.sleep(0)
+        return None
+
     async def receive(self, channel: str) -> Any:
-        return await self._call(self._layer.receive, channel)
+        while True:
+            message = await self._call(self._layer.receive, channel)
+            if not self._process.hears and self._process.keeps:
+                await self._process.until_connected()
+            if self._process.hears:
+                return message
 
     async def send(self, channel: str, message: dict[str, Any]) -> Any:
-        return await self._call(self._layer.send, channel, message)
+        return await self._say(self._layer.send, channel, message)
 
     async def group_send(self, group: str, message: dict[str, Any]) -> Any:
-        return await self._call(self._layer.group_send, group, message)
+        return await self._say(self._layer.group_send, group, message)
 
     async def group_add(self, group: str, channel: str) -> Any:
         return await self._call(self._layer.group_add, group, channel)

@@ -16,7 +16,10 @@ LIMIT = 200.0
 
 @dataclass(frozen=True)
 class Order:
-    """One payload of a client: what its consumer is to do with it."""
+    """One payload of a client: what its consumer is to do with it.
+
+    One that kills ends the process of the consumer that has it, and so does each repetition.
+    """
 
     number: int
     replies: int
@@ -25,6 +28,7 @@ class Order:
     pause: float
     binary: bool
     ends: bool
+    kills: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Chapter:
     Attributes:
         orders: The payloads.
         closer: Who ends it: the "client" once all is answered, "at once" when all is sent, or the
-            "consumer"; "nobody" before the client leaves.
+            "consumer"; "nobody" before the client leaves. A "payload" that kills its workers ends
+            it, too.
     """
 
     orders: list[Order]
@@ -66,8 +71,10 @@ class Trouble:
 
     Attributes:
         at: When.
-        kind: "kill worker", "drain worker", "kill edge", "restart" or "forget".
-        lasts: How long until the layer is back, or a new process is there.
+        kind: "kill worker", "drain worker", "kill edge", "restart", "forget", "block" (an event
+            loop), or how a process's connection is half-open: "deaf" (what is for it is lost),
+            "late" (what is for it waits), "mute" (what it sends is lost) or "cut" (both are lost).
+        lasts: How long until the layer is back, a new process is there, or the trouble ends.
         target: Which of the processes.
     """
 
@@ -96,16 +103,23 @@ class Scenario:
     peer_timeouts: tuple[float, ...] = ()
     clients: list[ClientPlan] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
+    #: How long until another worker is there where a payload has killed one.
+    replaced_after: float = 0.0
 
 
 def draw(rng: random.Random) -> Scenario:
     """Draw a scenario."""
     edges, workers = rng.choice([1, 1, 2]), rng.choice([1, 2, 2, 3])
+    is_shared = rng.random() < 0.15
+    # A server that hosts consumers would take its clients along.
+    may_kill = not is_shared and rng.random() < 0.15
     window = rng.choice([2, 4, 8, 64])
     scenario = Scenario(
         weather=_weather(rng),
         settings={
             "HOSTING": "workers",
+            # Payloads that kill may leave a stream without a worker for long.
+            "STALL_TIMEOUT": 180.0,
             "WINDOW_FRAMES": window,
             "WINDOW_BYTES": rng.choice([1_024, 1_500, 1_048_576]),
             "BATCH_BYTES": rng.choice([1_024, 2_000, 131_072]),
@@ -116,11 +130,12 @@ def draw(rng: random.Random) -> Scenario:
         is_pubsub=rng.random() < 0.4,
         edges=edges,
         workers=workers,
-        is_shared=rng.random() < 0.15,
+        is_shared=is_shared,
         connect_time=rng.choice([0.0, 0.0, 0.3, 1.0]),
         peer_timeouts=rng.choice([(5.0,), (10.0,), (10.0,), (2.5, 12.0)]),
-        clients=[_client(rng, edges) for _ in range(rng.choice([1, 1, 2, 3]))],
+        clients=[_client(rng, edges, may_kill) for _ in range(rng.choice([1, 1, 2, 3]))],
         troubles=_troubles(rng),
+        replaced_after=rng.choice([0.0, 1.0, 8.0]),
     )
     if scenario.workers * scenario.settings["MAX_SESSIONS"] < len(scenario.clients) * len(STREAMS):
         # Clients that have some of their streams would wait for each other's.
@@ -143,12 +158,13 @@ def _weather(rng: random.Random) -> dict[str, Any]:
 def _troubles(rng: random.Random) -> list[Trouble]:
     kinds = ["kill worker", "kill worker", "drain worker", "drain worker", "restart", "forget"]
     kinds += ["kill edge"] if rng.random() < 0.3 else []
+    kinds += ["block", "block", rng.choice(["deaf", "late", "mute", "cut"])]
     troubles = [
         Trouble(
             # Often while streams are being opened, where most is under way.
             at=rng.uniform(0.0, rng.choice([5.0, HEALS_AT - 3])),
             kind=rng.choice(kinds),
-            lasts=rng.choice([0.0, 0.1, 1.0, 3.0, 8.0]) * rng.uniform(0.5, 1.5),
+            lasts=rng.choice([0.0, 0.1, 1.0, 3.0, 8.0, 14.0]) * rng.uniform(0.5, 1.5),
             target=rng.randrange(100),
         )
         for _ in range(rng.choice([0, 1, 1, 2, 3]))
@@ -156,7 +172,7 @@ def _troubles(rng: random.Random) -> list[Trouble]:
     return sorted(troubles, key=lambda trouble: trouble.at)
 
 
-def _client(rng: random.Random, edges: int) -> ClientPlan:
+def _client(rng: random.Random, edges: int, may_kill: bool) -> ClientPlan:
     pace = rng.choice([0.0, 0.02, 0.3, 1.0])
     count = rng.choice([1, 1, 2])
     return ClientPlan(
@@ -164,18 +180,20 @@ def _client(rng: random.Random, edges: int) -> ClientPlan:
         arrives_at=rng.uniform(0.0, 4.0),
         leaves_at=rng.uniform(4.0, HEALS_AT) if rng.random() < 0.2 else None,
         reading=rng.choice([0.0, 0.0, 0.01, 0.2]),
-        chapters={stream: _chapters(rng, pace) for stream in rng.sample(STREAMS, count)},
+        chapters={stream: _chapters(rng, pace, may_kill) for stream in rng.sample(STREAMS, count)},
     )
 
 
-def _chapters(rng: random.Random, pace: float) -> list[Chapter]:
+def _chapters(rng: random.Random, pace: float, may_kill: bool) -> list[Chapter]:
     thinking = rng.choice([0.0, 0.0, 0.01, 0.3])
     chapters = []
     for number in range(rng.choice([1, 1, 1, 2])):
         closer = rng.choice(["client", "consumer", "at once"] if number else ["client", "consumer"])
+        if may_kill and rng.random() < 0.4:
+            closer = "payload"
         chapters.append(_chapter(rng, pace, thinking, closer))
     last = chapters[-1]
-    if rng.random() < 0.5:
+    if last.closer != "payload" and rng.random() < 0.5:
         chapters[-1] = Chapter([_tame(order) for order in last.orders], "nobody")
     return chapters
 
@@ -199,6 +217,7 @@ def _chapter(rng: random.Random, pace: float, thinking: float, closer: str) -> C
                 pause=rng.uniform(0.0, pace) if rng.random() < 0.7 else 0.0,
                 binary=rng.random() < 0.2,
                 ends=is_last and closer == "consumer",
+                kills=is_last and closer == "payload",
             )
         )
     return Chapter(orders, closer)

@@ -19,7 +19,12 @@ SEEDS, PORTION = 400, 20
 PATIENCE = 1_000
 
 #: The seeds at which mutants were noticed that are hard to find.
-HINTS = {"lost_credit": 98, "no_last_words": 94}
+HINTS = {
+    "lost_credit": 65,
+    "progress_forgives": 105,
+    "idle_in_an_outage": 455,
+    "hasty_after_a_block": 185,
+}
 
 TRACE = """
 import django; django.setup()
@@ -44,6 +49,8 @@ def test_the_runs_are_worth_having() -> None:
     for fault in ("dropped", "repeated", "delayed", "reordered", "failed", "overflowed"):
         assert counts[fault] > 10, fault
     for fault in ("restarted", "forgot", "workers killed", "workers drained", "edges killed"):
+        assert counts[fault] > 2, fault
+    for fault in ("workers killed by payloads", "loops blocked", "half-open"):
         assert counts[fault] > 2, fault
     assert counts["orders"] > 1_000
     assert counts["replies"] > 1_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import uuid
 from collections import Counter
@@ -19,11 +20,12 @@ from django.test.utils import override_settings
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer import demultiplexer as edge_module
-from channels_demux_layer.edge import opening
+from channels_demux_layer.edge import opening, survival
 from channels_demux_layer.layer import nodes as nodes_module
 from channels_demux_layer.layer import steadfast as steadfast_module
 from channels_demux_layer.layer.calls import messages
 from channels_demux_layer.layer.nodes import find_node, stop_nodes
+from channels_demux_layer.layer.watchdog import Watchdog
 from channels_demux_layer.layer.wire import link_config
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.session import Session
@@ -40,6 +42,13 @@ from .story import teller
 
 #: How long a draining worker has, in seconds.
 DRAIN_TIMEOUT = 30.0
+#: The ways in which a connection is half-open.
+CUTS = {
+    "deaf": {"hears": False, "speaks": True, "keeps": False},
+    "late": {"hears": False, "speaks": True, "keeps": True},
+    "mute": {"hears": True, "speaks": False, "keeps": False},
+    "cut": {"hears": False, "speaks": False, "keeps": False},
+}
 
 
 class World:
@@ -55,6 +64,7 @@ class World:
         self.is_told = is_told
         self.counts: Counter[str] = Counter()
         self.ledger = Ledger(scenario.connect_time)
+        self.ledger.kill = self._kill_by_payload
         self.shared = SharedLayer(
             rng, scenario.capacity, scenario.latency, is_pubsub=scenario.is_pubsub
         )
@@ -122,6 +132,8 @@ class World:
             await self._restart(trouble.lasts)
         elif trouble.kind == "forget":
             await self.layer.forget()
+        elif trouble.kind in CUTS or trouble.kind == "block":
+            await self._trouble_process(trouble)
         else:
             await self._lose_worker(trouble)
 
@@ -134,11 +146,36 @@ class World:
         process.kill()
         self.shared.unsubscribe(process.name)
 
+    def _kill_by_payload(self, process: Process) -> None:
+        self.counts["workers killed by payloads"] += 1
+        self._kill(process)
+        if process in self.workers:
+            self.workers.remove(process)
+        asyncio.get_running_loop().call_later(
+            self.scenario.replaced_after,
+            lambda: self.workers.append(self._start_worker()),
+            context=contextvars.Context(),
+        )
+
+    async def _trouble_process(self, trouble: Trouble) -> None:
+        processes = [process for process in self.processes if not process.is_troubled]
+        if not processes:
+            return
+        process = processes[trouble.target % len(processes)]
+        if trouble.kind == "block":
+            self.counts["loops blocked"] += 1
+            await process.be_blocked(trouble.lasts)
+        else:
+            self.counts["half-open"] += 1
+            await process.be_cut_off(trouble.lasts, **CUTS[trouble.kind])
+
     async def _restart(self, downtime: float) -> None:
         if not self.layer.is_down:
+            began_at = asyncio.get_running_loop().time()
             await self.layer.go_down()
             await asyncio.sleep(downtime)
             self.layer.come_back()
+            self.layer.outages.append((began_at, began_at + downtime))
 
     async def _lose_worker(self, trouble: Trouble) -> None:
         workers = [worker for worker in self.workers if not worker.is_over]
@@ -208,6 +245,12 @@ def environment(scenario: Scenario, rng: random.Random, now: Any) -> Iterator[No
     def make_uuid() -> uuid.UUID:
         return uuid.UUID(int=rng.getrandbits(128))
 
+    def watch(node: Any, alias: str) -> None:
+        # Its thread is simulated as well: see stand_in().
+        if node.watchdog is None:
+            node.watchdog = Watchdog(node, alias)
+            node.watchdog.rng = rng
+
     clock = SimpleNamespace(time=now)
     with ExitStack() as stack:
         for target, name, value in [
@@ -216,9 +259,9 @@ def environment(scenario: Scenario, rng: random.Random, now: Any) -> Iterator[No
             (edge_module, "get_channel_layer", LayersByProcess.get_channel_layer),
             (steadfast_module, "channel_layers", LayersByProcess()),
             (nodes_module, "link_config", _link_config),
-            # A thread has its own time; a simulated loop is never blocked.
-            (nodes_module, "watch", lambda node, alias: None),
+            (nodes_module, "watch", watch),
             (opening, "random", rng),
+            (survival, "random", rng),
             (opening, "time", clock),
             (worker, "time", clock),
             (uuid, "uuid4", make_uuid),
