@@ -21,6 +21,7 @@ PROBE_LIMIT = 2.0
 NOT_JOINED = "This process has not joined the channel layer yet."
 DRAINING = "This process is draining: its sessions move to other workers."
 CUT_OFF = "Calls to the channel layer fail."
+DEAF = "This process does not receive what it sends itself over the channel layer."
 SILENT = f"The channel layer did not accept a message within {PROBE_LIMIT:g} s."
 
 
@@ -41,6 +42,8 @@ async def find_problems(node: Node) -> list[str]:
         return [*problems, NOT_JOINED]
     if not await _probe(node):
         return [*problems, SILENT]
+    if node.is_deaf:
+        return [*problems, DEAF]
     return [*problems, CUT_OFF] if node.is_cut_off else problems
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from channels_demux_layer.faults import RepeatedLog, layer_faults
 from channels_demux_layer.logs import about
+from channels_demux_layer.reports.report import PROBE
 
-from .failures import Full, Outage, Unreadable, failure_of
+from .failures import Full, LayerFailure, Outage, TimedOut, Unreadable, failure_of
 from .typed import TypedLayer
 
 __all__ = ["LayerCalls", "alias_of", "messages", "persist", "receive"]
@@ -18,9 +20,13 @@ __all__ = ["LayerCalls", "alias_of", "messages", "persist", "receive"]
 logger = logging.getLogger(__name__)
 repeated = RepeatedLog(logger)
 
-#: Calls of the layer that may be under way at once. redis-py caps a pool at 100 connections, and
-#: raises beyond; the consumers of the process need some of them.
-MAX_CALLS = 50
+#: Calls that join or leave groups, and calls that publish, which may be under way at once. redis-py
+#: caps a pool at 100 connections, and raises beyond. They are bounded apart: joins on one of
+#: several hosts may hang, and must not hold up what is published to the others.
+MAX_CALLS = 30
+MAX_PUBLISHES = 50
+#: How long to wait before a group that did not take a message in time is tried again, in seconds.
+DETOUR_PAUSE = 1.0
 #: How long to wait after a call has failed before it is made again, in seconds: first, and at
 #: most.
 BACK_OFF = (0.1, 1.0)
@@ -209,10 +215,13 @@ class LayerCalls:
         layer: The channel layer.
         reconnected: Called when the layer works again after it has failed.
         unreadable: Called with the channel, and why, for each message that cannot be read.
+        start_task: Runs a coroutine in the background.
 
     Attributes:
         slots: Bounds the calls that are under way at once.
         is_cut_off: Whether the layer has failed, and taken nothing since.
+        detour: A group whose server did not answer. While there is one, messages go to channels and
+            not to groups: a link would stop each time that it meets a group of that server (L3.1).
     """
 
     def __init__(
@@ -220,12 +229,16 @@ class LayerCalls:
         layer: TypedLayer,
         reconnected: Callable[[], None],
         unreadable: Callable[[str, Exception], None] = tell_unreadable,
+        start_task: Callable[[Coroutine[Any, Any, None]], Any] = asyncio.ensure_future,
     ) -> None:
         self._layer = layer
         self._alias = alias_of(layer)
         self._unreadable = unreadable
         self.slots = asyncio.Semaphore(MAX_CALLS)
+        self._publishing = asyncio.Semaphore(MAX_PUBLISHES)
         self.is_cut_off = False
+        self.detour: str | None = None
+        self._start_task = start_task
         self._reconnected = reconnected
 
     async def publish(self, group: str | None, channel: str, message: dict[str, Any]) -> bool:
@@ -235,7 +248,9 @@ class LayerCalls:
             Whether the layer took it. It may be lost all the same.
         """
         is_taken = True
-        async with self.slots:
+        if self.detour is not None and channel:
+            group = None
+        async with self._publishing:
             try:
                 if group is None:
                     await self._layer.send(channel, message)
@@ -246,6 +261,8 @@ class LayerCalls:
                 logger.debug("Channel %s is full.", channel, extra=about(peer=channel))
                 is_taken = False
             except Outage as failure:
+                if group is not None and channel and isinstance(failure, TimedOut):
+                    self._avoid(group)
                 layer_faults.failed(PUBLISH, failure, alias=self._alias, target=group or channel)
                 self._cut_off()
                 return False
@@ -254,6 +271,18 @@ class LayerCalls:
             self.is_cut_off = False
             self._reconnected()
         return is_taken
+
+    def _avoid(self, group: str) -> None:
+        if self.detour is None:
+            self.detour = group
+            self._start_task(self._end_detour(group))
+
+    async def _end_detour(self, group: str) -> None:
+        while self.detour is not None:
+            await asyncio.sleep(DETOUR_PAUSE)
+            with contextlib.suppress(LayerFailure):
+                await self._layer.group_send(group, {"type": PROBE})
+                self.detour = None
 
     def messages(self, channel: str) -> AsyncIterator[dict[str, Any]]:
         """Give a channel's messages one after the other, whatever the layer goes through.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from channels.exceptions import ChannelFull
 
-__all__ = ["Full", "LayerFailure", "Outage", "Unreadable", "failure_of"]
+__all__ = ["Full", "LayerFailure", "Outage", "TimedOut", "Unreadable", "failure_of"]
 
 #: Raised by calls that cannot work, and by servers that are gone.
 OUTAGES = (OSError, asyncio.TimeoutError, AssertionError, RuntimeError)
@@ -22,6 +22,10 @@ class LayerFailure(Exception):  # noqa: N818 - says what happened, as its subcla
 
 class Outage(LayerFailure):
     """The channel layer did not do what it was asked; it may do so later."""
+
+
+class TimedOut(Outage):
+    """The channel layer did not answer in time."""
 
 
 class Full(LayerFailure):

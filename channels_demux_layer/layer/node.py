@@ -10,7 +10,8 @@ import asyncio
 import contextvars
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,15 +25,16 @@ from channels_demux_layer.link.window import SendWindow
 from channels_demux_layer.logs import about
 from channels_demux_layer.reports.report import NODES, PROBE, STATUS, parse_question
 
-from .calls import LayerCalls, persist
+from .calls import LayerCalls, messages, persist
 from .groups import Memberships
 from .handshake import CLAIM, Claim, check_names, parse_claim
+from .hearing import Hearing
 from .ignored import IgnoredMessages
-from .own import OwnLayer
+from .own import OwnLayer, in_time
 from .pacing import Pacer
 from .refresh import GroupRefresh
 from .reporter import Reporter
-from .steadfast import LEAVE
+from .steadfast import LEAVE, inner_of
 from .watchdog import Watchdog
 from .wire import Hosted, LinkWire, SessionPort
 
@@ -109,8 +111,12 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self.ignored = IgnoredMessages()
         self._own = OwnLayer(alias, layer, config.peer_timeout)
-        self._calls = LayerCalls(self._own.typed, self._reconnected, self.ignored.unreadable)
+        self._calls = LayerCalls(
+            self._own.typed, self._reconnected, self.ignored.unreadable, self.start_task
+        )
         self._started: asyncio.Future[None] | None = None
+        self._receiving: asyncio.Task[None] | None = None
+        self._hearing: Hearing | None = None
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -127,7 +133,12 @@ class Node:
     async def _start(self) -> None:
         self.channel = self.ignored.node = await self._own.typed.new_channel()
         self.groups = Memberships(self._own.groups, self.channel, self._calls.slots)
-        self.start_task(self._receive_forever())
+        self._receiving = self.start_task(self._receive_forever())
+        if self._own.can_renew:
+            recovered = partial(self._reconnected, was_deaf=True)
+            hearing = Hearing(self, self.config.peer_timeout, self._renew, recovered)
+            self._hearing, self._own.typed.timed_out = hearing, hearing.doubt
+            self.start_task(hearing.run())
         self._persist("join the group of all nodes", NODES, lambda: self.groups.join(NODES))
         if self._own.forgets:
             self._refresh = GroupRefresh(self._own, self.groups, self.publish)
@@ -156,8 +167,8 @@ class Node:
             wire.stop()
         if self.channel:
             await self.groups.leave_all(LEAVE_LIMIT)
-        await _in_time(persist(LEAVE, self._own.settle, alias=self.alias))
-        await _in_time(self._own.close())
+        await in_time(persist(LEAVE, self._own.settle, alias=self.alias), LEAVE_LIMIT)
+        await in_time(self._own.close(), LEAVE_LIMIT)
 
     # -- the layer ----------------------------------------------------------------------------
 
@@ -196,12 +207,35 @@ class Node:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the layer has failed, and taken nothing since."""
-        return self._calls.is_cut_off
+        """Whether the layer has failed, and taken nothing since; or the node is deaf."""
+        return self._calls.is_cut_off or self.is_deaf
 
-    def _reconnected(self) -> None:
+    @property
+    def is_deaf(self) -> bool:
+        """Whether the node does not hear what it sends itself."""
+        return self._hearing is not None and self._hearing.is_deaf
+
+    def is_on(self, layer: Any) -> bool:
+        """Tell whether a layer object is the one of the project that the node was made for."""
+        return inner_of(layer) is inner_of(self.layer)
+
+    def messages(self, channel: str) -> AsyncIterator[Any]:
+        """Give the messages of another channel, over the node's connections.
+
+        Args:
+            channel: The channel.
+        """
+        return messages(self._own, channel)
+
+    def _renew(self) -> None:
+        assert self._receiving is not None
+        self._receiving.cancel()
+        self._own.renew()
+        self._receiving = self.start_task(self._receive_forever())
+
+    def _reconnected(self, *, was_deaf: bool = False) -> None:
         for wire in self._wires.values():
-            wire.excuse()
+            wire.excuse(was_deaf=was_deaf)
         if self._refresh is not None:
             self._refresh.reconnected()
 
@@ -225,12 +259,18 @@ class Node:
                 question = parse_question(message)
                 check_names(question.channel)
                 self.reporter.asked(question)
-            elif kind != PROBE:
+            elif kind == PROBE:
+                self._probed(message.get("ref"))
+            else:
                 self.ignored.foreign(kind)
-            elif self._refresh is not None:
-                self._refresh.probed(message.get("ref"))
         except msgspec.ValidationError as error:
             self.ignored.malformed(kind, error)
+
+    def _probed(self, ref: object) -> None:
+        if self._refresh is not None:
+            self._refresh.probed(ref)
+        if self._hearing is not None:
+            self._hearing.probed(ref)
 
     def _receive_batch(self, batch: Batch) -> None:
         if not self.speaks(batch.version, "batches"):
@@ -357,11 +397,3 @@ class Node:
             self._taken_up.pop(wire.link.id, None)
         if self._edge_wires.get(wire.peer) is wire:
             del self._edge_wires[wire.peer]
-
-
-async def _in_time(call: Coroutine[Any, Any, None]) -> None:
-    """Make a call of a node that stops, as far as that works and is quick."""
-    calling = asyncio.ensure_future(call)
-    await asyncio.wait([calling], timeout=LEAVE_LIMIT)
-    calling.cancel()
-    await asyncio.gather(calling, return_exceptions=True)

@@ -6,23 +6,27 @@ can replace its connections without touching those of others.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, channel_layers
 from django.utils.module_loading import import_string
 
-from .steadfast import RememberingLayer
+from .steadfast import RememberingLayer, inner_of
 from .typed import TypedLayer
 
-__all__ = ["OwnLayer", "close_layer", "maker_of"]
+__all__ = ["OwnLayer", "close_layer", "in_time", "maker_of"]
 
 #: The pub/sub layer of channels_redis: its flush() deletes nothing on a server and closes all
 #: connections. Other layers' flush() deletes what is there.
 PUBSUB = ("channels_redis.pubsub", "RedisPubSubChannelLayer")
+#: How long an object that was replaced may take to close, in seconds: its connections may hang.
+CLOSE_LIMIT = 5.0
 #: How long calls may take, as a part of the time after which a silent peer counts as dead.
-LIMIT = 0.5
+LIMIT = 1 / 3
 #: The shortest limit of a call, in seconds.
 MIN_LIMIT = 1.0
 
@@ -42,15 +46,71 @@ class OwnLayer:
 
     def __init__(self, alias: str, layer: Any, peer_timeout: float) -> None:
         self._project = layer if isinstance(layer, RememberingLayer) else None
-        shared = layer if self._project is None else self._project.inner
+        shared = inner_of(layer)
         make = maker_of(alias, shared)
-        self._is_shared = make is None
+        self._make = make
+        self._closing: set[asyncio.Task[None]] = set()
+        self._listeners: set[asyncio.Future[Any]] = set()
         self.typed = TypedLayer(
             shared if make is None else make(),
             alias,
             max(peer_timeout * LIMIT, MIN_LIMIT),
         )
         self.groups = RememberingLayer(self.typed, alias)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.typed, name)
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether another object can receive on the channels of this one."""
+        inner = self.typed.inner
+        return self._make is not None and (_is_pubsub(inner) or hasattr(inner, "client_prefix"))
+
+    def renew(self) -> None:
+        """Replace the layer object by another one, which has connections of its own.
+
+        Whoever receives with `receive()` goes on with the new object. Groups have to be joined
+        again.
+        """
+        assert self._make is not None
+        old, new = self.typed.inner, self._make()
+        if not _is_pubsub(old):
+            # A layer receives on channels with its own prefix alone.
+            new.client_prefix = old.client_prefix
+        self.typed.inner = new
+        for receiving in self._listeners:
+            receiving.cancel()
+        closing = asyncio.ensure_future(_close(old))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def receive(self, channel: str) -> Any:
+        """Return the next message of a channel, also when the layer object is replaced meanwhile.
+
+        Args:
+            channel: The channel.
+
+        Returns:
+            The message.
+
+        Raises:
+            Unreadable: There was one, which the layer cannot read.
+            Outage: The layer fails.
+        """
+        while True:
+            receiving = asyncio.ensure_future(self.typed.receive(channel))
+            self._listeners.add(receiving)
+            try:
+                await asyncio.wait([receiving])
+            except asyncio.CancelledError:
+                receiving.cancel()
+                await asyncio.wait([receiving], timeout=CLOSE_LIMIT)
+                raise
+            finally:
+                self._listeners.discard(receiving)
+            if not receiving.cancelled():
+                return receiving.result()
 
     @property
     def forgets(self) -> bool:
@@ -97,9 +157,11 @@ class OwnLayer:
         Raises:
             Exception: Whatever the layer raises.
         """
-        close = None if self._is_shared else close_layer(self.typed.inner)
-        if close is not None:
-            await close()
+        if self._make is not None:
+            await _close(self.typed.inner)
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
 
 def maker_of(alias: str, layer: Any) -> Callable[[], Any] | None:
@@ -128,10 +190,35 @@ def close_layer(layer: Any) -> Callable[[], Awaitable[None]] | None:
     Args:
         layer: The layer.
     """
-    module, name = PUBSUB
-    cls = getattr(sys.modules.get(module), name, None)
-    if cls is not None and isinstance(layer, cls):
+    if _is_pubsub(layer):
         flush: Callable[[], Awaitable[None]] = layer.flush
         return flush
     close: Callable[[], Awaitable[None]] | None = getattr(layer, "close_pools", None)
     return close
+
+
+def _is_pubsub(layer: Any) -> bool:
+    module, name = PUBSUB
+    cls = getattr(sys.modules.get(module), name, None)
+    return cls is not None and isinstance(layer, cls)
+
+
+async def _close(layer: Any) -> None:
+    close = close_layer(layer)
+    if close is not None:
+        # What it raises is about connections that are not needed any more.
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(close(), CLOSE_LIMIT)
+
+
+async def in_time(call: Coroutine[Any, Any, None], limit: float) -> None:
+    """Make a call for a node that ends, as far as it works and does not take too long.
+
+    Args:
+        call: The call.
+        limit: How long it may take, in seconds.
+    """
+    calling = asyncio.ensure_future(call)
+    await asyncio.wait([calling], timeout=limit)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)

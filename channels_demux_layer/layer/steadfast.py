@@ -17,7 +17,15 @@ from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_la
 
 from .calls import persist, receive
 
-__all__ = ["LEAVE", "RememberingLayer", "SteadfastLayer", "make_steadfast", "steady", "unsteady"]
+__all__ = [
+    "LEAVE",
+    "RememberingLayer",
+    "SteadfastLayer",
+    "inner_of",
+    "make_steadfast",
+    "steady",
+    "unsteady",
+]
 
 #: How many groups are joined anew at a time: payloads go first.
 JOINED_TOGETHER = 10
@@ -307,3 +315,13 @@ def unsteady(layer: Any) -> Any:
         layer: A layer, steadfast or not.
     """
     return getattr(layer, "unsteady", layer)
+
+
+def inner_of(layer: Any) -> Any:
+    """Return the layer that a project has configured, behind those that are put before it.
+
+    Args:
+        layer: A layer, steadfast or not.
+    """
+    layer = unsteady(layer)
+    return layer.inner if isinstance(layer, RememberingLayer) else layer

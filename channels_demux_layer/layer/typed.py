@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .failures import LayerFailure, Outage, failure_of
+from .failures import LayerFailure, TimedOut, failure_of
 
 __all__ = ["CallLimit", "TypedLayer", "new_own_channel"]
 
@@ -47,7 +47,7 @@ class CallLimit:
             What it returns.
 
         Raises:
-            Outage: It takes too long.
+            TimedOut: It takes too long.
             Exception: Whatever it raises.
         """
         task = asyncio.current_task()
@@ -60,7 +60,7 @@ class CallLimit:
         except asyncio.CancelledError as cancelled:
             if task in self._looks or not _withdraw(task):
                 raise
-            raise Outage(f"no answer within {self.seconds:g} seconds") from cancelled
+            raise TimedOut(f"no answer within {self.seconds:.1f} seconds") from cancelled
         finally:
             self._looks.pop(task, None)
 
@@ -98,11 +98,13 @@ class TypedLayer:
     Attributes:
         inner: The channel layer.
         alias: Its name in CHANNEL_LAYERS; logs name it.
+        timed_out: Called when a call did not end in time.
     """
 
     def __init__(self, layer: Any, alias: str = "", limit: float = LIMIT) -> None:
         self.inner = layer
         self.alias = alias
+        self.timed_out: Callable[[], None] = _ignore
         self._limit = CallLimit(limit)
 
     def __getattr__(self, name: str) -> Any:
@@ -167,10 +169,17 @@ class TypedLayer:
     async def _call(self, call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         try:
             return await self._limit.call(call, *arguments)
+        except TimedOut:
+            self.timed_out()
+            raise
         except LayerFailure:
             raise
         except Exception as error:
             raise failure_of(error) from error
+
+
+def _ignore() -> None:
+    """Do nothing."""
 
 
 async def new_own_channel(layer: Any) -> str:

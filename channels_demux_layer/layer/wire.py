@@ -240,14 +240,17 @@ class LinkWire:
         self.flush()
         self._pass_on_and_flush()
 
-    def excuse(self) -> None:
+    def excuse(self, *, was_deaf: bool = False) -> None:
         """Let the peer's silence count from now, unless it is the peer's own.
+
+        Args:
+            was_deaf: Whether the node heard nobody but itself since the last time.
 
         Who has no layer cannot hear, and knows nothing about those who may be speaking. But whom
         we have not heard since the last time, when others were, is silent by himself: a layer
         that fails again and again does not hide a death.
         """
-        was_deaf = self._node.heard_at <= self._excused_at
+        was_deaf = was_deaf or self._node.heard_at <= self._excused_at
         if was_deaf or self.heard_at > self._excused_at:
             self.link.excuse_peer(self.now())
         self._excused_at = self.now()

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from channels.worker import Worker
@@ -181,13 +181,22 @@ class DrainingWorker(Worker):
 
     async def listener(self, channel: str) -> None:
         """Hand the messages of one channel to the application, for ever."""
-        async for message in messages(self.channel_layer, channel):
+        async for message in self._messages(channel):
             if not (isinstance(message, dict) and message.get("type")):
                 text = "A message without a type on channel %s was ignored."
                 repeated.warning("without_type", text, channel, extra=about(node=channel))
                 continue
             scope = {"type": "channel", "channel": channel}
             self.get_or_create_application_instance(channel, scope).put_nowait(message)
+
+    def _messages(self, channel: str) -> AsyncIterator[Any]:
+        # Over the node's connections, which it replaces when they are lost without a word.
+        if channel in self._streams:
+            with contextlib.suppress(ConfigurationError):  # Each open will say so.
+                node = find_node(get_settings().CHANNEL_LAYER)
+                if node.is_on(self.channel_layer):
+                    return node.messages(channel)
+        return messages(self.channel_layer, channel)
 
     async def _end(self, listeners: list[asyncio.Task[None]]) -> None:
         if self._ends_process:

@@ -169,7 +169,7 @@ class ClaimDesk:
                 level=logging.INFO,
             )
             return
-        if self._node.is_draining or opening.ref in self._node.grantable:
+        if self._node.is_draining or self._node.is_deaf or opening.ref in self._node.grantable:
             return  # Some layers deliver a message twice.
         if not self._node.has_room:
             text = "No room for a session of stream %r."

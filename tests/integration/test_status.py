@@ -25,6 +25,7 @@ from channels_demux_layer.status import ask_nodes
 from channels_demux_layer.testing import DemuxCommunicator
 
 from . import consumers
+from .conftest import REDIS, params
 from .harness import LIMIT, Place, configure, demultiplexer, until
 
 NODE = NodeReport(node="n!1", kind="server", release="1", wire=1, host="h", pid=1)
@@ -336,3 +337,17 @@ async def test_nonsense_does_not_end_the_asking(
     monkeypatch.setattr(layer, "group_send", answer)
     monkeypatch.setattr(layer, "receive", hear)
     assert await ask_nodes(**PATIENT) == FleetReport(nodes=[NODE], unreadable=1)
+
+
+@pytest.mark.parametrize("layered", params(REDIS), indirect=True)
+async def test_asking_again_and_again_uses_nothing_up(layered: Place) -> None:
+    """redis-py's pools have 100 connections: the layer works on after as many questions."""
+    async with layered.client({"echo": consumers.Json}) as client:
+        await client.send_to("echo", 1)
+        assert await client.receive_from("echo") == 1
+        await fleet_with()
+        for _ in range(110):
+            fleet = await ask_nodes(limit=LIMIT, quiet=0.01)
+            assert len(fleet.nodes) == 1
+        await client.send_to("echo", 2)
+        assert await client.receive_from("echo") == 2

@@ -63,6 +63,7 @@ RINGS = {
         "applications",
         "layer.calls",
         "layer.failures",
+        "layer.hearing",
         "layer.own",
         "layer.typed",
         "client",

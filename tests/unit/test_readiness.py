@@ -15,6 +15,7 @@ from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
 from channels_demux_layer.readiness import (
     CUT_OFF,
+    DEAF,
     DRAINING,
     NOT_JOINED,
     SILENT,
@@ -48,6 +49,14 @@ async def test_a_node_that_drains_is_not_ready(node: Node) -> None:
     """It takes no session any more."""
     node.is_draining = True
     assert await find_problems(node) == [DRAINING]
+
+
+async def test_a_node_that_hears_nothing_is_not_ready(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers could not answer it."""
+    monkeypatch.setattr(Node, "is_deaf", True)
+    assert await find_problems(node) == [DEAF]
 
 
 async def test_a_node_that_has_not_joined_is_not_ready(node: Node) -> None:

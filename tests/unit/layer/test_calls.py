@@ -226,3 +226,42 @@ async def test_the_log_says_where(settings: Any, caplog: pytest.LogCaptureFixtur
         "Cannot publish on the channel layer 'default' at 10.0.0.1:6380, 10.0.0.2:6379: refused. "
         "Trying on."
     ]
+
+
+class FrozenGroups:
+    """A layer of several servers, that of the groups frozen until the gate is opened."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.sent: list[str] = []
+
+    async def send(self, channel: str, message: Any) -> None:
+        self.sent.append(channel)
+
+    async def group_send(self, group: str, message: Any) -> None:
+        await self.gate.wait()
+        self.sent.append(f"{group} {message['type']}")
+
+
+async def test_a_group_that_hangs_is_avoided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages go to channels until it takes a probe: a link waits once, not for each batch."""
+    monkeypatch.setattr(calls, "DETOUR_PAUSE", 0.0)
+    layer = FrozenGroups()
+    publisher = LayerCalls(TypedLayer(layer, limit=0.02), lambda: None)
+    outcomes = await asyncio.gather(*(publisher.publish("g", "peer", {}) for _ in range(2)))
+    assert outcomes == [False, False]
+    assert publisher.detour == "g"
+    assert await publisher.publish("g", "peer", {})
+    assert layer.sent == ["peer"]
+    layer.gate.set()
+    while publisher.detour is not None:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert await publisher.publish("g", "peer", {"type": "batch"})
+    assert layer.sent == ["peer", "g demux.probe", "g batch"]
+
+
+async def test_a_group_without_a_channel_is_not_avoided() -> None:
+    """A probe is for a group alone."""
+    publisher = LayerCalls(TypedLayer(FrozenGroups(), limit=0.02), lambda: None)
+    assert not await publisher.publish("g", "", {"type": "x"})
+    assert publisher.detour is None

@@ -25,6 +25,7 @@ from channels_demux_layer.layer.wire import SessionPort
 from channels_demux_layer.link.config import LinkConfig
 from channels_demux_layer.link.frames import BATCH, VERSION, Grant, encode_frames
 from channels_demux_layer.reports.report import PROBE, STATUS
+from tests.batches import make_batch
 
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
@@ -300,3 +301,18 @@ async def test_payloads_do_not_wait_for_chores(node: Node) -> None:
     goes_on.set()
     while len(discards) < 200:  # noqa: ASYNC110
         await asyncio.sleep(0)
+
+
+async def test_the_silence_of_peers_is_excused_after_deafness(node: Node) -> None:
+    """A node that heard nothing but itself knows nothing about its peers."""
+    batch = make_batch(to_edge=False, seq=1, base=1, channel="edge!1")
+    node._receive_batch(batch)
+    (wire,) = node.wires
+    wire.excuse()
+    node.heard_at = node.loop.time()
+    excused: list[float] = []
+    wire.link.excuse_peer = excused.append  # type: ignore[method-assign]
+    node._reconnected()
+    assert len(excused) == 0
+    node._reconnected(was_deaf=True)
+    assert len(excused) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,9 +10,13 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
+from channels_demux_layer.layer.node import Node
 from channels_demux_layer.layer.own import OwnLayer, close_layer, maker_of
 from channels_demux_layer.layer.steadfast import RememberingLayer
+from channels_demux_layer.link.config import LinkConfig
+from channels_demux_layer.reports.report import PROBE
 from channels_demux_layer.testing.faulty import FaultyLayer
+from tests.integration.harness import until
 
 CORE = "channels_redis.core.RedisChannelLayer"
 PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
@@ -114,8 +119,118 @@ async def test_a_layer_that_forgets_nothing() -> None:
     await own.settle()
 
 
-@pytest.mark.parametrize(("peer_timeout", "limit"), [(10.0, 5.0), (0.1, 1.0)])
+@pytest.mark.parametrize(("peer_timeout", "limit"), [(15.0, 5.0), (0.1, 1.0)])
 async def test_limits_of_calls(peer_timeout: float, limit: float) -> None:
-    """A call has half of the time after which a peer counts as dead, and a second at least."""
+    """A call has a third of the time after which a peer counts as dead, and a second at least."""
     own = OwnLayer("missing", InMemoryChannelLayer(), peer_timeout)
     assert own.typed._limit.seconds == limit
+
+
+class Prefixed(Remote):
+    """A layer that receives on channels with its own prefix alone, as many do."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Prefixed.made += 1
+        self.client_prefix = f"client{Prefixed.made}"
+
+    async def close_pools(self) -> None:
+        """Fail, as where a connection hangs."""
+        await super().close_pools()
+        raise OSError
+
+
+@pytest.fixture
+def own(remote: Remote, settings: Any) -> OwnLayer:
+    """A node's object of a layer that can be replaced."""
+    backend = f"{Prefixed.__module__}.{Prefixed.__qualname__}"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend}}
+    return OwnLayer("default", get_channel_layer(), 10.0)
+
+
+async def test_an_object_is_replaced(own: OwnLayer) -> None:
+    """The other one receives on the same channels, and the first one is closed."""
+    first = own.typed.inner
+    assert own.can_renew
+    own.renew()
+    assert own.typed.inner is not first
+    assert own.typed.inner.client_prefix == first.client_prefix
+    await until(lambda: first.closed)
+    await own.close()
+    assert own.typed.inner.closed == 1
+
+
+async def test_what_is_received_goes_on(own: OwnLayer) -> None:
+    """Whoever waits for a message waits on the other object from then on."""
+    receiving = asyncio.ensure_future(own.receive("demux.echo"))
+    await asyncio.sleep(0)
+    own.renew()
+    while "demux.echo" not in own.typed.inner.channels:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    await own.typed.send("demux.echo", {"n": 1})
+    assert await asyncio.wait_for(receiving, 60) == {"n": 1}
+    receiving = asyncio.ensure_future(own.receive("demux.echo"))
+    await asyncio.sleep(0)
+    receiving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+    assert not own._listeners
+    await own.close()
+
+
+async def test_an_object_that_hangs_as_it_closes(
+    own: OwnLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given up when the node ends."""
+    monkeypatch.setattr(own.typed.inner, "close_pools", asyncio.Event().wait)
+    own.renew()
+    await own.close()
+    assert all(closing.done() for closing in own._closing)
+
+
+@pytest.mark.parametrize(
+    ("backend", "can"), [(CORE, True), (PUBSUB, True), (MEMORY["BACKEND"], False)]
+)
+async def test_which_objects_are_replaced(settings: Any, backend: str, can: bool) -> None:
+    """Those that can receive on each other's channels."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend}}
+    assert OwnLayer("default", get_channel_layer(), 10.0).can_renew is can
+
+
+async def test_a_pubsub_object_is_replaced(settings: Any) -> None:
+    """It receives on whatever it is told to; it knows no prefix of its own."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": PUBSUB}}
+    own = OwnLayer("default", get_channel_layer(), 10.0)
+    first = own.typed.inner
+    own.renew()
+    assert own.typed.inner is not first
+    await own.close()
+
+
+async def test_what_cannot_be_closed_is_left(own: OwnLayer) -> None:
+    """Attributes are those of the layer; one without connections needs no end."""
+    assert own.channels == {}
+    own.typed.inner = InMemoryChannelLayer()
+    await own.close()
+
+
+async def test_a_node_goes_on_with_other_connections(own: OwnLayer) -> None:
+    """It receives on its channel, and its listeners on theirs; nothing is made anew but these."""
+    node = Node(get_channel_layer(), LinkConfig(), "default")
+    await node.start()
+    assert node.is_on(get_channel_layer())
+    assert not node.is_deaf
+    listening = asyncio.ensure_future(anext(node.messages("demux.echo")))
+    await until(lambda: node._own._listeners)
+    node._renew()
+    layer = node._own.typed
+    await until(lambda: {node.channel, "demux.echo"} <= layer.inner.channels.keys())
+    heard_at = node.heard_at
+    assert node._hearing is not None
+    await layer.send(node.channel, {"type": PROBE, "ref": node._hearing._ref})
+    await layer.send("demux.echo", {"type": "open"})
+    assert await asyncio.wait_for(listening, 60) == {"type": "open"}
+    await until(lambda: node.heard_at > heard_at)
+    await node.stop()

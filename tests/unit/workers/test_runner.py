@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from channels.layers import InMemoryChannelLayer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from channels_demux_layer.http_pages import Page, serve_pages
 from channels_demux_layer.layer.nodes import find_node, running_nodes
@@ -126,6 +126,23 @@ async def test_a_worker_of_streams_is_on_the_layer_from_its_start(
     os.kill(os.getpid(), signal.SIGTERM)
     await running
     assert running_nodes() == []
+
+
+async def test_a_worker_of_streams_listens_over_its_nodes_connections(settings: Any) -> None:
+    """Those that are lost without a word are replaced by the node, and by nobody else."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    layer = get_channel_layer()
+    application = Application()
+    application.may_end.set()
+    streams = {"demux.a": application}
+    worker = DrainingWorker(application, ["demux.a", "b"], layer, 0.0, streams=streams)
+    running = asyncio.ensure_future(worker.arun())
+    await until(lambda: find_node("default")._own._listeners)
+    for channel in ("demux.a", "b"):
+        await layer.send(channel, {"type": "m"})
+    await until(lambda: len(application.taken) == 2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
 
 
 async def test_a_worker_without_a_layer_for_payloads_listens_all_the_same(
