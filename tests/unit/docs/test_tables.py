@@ -241,7 +241,7 @@ def test_commands_for_a_fresh_machine() -> None:
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     start = "python3 -m venv .venv && .venv/bin/pip install "
     assert [line for line in lines if "'.[test]'" in line] == [
-        f"{start}-e '.[test]' && .venv/bin/python -m pytest -n 2 --dist loadfile"
+        f"{start}-e '.[test]' && .venv/bin/python -m pytest -n 2 --dist loadfile tests"
     ]
     assert [line for line in lines if "'.[demo]'" in line] == [
         f"{start}'.[demo]' && .venv/bin/python -m channels_demux_layer.demo"
