@@ -24,6 +24,7 @@ from hashlib import blake2b
 from typing import Any
 
 import psycopg
+from channels.layers import BaseChannelLayer
 from channels_postgres import core
 
 __all__ = ["PostgresChannelLayer"]
@@ -105,6 +106,14 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
 
     # -- messages -----------------------------------------------------------------------------
 
+    # Channels 4.3 renamed both, and warns of the old names.
+    _check_channel: Any = getattr(
+        BaseChannelLayer, "require_valid_channel_name", BaseChannelLayer.valid_channel_name
+    )
+    _check_group: Any = getattr(
+        BaseChannelLayer, "require_valid_group_name", BaseChannelLayer.valid_group_name
+    )
+
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send a message to a channel.
 
@@ -116,7 +125,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             TypeError: The channel's name is none.
             psycopg.Error: It cannot be sent.
         """
-        self.require_valid_channel_name(channel)
+        self._check_channel(channel)
         data = self.serialize(message)
         if "!" in channel and len(data) <= SHORT:
             await self._run(NOTIFY, (TOPIC, channel, *self._inline(data)))
@@ -135,7 +144,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             TypeError: The group's name is none.
             psycopg.Error: It cannot be sent.
         """
-        self.require_valid_group_name(group)
+        self._check_group(group)
         data = self.serialize(message)
         key = self._group_key(group)
         if len(data) <= SHORT:
@@ -180,7 +189,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             TypeError: The channel's name is none.
             psycopg.Error: The server cannot be reached, or no longer.
         """
-        self.require_valid_channel_name(channel)
+        self._check_channel(channel)
         queue = self._queues.setdefault(channel, asyncio.Queue())
         is_own = "!" in channel
         try:
@@ -228,8 +237,8 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             TypeError: The name of the group or of the channel is none.
             psycopg.Error: It cannot be added.
         """
-        self.require_valid_group_name(group)
-        self.require_valid_channel_name(channel)
+        self._check_group(group)
+        self._check_channel(channel)
         member = (self._group_key(group), channel)
         await self._run(JOIN, (*member, *member, self.group_expiry or FOR_EVER))
         await self._sweep()
@@ -246,8 +255,8 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             TypeError: The name of the group or of the channel is none.
             psycopg.Error: It cannot be removed.
         """
-        self.require_valid_group_name(group)
-        self.require_valid_channel_name(channel)
+        self._check_group(group)
+        self._check_channel(channel)
         await self._run(LEAVE, (self._group_key(group), channel))
 
     def _group_key(self, group: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -78,6 +79,18 @@ async def test_a_permission_is_asked_with_the_scope(permission: Any, answer: boo
     assert await is_permitted(permission, {"user": User(), "demux": DEMUX}) is answer
 
 
+@pytest.fixture
+def signal_handled() -> Iterator[None]:
+    """A handler of Ctrl-C, as asyncio has one from Python 3.11 on.
+
+    Python's own raises KeyboardInterrupt, which a permission's could not be told from.
+    """
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("signal_handled")
 @pytest.mark.parametrize("how", ["called", "awaited", "later"])
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 async def test_a_permission_that_raises_refuses(
