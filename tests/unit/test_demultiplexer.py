@@ -10,6 +10,8 @@ import pytest
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
+from channels_demux_layer import demultiplexer as module
+from channels_demux_layer.edge.envelope import EnvelopeCodec
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.testing import DemuxCommunicator
 
@@ -111,3 +113,52 @@ def test_a_scope_travels_as_it_is_unless_told_otherwise() -> None:
     demultiplexer.scope = {"path": "/"}
     assert demultiplexer.portable_scope() == {"path": "/"}
     assert demultiplexer.portable_scope() is not demultiplexer.scope
+
+
+class FullConnection:
+    """A connection that has no room for more, neither for payloads nor for answers."""
+
+    def __init__(self) -> None:
+        self.waited: list[str] = []
+
+    async def _wait(self, what: str) -> None:
+        self.waited.append(what)
+
+    def receive(self, incoming: Any) -> Any:
+        return self._wait(incoming.stream)
+
+    def refuse(self, error: Any) -> Any:
+        return self._wait(error.code)
+
+
+class Decoding(Placed):
+    """Decodes envelopes itself."""
+
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        return json.loads(text_data)
+
+
+@pytest.mark.parametrize(
+    ("text", "waited"),
+    [('{"stream": "any", "payload": 1}', "any"), ("[]", "not_an_object"), ("?", "invalid_json")],
+)
+async def test_who_decodes_envelopes_itself_is_held_up_too(text: str, waited: str) -> None:
+    """The next frame waits for room, whether this one is passed on or refused."""
+    demultiplexer: Any = Decoding()
+    demultiplexer._connection = connection = FullConnection()
+    demultiplexer._codec = EnvelopeCodec()
+    await demultiplexer._receive_decoded(text, {})
+    assert connection.waited == [waited]
+
+
+def test_a_layer_that_needs_an_event_loop_is_for_many_processes(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checks run without a loop, where such a layer cannot be made."""
+
+    def needs_a_loop(alias: str) -> Any:
+        raise RuntimeError("no running event loop")
+
+    monkeypatch.setattr(module, "get_channel_layer", needs_a_loop)
+    assert Placed.hosting_of("any") == "workers"

@@ -1053,3 +1053,12 @@ def test_a_retransmission_names_its_first_group(pair: Pair) -> None:
         pair.edge.handle_timeout(pair.now)
     assert again[0].group is None
     assert again[0].batch.group == "ref worker group"
+
+
+def test_a_session_that_has_said_its_last_word_is_not_moved() -> None:
+    """Its edge opens no other for it."""
+    pair = Pair()
+    _, theirs = pair.open()
+    pair.worker.close_session(theirs, 1000, "", pair.now)
+    pair.worker.move_session(theirs)
+    assert [type(event) for event in pair.deliver(pair.worker)] == [ev.Closed]
