@@ -88,7 +88,12 @@ class Liveness:
 
     def owes_heartbeat(self, now: float) -> bool:
         """Tell whether we have been silent for so long that the peer may begin to wonder."""
-        return now >= self._sent_at + self.interval
+        return now >= self.heartbeat_at
+
+    @property
+    def heartbeat_at(self) -> float:
+        """When a heartbeat is owed if nothing is sent until then."""
+        return self._sent_at + self.interval
 
     @property
     def deadline(self) -> float:

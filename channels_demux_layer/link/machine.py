@@ -217,9 +217,12 @@ class Link:
         if self._table.idle_since is not None:
             if now >= self._table.idle_since + self._patience:
                 self.is_over = True
+            elif self.is_quiet:
+                return
         elif self._liveness.is_dead(now):
             self._lose_peer(now)
-        elif self._liveness.owes_heartbeat(now):
+        # Also where only the end of a session waits to arrive: the peer still has that session.
+        if not self.is_over and self._liveness.owes_heartbeat(now):
             self._receiver.ack_by(now)
 
     def _lose_peer(self, now: float) -> None:
@@ -366,7 +369,12 @@ class Link:
     def deadline(self) -> float:
         """When handle_timeout() or batch_to_send() has something to do at the latest."""
         idle = self._table.idle_since
-        deadline = self._liveness.deadline if idle is None else idle + self._patience
+        if idle is None:
+            deadline = self._liveness.deadline
+        else:
+            deadline = idle + self._patience
+            if not self.is_quiet:
+                deadline = min(deadline, self._liveness.heartbeat_at)
         # Credit that may not go yet waits for acknowledgements, not for the clock.
         credit_at = self._table.credit_at if self._recovery.may_send else None
         for other in (self._recovery.deadline, self._receiver.ack_at, credit_at):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import msgspec
@@ -911,6 +912,22 @@ def test_an_outage_does_not_end_an_idle_link_with_something_to_say(pair: Pair) -
     idle_until = pair.worker.deadline
     pair.worker.excuse_peer(pair.now + 5.0)
     assert pair.worker.deadline == idle_until
+
+
+def test_an_end_is_heard_until_its_last_batch_arrives() -> None:
+    """A worker that has closed its last session sends heartbeats until the edge knows it (L3.7)."""
+    pair = mixed(3.0, 30.0)
+    mine, theirs = pair.open()
+    pair.settle()
+    pair.edge.close_session(mine, 1000, "", pair.now)
+    pair.deliver(pair.edge)
+    pair.worker.close_session(theirs, 1000, "", pair.now)
+    pair.batches(pair.worker)  # lost
+    assert not pair.worker.sessions
+    spoken = advance(pair, pair.worker, pair.now + 3.0)
+    pauses = [after - before for before, after in itertools.pairwise(spoken)]
+    assert len(spoken) >= 4
+    assert max(pauses) <= 3.0 / 4 + 1e-9
 
 
 def test_a_session_in_time_keeps_an_idle_link(pair: Pair) -> None:
