@@ -135,7 +135,8 @@ def _check_stream(
         is_given_up = code == CloseCode.UNPROCESSABLE and _may_be_given_up(world, attempts)
         if not (is_right or is_given_up):
             yield f"chapter {number} was closed with {code}"
-    yield from _check_reopened(world, story, attempts)
+    is_over = story.finished == len(chapters)
+    yield from _check_reopened(world, story, attempts, is_over=is_over)
 
 
 def _right_code(number: int, chapter: Chapter) -> int:
@@ -156,9 +157,20 @@ def _may_be_given_up(world: World, attempts: list[Attempt]) -> bool:
     return longest + len(unanswered) >= Settings.MAX_DELIVERIES
 
 
-def _check_reopened(world: World, story: StreamStory, attempts: list[Attempt]) -> Iterator[str]:
+def _check_reopened(
+    world: World, story: StreamStory, attempts: list[Attempt], *, is_over: bool
+) -> Iterator[str]:
     reopened = [event for event in story.events if event["event"] == "reopened"]
     lost = [attempt for attempt in attempts if may_repeat(world, attempt)]
+    repeats = 0
+    due: dict[int, int] = {}
+    for attempt in attempts:
+        for chapter, number in attempt.received[:1]:
+            repeats += number < due.get(chapter, 0)
+        for chapter, number in attempt.received:
+            due[chapter] = max(due.get(chapter, 0), number + 1)
+    if is_over and repeats > len(reopened):
+        yield f"had orders repeated {repeats} times, and was reopened {len(reopened)} times"
     if len(reopened) > len(lost):
         yield f"was reopened {len(reopened)} times, and lost {len(lost)} consumers"
 
