@@ -319,7 +319,9 @@ class RemoteSession:
         if peer_is_dead and self._port is not None:
             self._access.expel(self._group, self._port.peer)
             self._survival.worker_died(was_accepted=self._is_accepted)
-        self._is_moving = False
+        if self._is_accepted or self._is_leaving:
+            # Else no consumer is lost: the next worker did not begin, and the stream still moves.
+            self._is_moving = False
         self._replace()
 
     def _replace(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from channels_demux_layer import tracing
+from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import Settings, get_settings
 from channels_demux_layer.edge import remote, survival
 from channels_demux_layer.edge.opening import ScopeFailed
@@ -558,6 +559,28 @@ async def test_a_payload_that_ends_its_workers_ends_its_stream(
     assert "Stream 's' is closed: 3 workers in a row died with it." in record.getMessage()
     assert record.__dict__["demux_connection"] == "0" * 32
     assert session._tally.report().poisoned >= 1
+
+
+async def test_a_move_goes_on_where_the_next_worker_does_not_begin(
+    finder: Finder, listener: Listener
+) -> None:
+    """A stream that moves is not reopened for its client, whichever worker takes it."""
+    session = RemoteSession("s", ACCESS, listener)
+    await finder.let()
+    session.accepted()
+    session.moved()
+    session.closed(CloseCode.SERVICE_RESTART, "")
+    await finder.let()
+    session.lost(peer_is_dead=False)
+    await finder.let()
+    session.accepted()
+    assert session._tally.reopened == 0
+    session.lost(peer_is_dead=False)
+    await finder.let()
+    session.accepted()
+    assert session._tally.reopened == 1
+    session.abandon()
+    session.closed(1001, "")
 
 
 async def test_a_stream_that_gets_on_is_opened_again(finder: Finder, listener: Listener) -> None:
