@@ -121,9 +121,7 @@ def _check_stream(
             if {of for of, _ in attempt.received} != {number}:
                 yield f"consumer {attempt.number} got two chapters: {attempt.received}"
         code = story.codes[number] if number < len(story.codes) else None
-        is_cut_short = code == CloseCode.UNPROCESSABLE and _may_be_given_up(
-            world, client.edge, attempts
-        )
+        is_cut_short = code == CloseCode.UNPROCESSABLE and _may_be_given_up(world, attempts)
         is_whole = number < story.finished and chapter.closer != "at once" and not is_cut_short
         yield from _check_orders(world, mine, chapter, is_whole)
         heard = [label for of, label in story.replies if of == number]
@@ -134,9 +132,7 @@ def _check_stream(
         yield f"consumers were begun anew {len(parts)} times"
     for number, code in enumerate(story.codes):
         is_right = number >= len(chapters) or code == _right_code(number, chapters[number])
-        is_given_up = code == CloseCode.UNPROCESSABLE and _may_be_given_up(
-            world, client.edge, attempts
-        )
+        is_given_up = code == CloseCode.UNPROCESSABLE and _may_be_given_up(world, attempts)
         if not (is_right or is_given_up):
             yield f"chapter {number} was closed with {code}"
     is_over = story.finished == len(chapters)
