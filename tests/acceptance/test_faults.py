@@ -494,7 +494,7 @@ async def test_another_version_is_refused(make_faulty: MakeFaulty) -> None:
     async with connect(server.url()) as client:
         await client.receive_event("unavailable")
         line = await in_thread(worker.wait_for_line, "Cannot take opens of version 1 .*")
-        assert "run the same release of channels_demux_layer in servers and workers" in line[0]
+        assert "Run the same release of channels_demux_layer in servers and workers" in line[0]
         await in_thread(site.workers, [ALL])
         assert (await client.ask("number", 1))[0] == 1
     assert worker.log().count("Cannot take opens") == 1
