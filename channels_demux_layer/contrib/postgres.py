@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
 import psycopg
 from channels.layers import BaseChannelLayer
 from channels_postgres import core
+from psycopg_pool import AsyncConnectionPool
 
 __all__ = ["PostgresChannelLayer"]
 
@@ -40,6 +40,9 @@ MAX_KEY = 100
 DEFAULTS = {**dict.fromkeys(("USER", "PASSWORD", "HOST", "PORT"), ""), "TIME_ZONE": None}
 #: Connections that are open at once, beside the one that listens.
 CONNECTIONS = 4
+#: How long a call waits for a connection, and how long the pool tries to make one, in seconds.
+#: Whoever calls tries again by itself, sooner than the pool would after its growing pauses.
+WAIT_LIMIT, RECONNECT_LIMIT = 5.0, 1.0
 #: The seconds for which a group remembers its members where ``group_expiry`` is 0: a century.
 FOR_EVER = 100 * 365 * 86_400
 #: How often what has expired is deleted, in seconds.
@@ -94,9 +97,9 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
 
     def __init__(self, group_expiry: int = 86_400, **config: Any) -> None:
         super().__init__(group_expiry=group_expiry, **{**DEFAULTS, **config})
-        size = config.get("PSYCOPG_OPTIONS", {}).get("max_size", CONNECTIONS)
-        self._slots = asyncio.Semaphore(size)
-        self._idle: list[psycopg.AsyncConnection[Any]] = []
+        self._size: int = config.get("PSYCOPG_OPTIONS", {}).get("max_size", CONNECTIONS)
+        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
+        self._pool_loop: asyncio.AbstractEventLoop | None = None
         # Of this process's own channels their messages; of normal ones a mark that there may be
         # any. An exception tells that the connection was lost.
         self._queues: dict[str, asyncio.Queue[str | Exception]] = {}
@@ -277,7 +280,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
 
     async def _listen_on(self, listens: asyncio.Future[None]) -> None:
         try:
-            async with await self._connect() as connection:
+            async with await psycopg.AsyncConnection.connect(**self._options) as connection:
                 await connection.execute(f"LISTEN {TOPIC}")
                 listens.set_result(None)
                 async for event in connection.notifies():
@@ -287,7 +290,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
                 listens.set_exception(error)
                 listens.exception()  # Who waited may be gone.
                 return
-            await self._close_idle()
+            await (await self._opened()).check()
             for queue in self._queues.values():
                 queue.put_nowait(error)
 
@@ -298,32 +301,36 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
 
     # -- the server ---------------------------------------------------------------------------
 
-    async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        options = {**KEEPALIVE, **self.db_params}
-        return await psycopg.AsyncConnection.connect(autocommit=True, **options)
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {**KEEPALIVE, **self.db_params, "autocommit": True}
 
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        async with self._slots:
-            connection = self._idle.pop() if self._idle else await self._connect()
-            try:
-                yield connection
-            except BaseException as error:
-                await connection.close()
-                if isinstance(error, psycopg.OperationalError):
-                    await self._close_idle()
-                raise
-            self._idle.append(connection)
-
-    async def _close_idle(self) -> None:
-        # What one connection has met, the others will meet.
-        while self._idle:
-            await self._idle.pop().close()
+    async def _opened(self) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
+        loop = asyncio.get_running_loop()
+        if self._pool is None or self._pool_loop is not loop:
+            self._pool_loop = loop
+            self._pool = AsyncConnectionPool(
+                kwargs=self._options,
+                min_size=0,
+                max_size=self._size,
+                open=False,
+                timeout=WAIT_LIMIT,
+                reconnect_timeout=RECONNECT_LIMIT,
+            )
+        if self._pool.closed:
+            await self._pool.open()
+        return self._pool
 
     async def _run(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        async with self._connection() as connection:
-            cursor = await connection.execute(statement, values)
-            return await cursor.fetchall() if cursor.description else []
+        pool = await self._opened()
+        try:
+            async with pool.connection() as connection:
+                cursor = await connection.execute(statement, values)
+                return await cursor.fetchall() if cursor.description else []
+        except psycopg.OperationalError:
+            # What one connection has met, the others will meet.
+            await pool.check()
+            raise
 
     async def _sweep(self) -> None:
         now = time.monotonic()
@@ -344,7 +351,9 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.wait([self._listener])
-        await self._close_idle()
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
 
 
 async def _take(queue: asyncio.Queue[str | Exception]) -> str:

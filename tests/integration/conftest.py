@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
+from channels_demux_layer.contrib.postgres import PostgresChannelLayer
 from channels_demux_layer.demo import redis_stand_in
+from channels_demux_layer.layer.steadfast import inner_of
 from tests.acceptance.harness.layers import channel_layers
 
 from .harness import Place, within
@@ -83,6 +85,8 @@ async def _open_place(
 async def _end(layer: Any) -> set[asyncio.Task[Any]]:
     """Close a layer, and return what runs on."""
     await layer.flush()
+    if isinstance(inner_of(layer), PostgresChannelLayer):
+        await within(layer.close_pools())  # Its pool has tasks of its own.
     left = await _still_running({getattr(layer, "_listener", None)})
     await layer.flush()  # again, for what that moment may have opened
     if hasattr(layer, "close_pools"):
