@@ -24,6 +24,8 @@ PERIOD = 60.0
 #: So many kinds are counted apart in one period; those beyond are counted together.
 MOST_KINDS = 32
 OTHER_KINDS = "other matters"
+#: For so many seconds no call has failed when a fault is over whose targets are gone.
+QUIET = 10.0
 #: So many channels and groups are remembered for which an action failed.
 MOST_TARGETS = 16
 
@@ -32,8 +34,8 @@ class FaultLog:
     """Logs a fault once when it begins, and once when it is over, however often it repeats.
 
     Faults are kept apart by what cannot be done and by the channel layer. Where a layer has several
-    servers, some calls fail while others work. So a fault is over when a call works for a target
-    that failed, or when no call has failed for a minute.
+    servers, some calls fail while others work. So a fault is over when calls have worked for all
+    targets that failed, or when one works and none has failed for a while (``QUIET``).
 
     Args:
         logger: The logger to write to.
@@ -86,7 +88,7 @@ class FaultLog:
         if not self._failing:
             return
         fault = self._failing.get((action, alias))
-        if fault is not None and fault.is_over(target, self._clock()):
+        if fault is not None and fault.is_over_with(target, self._clock()):
             del self._failing[action, alias]
             self._logger.info("Can %s again.", _where(action, alias), extra=about())
 
@@ -95,7 +97,7 @@ class _Fault:
     """An action that fails on one channel layer.
 
     Attributes:
-        targets: What it failed for last, oldest first.
+        targets: What it failed for last and has not worked for since, oldest first.
         failed_at: When it failed last.
     """
 
@@ -105,8 +107,10 @@ class _Fault:
         self.targets: dict[str, None] = {}
         self.failed_at = 0.0
 
-    def is_over(self, target: str, now: float) -> bool:
-        return target in self.targets or now >= self.failed_at + PERIOD
+    def is_over_with(self, target: str, now: float) -> bool:
+        self.targets.pop(target, None)
+        # A target may be gone for good, and nobody tries it again.
+        return not self.targets or now >= self.failed_at + QUIET
 
 
 def _where(action: str, alias: str) -> str:

@@ -60,30 +60,49 @@ async def receive_in(
     Raises:
         RuntimeError: The other loop is closed.
     """
-    taken: concurrent.futures.Future[Message] = concurrent.futures.Future()
-    waiters: list[asyncio.Future[Message]] = []
-
-    def begin() -> None:
-        waiters.append(receive())
-        waiters[0].add_done_callback(hand_over)
-
-    def hand_over(waiter: asyncio.Future[Message]) -> None:
-        if waiter.cancelled():
-            taken.cancel()
-        elif taken.set_running_or_notify_cancel():
-            taken.set_result(waiter.result())
-        else:
-            put_back(waiter.result())
-
-    def give_up() -> None:
-        if taken.cancelled():
-            waiters[0].cancel()
-        else:
-            put_back(taken.result())
-
-    loop.call_soon_threadsafe(begin)
+    receiving = _Receiving(receive, put_back)
+    loop.call_soon_threadsafe(receiving.begin)
     try:
-        return await asyncio.wrap_future(taken)
+        return await asyncio.wrap_future(receiving.taken)
     except asyncio.CancelledError:
-        loop.call_soon_threadsafe(give_up)
+        loop.call_soon_threadsafe(receiving.give_up)
         raise
+
+
+class _Receiving:
+    """A receive() whose caller waits in another event loop. Its methods run in the host's loop."""
+
+    def __init__(
+        self,
+        receive: Callable[[], asyncio.Future[Message]],
+        put_back: Callable[[Message], None],
+    ) -> None:
+        self._receive = receive
+        self._put_back = put_back
+        #: What the caller waits for.
+        self.taken: concurrent.futures.Future[Message] = concurrent.futures.Future()
+        self._is_settled = False
+
+    def begin(self) -> None:
+        self._waiter = self._receive()
+        self._waiter.add_done_callback(self._hand_over)
+
+    def _hand_over(self, waiter: asyncio.Future[Message]) -> None:
+        if self._is_settled:
+            return
+        self._is_settled = True
+        if waiter.cancelled():
+            self.taken.cancel()
+        elif self.taken.set_running_or_notify_cancel():
+            self.taken.set_result(waiter.result())
+        else:
+            self._put_back(waiter.result())
+
+    def give_up(self) -> None:
+        if self._is_settled:
+            if not self.taken.cancelled():
+                self._put_back(self.taken.result())
+        elif not self._waiter.cancel():
+            # It has a message, and _hand_over() has yet to be called. The message goes back at
+            # once: the caller's next receive() must not find the one that follows it.
+            self._hand_over(self._waiter)

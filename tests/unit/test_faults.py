@@ -4,7 +4,14 @@ import logging
 
 import pytest
 
-from channels_demux_layer.faults import MOST_KINDS, MOST_LINES, FaultLog, RepeatedLog
+from channels_demux_layer.faults import (
+    MOST_KINDS,
+    MOST_LINES,
+    MOST_TARGETS,
+    QUIET,
+    FaultLog,
+    RepeatedLog,
+)
 from channels_demux_layer.logs import about
 
 LOGGER = logging.getLogger("channels_demux_layer.tests")
@@ -71,7 +78,7 @@ def test_layers_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_one_server_of_several_that_fails_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """What works on the others is no end of the fault, only a target that failed is."""
+    """What works on the others is no end of the fault: the targets that failed have to work."""
     caplog.set_level(logging.INFO, LOGGER.name)
     faults = FaultLog(LOGGER)
     for number in range(100):
@@ -79,21 +86,38 @@ def test_one_server_of_several_that_fails_is_told_of_once(caplog: pytest.LogCapt
         faults.worked("publish", target=f"well {number}")
     assert caplog.messages == ["Cannot publish: refused. Trying on."]
     faults.worked("publish", target="lost 0")  # Forgotten: the latest are enough.
-    assert len(caplog.messages) == 1
-    faults.worked("publish", target="lost 99")
+    for number in range(100 - MOST_TARGETS, 100):
+        assert len(caplog.messages) == 1
+        faults.worked("publish", target=f"lost {number}")
     assert caplog.messages[1:] == ["Can publish again."]
 
 
+def test_a_target_that_fails_while_others_work_again_makes_no_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """When a server comes back, one call of several may fail once more after another has worked."""
+    caplog.set_level(logging.INFO, LOGGER.name)
+    faults = FaultLog(LOGGER)
+    for target in ("a", "b", "c"):
+        faults.failed("receive", OSError("refused"), target=target)
+    faults.worked("receive", target="a")
+    faults.failed("receive", OSError("reset"), target="b")
+    faults.failed("receive", OSError("reset"), target="a")
+    for target in ("b", "a", "c"):
+        faults.worked("receive", target=target)
+    assert caplog.messages == ["Cannot receive: refused. Trying on.", "Can receive again."]
+
+
 def test_a_fault_ends_when_its_targets_are_gone(caplog: pytest.LogCaptureFixture) -> None:
-    """After a minute without a failure whatever works tells that the fault is over."""
+    """After a while without a failure whatever works tells that the fault is over."""
     caplog.set_level(logging.INFO, LOGGER.name)
     now = [0.0]
     faults = FaultLog(LOGGER, lambda: now[0])
     faults.failed("publish", OSError("refused"), target="gone")
-    now[0] = 59.0
+    now[0] = QUIET - 1
     faults.worked("publish", target="other")
     assert len(caplog.messages) == 1
-    now[0] = 60.0
+    now[0] = QUIET
     faults.worked("publish", target="other")
     assert caplog.messages[1:] == ["Can publish again."]
 

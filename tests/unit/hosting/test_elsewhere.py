@@ -126,3 +126,43 @@ async def test_a_message_that_a_cancelled_receive_did_not_get_is_put_back(moment
     await source.was_put_back.wait()
     assert receiving.cancelled()
     assert source.back == [{"type": "a"}]
+
+
+async def test_a_message_is_put_back_before_the_next_receive_asks(
+    other_loop: asyncio.AbstractEventLoop,
+) -> None:
+    """A receive that is given up in the moment when its message comes keeps the order."""
+    asked, given_up = threading.Event(), threading.Event()
+    source = Source()
+    order: list[str] = []
+
+    def receive() -> asyncio.Future[Message]:
+        order.append("asked")
+        asked.set()
+        return source.receive()
+
+    def put_back(message: Message) -> None:
+        order.append("put back")
+        source.put_back(message)
+
+    async def twice() -> Message:
+        receiving = asyncio.ensure_future(receive_in(source.loop, receive, put_back))
+        await asyncio.sleep(0)
+        asked.wait()
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        again = asyncio.ensure_future(receive_in(source.loop, receive, put_back))
+        await asyncio.sleep(0)
+        given_up.set()
+        return await again
+
+    received = asyncio.run_coroutine_threadsafe(twice(), other_loop)
+    await source.asked.wait()
+    source.asked.clear()
+    given_up.wait()  # Both calls into this loop are under way when the message comes.
+    source.waiters[0].set_result({"type": "a"})
+    await source.was_put_back.wait()
+    await source.asked.wait()
+    source.waiters[1].set_result(source.back[0])
+    assert await asyncio.wrap_future(received) == {"type": "a"}
+    assert order == ["asked", "put back", "asked"]

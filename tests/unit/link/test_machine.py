@@ -1079,3 +1079,11 @@ def test_a_session_that_has_said_its_last_word_is_not_moved() -> None:
     pair.worker.close_session(theirs, 1000, "", pair.now)
     pair.worker.move_session(theirs)
     assert [type(event) for event in pair.deliver(pair.worker)] == [ev.Closed]
+
+
+def test_a_move_that_crosses_the_edges_close_is_passed_over(pair: Pair) -> None:
+    """A session that is closed at the edge needs no other worker."""
+    mine, theirs = pair.open()
+    pair.edge.close_session(mine, 1000, "", pair.now)
+    pair.worker.move_session(theirs)
+    assert pair.deliver(pair.worker) == []
