@@ -125,7 +125,7 @@ class RemoteSession:
         if port is self._port and self._code is None and not (has_answered or node.is_cut_off):
             port.reset()
             # It may have died of its consumer's connect(). One that lives answers the reset.
-            self._survival.doubt()
+            self._survival.doubt(port.peer)
             node.loop.call_later(
                 node.config.peer_timeout, self._settle_doubt, node, port, node.loop.time()
             )
@@ -142,7 +142,7 @@ class RemoteSession:
 
     def _settle_doubt(self, node: Node, port: SessionPort, doubted_at: float) -> None:
         is_silent = port.heard_at <= doubted_at
-        self._survival.settle(is_dead=is_silent and not node.is_cut_off)
+        self._survival.settle(port.peer, is_dead=is_silent and not node.is_cut_off)
 
     def _give_up(self) -> None:
         text = "Stream %r is closed: %d workers in a row died with it. %s"
@@ -318,7 +318,7 @@ class RemoteSession:
         """Find another worker; it gets what this one had not taken (L4.8)."""
         if peer_is_dead and self._port is not None:
             self._access.expel(self._group, self._port.peer)
-            self._survival.worker_died(was_accepted=self._is_accepted)
+            self._survival.worker_died(self._port.peer, was_accepted=self._is_accepted)
         if self._is_accepted or self._is_leaving:
             # Else no consumer is lost: the next worker did not begin, and the stream still moves.
             self._is_moving = False

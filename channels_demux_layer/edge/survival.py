@@ -32,6 +32,9 @@ class Survival:
     progress with earlier payloads, and die of the same later one. A death therefore counts until
     the stream has got past everything that the dead worker had in hand.
 
+    Each worker counts once. A worker whose connection is half-open still claims opens, so the edge
+    may grant it the stream several times and find it silent each time.
+
     Args:
         window: The window of the payloads towards the consumer.
     """
@@ -41,16 +44,25 @@ class Survival:
     def __init__(self, window: SendWindow) -> None:
         self._window = window
         self._limit = get_settings().MAX_DELIVERIES
-        # For each dead worker: how many payloads are taken once the last one is that it had.
-        self._ends: tuple[int, ...] = ()
-        self._doubted = 0
+        # Each dead worker, and how many payloads are taken once the last one is that it had.
+        self._ends: tuple[tuple[str, int], ...] = ()
+        # The workers that do not answer, each as often as it was granted the stream.
+        self._doubted: tuple[str, ...] = ()
         self._settled: asyncio.Event | None = None
 
     @property
     def deaths(self) -> int:
         """How many workers died one after the other with the next payload in hand."""
+        return len(self._dead())
+
+    def _dead(self) -> set[str]:
         taken = self._window.taken_frames
-        return sum(end > taken for end in self._ends)
+        return {worker for worker, end in self._ends if end > taken}
+
+    @property
+    def _risked(self) -> int:
+        """How many workers are dead or may be."""
+        return len(self._dead().union(self._doubted))
 
     @property
     def is_suspect(self) -> bool:
@@ -62,28 +74,41 @@ class Survival:
         """Whether MAX_DELIVERIES workers have died."""
         return 0 < self._limit <= self.deaths
 
-    def worker_died(self, *, was_accepted: bool) -> None:
+    def worker_died(self, worker: str, *, was_accepted: bool) -> None:
         """Note that a worker is dead.
 
         Args:
+            worker: The channel of the worker's node.
             was_accepted: Whether its consumer had accepted.
         """
         taken = self._window.taken_frames
-        self._ends = tuple(end for end in self._ends if end > taken)
+        ends = {worker: end for worker, end in self._ends if end > taken}
         # A consumer that was given nothing can hardly have ended its worker: a neighbour has.
         in_hand = len(self._window.untaken) if was_accepted else 1
         if in_hand:
-            self._ends += (taken + in_hand,)
+            ends[worker] = max(ends.get(worker, 0), taken + in_hand)
+        self._ends = tuple(ends.items())
 
-    def doubt(self) -> None:
-        """Note that a worker does not answer; settle() is to follow."""
-        self._doubted += 1
+    def doubt(self, worker: str) -> None:
+        """Note that a worker does not answer; settle() is to follow.
 
-    def settle(self, *, is_dead: bool) -> None:
-        """Note whether a worker that was doubted is dead."""
-        self._doubted -= 1
+        Args:
+            worker: The channel of the worker's node.
+        """
+        self._doubted += (worker,)
+
+    def settle(self, worker: str, *, is_dead: bool) -> None:
+        """Note whether a worker that was doubted is dead.
+
+        Args:
+            worker: The channel of the worker's node.
+            is_dead: Whether it is.
+        """
+        doubted = list(self._doubted)
+        doubted.remove(worker)
+        self._doubted = tuple(doubted)
         if is_dead:
-            self.worker_died(was_accepted=False)
+            self.worker_died(worker, was_accepted=False)
         if self._settled is not None:
             self._settled.set()
 
@@ -93,12 +118,12 @@ class Survival:
         Returns:
             Whether one may: not where MAX_DELIVERIES workers have died.
         """
-        lost = self.deaths + self._doubted
-        if lost > 1:
-            pause = min(FIRST_PAUSE * 2 ** (lost - 2), LONGEST_PAUSE)
+        risked = self._risked
+        if risked > 1:
+            pause = min(FIRST_PAUSE * 2 ** (risked - 2), LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(*JITTER))
         # No worker more than that is risked: those that are doubted may be dead.
-        while self._doubted and 0 < self._limit <= self.deaths + self._doubted:
+        while self._doubted and 0 < self._limit <= self._risked:
             self._settled = asyncio.Event()
             await self._settled.wait()
         return not self.is_exhausted

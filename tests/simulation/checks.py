@@ -146,19 +146,15 @@ def _right_code(number: int, chapter: Chapter) -> int:
 
 
 def _may_be_given_up(world: World, attempts: list[Attempt]) -> bool:
-    """Tell whether a stream may have been closed since its workers died one after the other."""
-    unanswered = [
-        p for p in world.processes if p.is_dead and p not in {a.process for a in attempts}
-    ]
-    if any(process.cuts for process in world.processes):
-        return (
-            True  # Each grant that is not answered counts, also those to one and the same worker.
-        )
-    longest = row = 0
+    """Tell whether MAX_DELIVERIES workers may have died one after the other with a stream."""
+    # A worker that dies, or is half-open, once it has claimed may never have begun a consumer.
+    began = {attempt.process for attempt in attempts}
+    silent = {p for p in world.processes if p.cuts or (p.is_dead and p not in began)}
+    longest, row = 0, set(silent)
     for attempt in attempts:
-        row = row + 1 if may_repeat(world, attempt) else 0
-        longest = max(longest, row)
-    return longest + len(unanswered) >= Settings.MAX_DELIVERIES
+        row = row | {attempt.process} if may_repeat(world, attempt) else set(silent)
+        longest = max(longest, len(row))
+    return max(longest, len(silent)) >= Settings.MAX_DELIVERIES
 
 
 def _check_reopened(

@@ -228,10 +228,10 @@ def progress_forgives(patch: pytest.MonkeyPatch) -> None:
     """The deaths of a payload do not count any more once an earlier one is taken."""
     original = Survival.worker_died
 
-    def worker_died(self: Survival, *, was_accepted: bool) -> None:
-        original(self, was_accepted=was_accepted)
+    def worker_died(self: Survival, worker: str, *, was_accepted: bool) -> None:
+        original(self, worker, was_accepted=was_accepted)
         taken = self._window.taken_frames
-        self._ends = tuple(min(end, taken + 1) for end in self._ends)
+        self._ends = tuple((name, min(end, taken + 1)) for name, end in self._ends)
 
     patch.setattr(Survival, "worker_died", worker_died)
 

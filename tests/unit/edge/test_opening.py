@@ -78,7 +78,7 @@ async def test_a_worker_with_a_suspect_is_chosen_last(access: RemoteAccess) -> N
     window = SendWindow(64, 1024)
     suspect = Survival(window)
     window.push("poison")
-    suspect.worker_died(was_accepted=True)
+    suspect.worker_died("idle!2", was_accepted=True)
     note_suspect(find_node("default"), "idle!2", suspect)
     finding = asyncio.ensure_future(find(access))
     opened = await next_open()

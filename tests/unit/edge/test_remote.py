@@ -28,21 +28,23 @@ PATIENCE = Settings().OPEN_RETRY
 ACCESS: Any = SimpleNamespace(
     prefix="demux", connection="0" * 32, turn=lambda: 0.0, expel=lambda *args: None
 )
-CLAIM: Any = SimpleNamespace(channel="worker")
 
 
 class Port:
     """The edge's end of a session.
 
+    Args:
+        peer: The channel of the worker's node.
+
     Attributes:
+        peer: The channel of the worker's node.
         said: What the edge said, in order.
         heard_at: When the worker was last heard.
         answered_at: When it last answered.
     """
 
-    peer = "worker"
-
-    def __init__(self) -> None:
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
         self.said: list[Any] = []
         self.heard_at = self.answered_at = -math.inf
 
@@ -120,10 +122,12 @@ class Finder:
         ports: The ends of the sessions that were granted.
         loop: The time of who waits for a worker's answer.
         is_cut_off: Whether the layer fails.
+        worker: The channel of the one worker there is; None where each find gives another one.
     """
 
     def __init__(self) -> None:
         self.ports: list[Port] = []
+        self.worker: str | None = None
         self.loop = Clock()
         self.is_cut_off = False
         self.config = LinkConfig()
@@ -136,11 +140,11 @@ class Finder:
         except asyncio.CancelledError:
             return None
         self._found.clear()
-        return self, CLAIM, "ref"
+        return self, SimpleNamespace(channel=self.worker or f"worker{len(self.ports)}"), "ref"
 
-    def grant(self, *args: Any) -> Port:
+    def grant(self, claim: Any, *args: Any) -> Port:
         """Give a session to it."""
-        self.ports.append(Port())
+        self.ports.append(Port(claim.channel))
         return self.ports[-1]
 
     async def let(self) -> Port:
@@ -629,6 +633,27 @@ async def test_a_consumer_that_ends_its_worker_before_it_accepts(
     await until(session.ended.is_set)
     assert len(finder.ports) == 3
     assert listener.told == [POISONED]
+
+
+async def test_one_worker_that_never_answers_ends_no_stream(
+    finder: Finder, listener: Listener
+) -> None:
+    """However often it is granted the stream and found dead, it is one worker."""
+    finder.worker = "half-open"
+    session = RemoteSession("s", ACCESS, listener)
+    for _ in range(6):
+        await finder.let()
+        finder.loop.pass_time(PATIENCE)
+    finder.loop.pass_time(finder.config.peer_timeout)
+    await finder.let()
+    session.lost(peer_is_dead=True)
+    finder.worker = None
+    await finder.let()
+    session.accepted()
+    assert session._survival.deaths == 1
+    assert listener.told == []
+    session.abandon()
+    session.closed(1001, "")
 
 
 async def test_a_worker_that_answers_late_is_alive(finder: Finder, listener: Listener) -> None:

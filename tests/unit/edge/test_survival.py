@@ -17,7 +17,7 @@ def a_suspect() -> tuple[Survival, SendWindow]:
     window = SendWindow(64, 1024)
     suspect = Survival(window)
     window.push("1")
-    suspect.worker_died(was_accepted=True)
+    suspect.worker_died("w", was_accepted=True)
     return suspect, window
 
 
@@ -32,9 +32,9 @@ async def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survival, "JITTER", (1.0, 1.0))
     suspect, _ = a_suspect()
     suspect._limit = 0
-    for _ in range(8):
+    for number in range(8):
         assert await suspect.wait()
-        suspect.worker_died(was_accepted=True)
+        suspect.worker_died(f"w{number}", was_accepted=True)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
@@ -45,12 +45,12 @@ async def test_a_death_counts_until_all_that_the_worker_had_is_taken() -> None:
     for payload in "12345":
         window.push(payload)
     for deaths in (1, 2):
-        stream.worker_died(was_accepted=True)
+        stream.worker_died(f"w{deaths}", was_accepted=True)
         assert stream.deaths == deaths
         window.taken(1)
         assert stream.is_suspect
     window.push("6")
-    stream.worker_died(was_accepted=True)
+    stream.worker_died("w3", was_accepted=True)
     assert stream.is_exhausted
     window.taken(3)
     assert stream.deaths == 1
@@ -64,7 +64,7 @@ async def test_a_death_before_the_accept_counts_until_a_payload_is_taken() -> No
     stream = Survival(window)
     window.push("1")
     window.push("2")
-    stream.worker_died(was_accepted=False)
+    stream.worker_died("w", was_accepted=False)
     assert stream.is_suspect
     window.taken(1)
     assert not stream.is_suspect
@@ -94,8 +94,55 @@ async def test_workers_that_have_suspects_are_known() -> None:
 async def test_one_doubt_holds_nothing_up(is_dead: bool) -> None:
     """A worker that does not answer counts once it is dead, and the next one is asked meanwhile."""
     stream = Survival(SendWindow(64, 1024))
-    stream.doubt()
+    stream.doubt("w")
     assert await stream.wait()
-    stream.settle(is_dead=is_dead)
+    stream.settle("w", is_dead=is_dead)
     assert stream.deaths == is_dead
     assert stream.is_suspect == is_dead
+
+
+async def test_a_worker_counts_once_however_often_it_is_silent() -> None:
+    """A half-open worker that is granted a stream again and again is one dead worker."""
+    stream = Survival(SendWindow(64, 1024))
+    for _ in range(4):
+        stream.doubt("w")
+        assert await stream.wait()
+    for _ in range(4):
+        stream.settle("w", is_dead=True)
+        stream.worker_died("w", was_accepted=False)
+    assert stream.deaths == 1
+    assert await stream.wait()
+
+
+async def test_a_worker_that_died_twice_counts_until_the_later_payloads_are_taken() -> None:
+    """A worker that was found dead, and came back, counts for all that it ever had in hand."""
+    window = SendWindow(64, 1024)
+    stream = Survival(window)
+    for payload in "123":
+        window.push(payload)
+    stream.worker_died("w", was_accepted=True)
+    stream.worker_died("w", was_accepted=False)
+    window.taken(2)
+    assert stream.deaths == 1
+    window.taken(1)
+    assert stream.deaths == 0
+
+
+async def test_no_more_workers_are_risked_than_may_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that do not answer count together with dead ones, until it is known what they are."""
+    monkeypatch.setattr(survival, "FIRST_PAUSE", 0.0)
+    stream = Survival(SendWindow(64, 1024))
+    stream.worker_died("a", was_accepted=False)
+    stream.doubt("a")
+    assert stream._risked == 1
+    for worker in "bc":
+        stream.doubt(worker)
+    assert stream._risked == 3
+    waiting = asyncio.ensure_future(stream.wait())
+    while stream._settled is None:
+        await asyncio.sleep(0)
+    stream.settle("a", is_dead=True)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    stream.settle("b", is_dead=False)
+    assert await waiting
