@@ -214,7 +214,9 @@ async def find_worker(
         while found is None and is_wanted():
             opening = partial(access.new_open, stream, attempt, LATEST * patience, scope)
             found = await _try_open(opening, access, patience, claims)
-            if loop.time() >= slower_at:
+            # An open that the layer refused reached no worker. If it made the next pause longer,
+            # the first open after an outage would be followed by the longest pause.
+            if claims.was_sent and loop.time() >= slower_at:
                 patience = min(patience * PAUSE_GROWTH, max(LONGEST_PAUSE, settings.OPEN_RETRY))
     finally:
         claims.end()
@@ -224,6 +226,7 @@ async def find_worker(
 async def _try_open(
     new_open: Callable[[], Open], access: RemoteAccess, patience: float, claims: Claims
 ) -> tuple[Node, Claim, str] | None:
+    claims.was_sent = False
     try:
         node = await access.get_node()
     except Exception as error:
@@ -255,9 +258,13 @@ class Claims:
 
     Args:
         channel: The stream's channel.
+
+    Attributes:
+        was_sent: Whether the layer took the last open.
     """
 
     def __init__(self, channel: str) -> None:
+        self.was_sent = False
         self._channel = channel
         self._claims: list[tuple[Claim, str]] = []
         self._refs: list[str] = []
@@ -293,7 +300,9 @@ class Claims:
         self._refs.append(opening.ref)
         node.claimable[opening.ref] = partial(self._receive, ref=opening.ref)
         layer = find_node(get_settings().dispatch_layer)
-        if not await _finish(layer.publish(None, self._channel, opening.to_message())):
+        publishing = layer.publish(None, self._channel, opening.to_message())
+        self.was_sent = await _finish(publishing)
+        if not self.was_sent:
             patience = random.uniform(*REFUSED_PAUSE)
         await self._wait_until(lambda: bool(self._claims), patience)
         if not self._claims:

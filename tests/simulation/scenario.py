@@ -118,8 +118,6 @@ def draw(rng: random.Random) -> Scenario:
         weather=_weather(rng),
         settings={
             "HOSTING": "workers",
-            # Payloads that kill may leave a stream without a worker for long.
-            "STALL_TIMEOUT": 180.0,
             "WINDOW_FRAMES": window,
             "WINDOW_BYTES": rng.choice([1_024, 1_500, 1_048_576]),
             "BATCH_BYTES": rng.choice([1_024, 2_000, 131_072]),
@@ -137,6 +135,9 @@ def draw(rng: random.Random) -> Scenario:
         troubles=_troubles(rng),
         replaced_after=rng.choice([0.0, 1.0, 8.0]),
     )
+    if may_kill:
+        # A lone worker may be killed six times in a row, by payloads of two streams.
+        scenario.settings["STALL_TIMEOUT"] = 180.0
     if scenario.workers * scenario.settings["MAX_SESSIONS"] < len(scenario.clients) * len(STREAMS):
         # Clients that have some of their streams would wait for each other's.
         scenario.settings["MAX_SESSIONS"] = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -182,6 +183,40 @@ async def test_a_layer_that_refuses_an_open_is_asked_again_soon(
     await get_channel_layer().send(opened.channel, a_claim(opened.ref, "one!1"))
     await finding
     assert refusals == [-1]
+
+
+@pytest.mark.parametrize("refuses", ["join", "publish"])
+async def test_opens_that_the_layer_refuses_make_no_pause_longer(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch, settings: Any, refuses: str
+) -> None:
+    """After an outage of any length the second open comes OPEN_RETRY after the first."""
+    settings.CHANNELS_DEMUX_LAYER = {"OPEN_RETRY": 2.0, "OPEN_TIMEOUT": 0.001}
+    monkeypatch.setattr(opening, "REFUSED_PAUSE", (0.001, 0.002))
+    node = find_node("default")
+    publish, join = node.publish, node.groups.join
+    refusals = 20
+
+    def is_refused(by: str) -> bool:
+        nonlocal refusals
+        refusals -= by == refuses
+        return by == refuses and refusals >= 0
+
+    async def maybe_publish(group: str | None, channel: str, message: Any) -> bool:
+        return not is_refused("publish") and await publish(group, channel, message)
+
+    async def maybe_join(group: str) -> None:
+        if is_refused("join"):
+            raise Outage("away")
+        await join(group)
+
+    monkeypatch.setattr(node, "publish", maybe_publish)
+    monkeypatch.setattr(node.groups, "join", maybe_join)
+    finding = asyncio.ensure_future(find(access))
+    opened = await next_open()
+    assert opened.expires_at - time.time() <= opening.LATEST * 2.0
+    await get_channel_layer().send(opened.channel, a_claim(opened.ref, "one!1"))
+    await finding
+    assert refusals == -1
 
 
 async def test_a_layer_call_is_not_cut_off(
