@@ -10,6 +10,7 @@ import pytest
 from channels_demux_layer.edge import survival
 from channels_demux_layer.edge.survival import Survival, note_suspect, suspects_on
 from channels_demux_layer.link.window import SendWindow
+from tests.integration.harness import until
 
 
 def a_suspect() -> tuple[Survival, SendWindow]:
@@ -139,8 +140,7 @@ async def test_no_more_workers_are_risked_than_may_die(monkeypatch: pytest.Monke
         stream.doubt(worker)
     assert stream._risked == 3
     waiting = asyncio.ensure_future(stream.wait())
-    while stream._settled is None:
-        await asyncio.sleep(0)
+    await until(lambda: stream._settled is not None)
     stream.settle("a", is_dead=True)
     await asyncio.sleep(0)
     assert not waiting.done()
