@@ -15,7 +15,7 @@ class ChannelsDemuxLayerConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from channels_demux_layer.checks import wiring as checks
+        from .checks import wiring as checks
 
         django_checks.register(checks.check_settings, checks.TAG)
         django_checks.register(checks.check_wiring, checks.TAG)

@@ -21,8 +21,8 @@ from typing import Any, Literal, NamedTuple
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
-from channels_demux_layer.codes import EVENT_FIELDS
-from channels_demux_layer.exceptions import ConfigurationError
+from .codes import EVENT_FIELDS
+from .exceptions import ConfigurationError
 
 __all__ = [
     "OLD_NAMES",

@@ -15,21 +15,15 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 from .codes import ErrorCode
 from .conf import Settings, get_settings
 from .edge.connection import Connection
-from .edge.envelope import EnvelopeCodec
 from .edge.hooks import checked_scope, encode_content, exactly, has_own_events, overrides
 from .edge.limits import Limits
 from .edge.trimming import trim_scope
 from .exceptions import BadFrame
-from .hosting.outgoing import (
-    exact_bytes,
-    exact_close,
-    exact_disconnect,
-    exact_message,
-    exact_text,
-)
+from .hosting.outgoing import exact_bytes, exact_close, exact_disconnect, exact_message, exact_text
 from .hosting.scope import pack_scope
-from .layer.nodes import find_node
+from .protocol.envelope import EnvelopeCodec
 from .streams import Middleware, StreamTable, new_stream_table
+from .transport.nodes import find_node
 
 __all__ = ["WebsocketDemultiplexer"]
 

@@ -15,7 +15,7 @@
 Errors of a peer on the channel layer are events of its link, never exceptions.
 """
 
-from channels_demux_layer.codes import ErrorCode
+from .codes import ErrorCode
 
 __all__ = [
     "BadFrame",

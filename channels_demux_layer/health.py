@@ -12,9 +12,9 @@ from channels.routing import get_default_application
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 
-from channels_demux_layer.discovery import find_demultiplexers
-from channels_demux_layer.layer.nodes import running_nodes
-from channels_demux_layer.readiness import find_problems, health_page, join_in_time
+from .hosting.discovery import find_demultiplexers
+from .monitoring.readiness import find_problems, health_page, join_in_time
+from .transport.nodes import running_nodes
 
 __all__ = ["live", "ready"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from .reports.report import NodeReport, StreamReport
+from .protocol.report import NodeReport, StreamReport
 
 __all__ = ["METRICS", "Metric", "Sample", "samples"]
 

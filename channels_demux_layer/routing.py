@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import ConfigurationError
-from .naming import stream_channel
+from .protocol.naming import stream_channel
 from .streams import Stream
 from .workers.worker import StreamWorker
 

@@ -18,12 +18,12 @@ from channels.layers import get_channel_layer
 
 from .conf import get_settings
 from .exceptions import ConfigurationError, LayerFailed
-from .layer.failures import Unreadable, failure_of
-from .layer.steadfast import unsteady
-from .layer.typed import new_own_channel
 from .logs import about, printable
-from .reports.fleet import FleetReport
-from .reports.report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
+from .monitoring.fleet import FleetReport
+from .protocol.report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
+from .transport.failures import Unreadable, failure_of
+from .transport.steadfast import unsteady
+from .transport.typed import new_own_channel
 
 __all__ = ["LIMIT", "QUIET", "ask_nodes"]
 

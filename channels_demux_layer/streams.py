@@ -7,7 +7,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from channels_demux_layer.exceptions import ConfigurationError
+from .exceptions import ConfigurationError
 
 __all__ = [
     "MAX_STREAM_NAME",

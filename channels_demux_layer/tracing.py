@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sized
 from typing import Any, Protocol, TypeVar
 
-from .link.frames import Carrier
+from .protocol.frames import Carrier
 
 __all__ = ["CONTEXT", "ContextTrail", "Tracer", "apart", "traced", "tracer"]
 

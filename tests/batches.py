@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels_demux_layer.link.frames import VERSION, Batch
+from channels_demux_layer.protocol.frames import VERSION, Batch
 
 __all__ = ["make_batch"]
 

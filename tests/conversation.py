@@ -7,10 +7,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 
-from channels_demux_layer.link import events as ev
-from channels_demux_layer.link.config import LinkConfig
-from channels_demux_layer.link.session import Session
-from channels_demux_layer.link.window import SendWindow
+from channels_demux_layer.protocol import events as ev
+from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol.session import Session
+from channels_demux_layer.protocol.window import SendWindow
 from tests.lossy_network import Agenda, End, Network, Weather
 
 

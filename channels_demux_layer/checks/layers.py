@@ -12,7 +12,7 @@ from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
 from channels_demux_layer import conf
-from channels_demux_layer.discovery import Edge, dotted_name
+from channels_demux_layer.hosting.discovery import Edge, dotted_name
 
 __all__ = ["TAG", "Layer", "fault", "layer_faults", "read_layers"]
 

@@ -10,8 +10,8 @@ from django.core import checks as django_checks
 from django.core.checks import CheckMessage
 
 from channels_demux_layer import conf
-from channels_demux_layer.discovery import Edge
 from channels_demux_layer.edge.limits import LONGEST_PAUSE
+from channels_demux_layer.hosting.discovery import Edge
 
 from .layers import TAG, fault
 

@@ -46,7 +46,8 @@ from django.core import checks as django_checks
 from django.core.checks import CheckMessage
 
 from channels_demux_layer import conf
-from channels_demux_layer.discovery import (
+from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.hosting.discovery import (
     Edge,
     Routes,
     dotted_name,
@@ -55,8 +56,7 @@ from channels_demux_layer.discovery import (
     load_application,
     stream_applications,
 )
-from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.naming import valid_prefix
+from channels_demux_layer.protocol.naming import valid_prefix
 from channels_demux_layer.streams import Stream, load_middleware
 
 from .layers import TAG, fault, layer_faults

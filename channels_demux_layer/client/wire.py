@@ -1,7 +1,7 @@
 """Encodes the client's envelopes and decodes the server's.
 
-The counterpart of `channels_demux_layer.edge.envelope`. A client ignores frames that it does not
-know (C5.9), so `decode` returns a payload, an event or None. Payloads stay undecoded JSON.
+The counterpart of `channels_demux_layer.protocol.envelope`. A client ignores frames that it does
+not know (C5.9), so `decode` returns a payload, an event or None. Payloads stay undecoded JSON.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from channels_demux_layer.codes import ClientEvent, ServerEvent
-from channels_demux_layer.json_text import (
+from channels_demux_layer.protocol.json_text import (
     REFUSALS,
     decode_members,
     decode_string,

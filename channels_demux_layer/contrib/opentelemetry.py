@@ -19,7 +19,7 @@ from opentelemetry.context import Context, attach, get_current
 
 import channels_demux_layer
 from channels_demux_layer import tracing
-from channels_demux_layer.link.frames import Carrier
+from channels_demux_layer.protocol.frames import Carrier
 
 __all__ = ["instrument", "uninstrument"]
 

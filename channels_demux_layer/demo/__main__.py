@@ -8,9 +8,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from channels_demux_layer.demo.plan import Options
-from channels_demux_layer.demo.problems import DemoError
-from channels_demux_layer.demo.supervisor import Supervisor
+from .plan import Options
+from .problems import DemoError
+from .supervisor import Supervisor
 
 DESCRIPTION = """
 Starts a server and worker processes for the streams echo, chat, prices and upload. Without

@@ -5,7 +5,7 @@ import os
 import socket
 from urllib.parse import urlsplit
 
-from channels_demux_layer.demo.problems import DemoError
+from .problems import DemoError
 
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Wildcard addresses, and the loopback address at which a local browser reaches the server."""

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from channels_demux_layer.demo.plan import Plan
+from .plan import Plan
 
 
 class Child:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from channels_demux_layer.demo.problems import DemoError
+from .problems import DemoError
 
 LOOPBACK = "127.0.0.1"
 LIMIT = 10.0

@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Callable
 
-from channels_demux_layer.demo.problems import DemoError
+from .problems import DemoError
 
 ALWAYS = {module: module for module in ("uvicorn", "websockets", "channels_redis", "redis")}
 """Modules that the demo needs, and the requirement that installs each."""

@@ -12,8 +12,8 @@ import socket
 import sys
 from collections.abc import Mapping
 
-from channels_demux_layer.demo.addresses import without_password
-from channels_demux_layer.demo.problems import DemoError
+from .addresses import without_password
+from .problems import DemoError
 
 ANSWER_LIMIT = 3.0
 """Seconds that Redis may take to answer. It runs on the same machine or network."""

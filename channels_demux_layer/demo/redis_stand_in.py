@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from channels_demux_layer.demo import lifeline
+from . import lifeline
 
 ANNOUNCEMENT = "listening on "
 

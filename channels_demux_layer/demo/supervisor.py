@@ -13,28 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from channels_demux_layer.demo.addresses import (
-    reachable_host,
-    reserve_port,
-    web_address,
-    without_password,
-)
-from channels_demux_layer.demo.child import Child
-from channels_demux_layer.demo.control import Add, Command, ControlServer, Drain
-from channels_demux_layer.demo.plan import (
-    EDGE,
-    STAND_IN,
-    STOP_ORDER,
-    STREAMS,
-    Options,
-    Plan,
-    Project,
-    plan_stand_in,
-)
-from channels_demux_layer.demo.preflight import check_extras
-from channels_demux_layer.demo.problems import DemoError
-from channels_demux_layer.demo.redis_clients import client_names
-from channels_demux_layer.demo.redis_stand_in import announced_address
+from .addresses import reachable_host, reserve_port, web_address, without_password
+from .child import Child
+from .control import Add, Command, ControlServer, Drain
+from .plan import EDGE, STAND_IN, STOP_ORDER, STREAMS, Options, Plan, Project, plan_stand_in
+from .preflight import check_extras
+from .problems import DemoError
+from .redis_clients import client_names
+from .redis_stand_in import announced_address
 
 START_LIMIT = 30.0
 """Seconds that a process may take to be ready. A slow machine needs five."""

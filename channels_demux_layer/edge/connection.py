@@ -13,12 +13,12 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import BadFrame
 from channels_demux_layer.hosting.flow import excess_size
 from channels_demux_layer.hosting.scope import stream_scope
-from channels_demux_layer.link.window import SendWindow
-from channels_demux_layer.naming import stream_channel
-from channels_demux_layer.reports.tally import get_tally
+from channels_demux_layer.protocol.envelope import EnvelopeCodec, Incoming
+from channels_demux_layer.protocol.naming import stream_channel
+from channels_demux_layer.protocol.window import SendWindow
 from channels_demux_layer.streams import MAX_STREAM_NAME, Stream
+from channels_demux_layer.transport.tally import get_tally
 
-from .envelope import EnvelopeCodec, Incoming
 from .inline import InlineSession
 from .limits import BufferedBytes, Limits, OpenCount, SharedWindow
 from .opening import RemoteAccess

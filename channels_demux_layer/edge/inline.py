@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from channels_demux_layer import tracing
-from channels_demux_layer.applications import has_sync_consumer
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.hosting.applications import has_sync_consumer
 from channels_demux_layer.hosting.consumer import new_host
 from channels_demux_layer.hosting.flow import Outflow
-from channels_demux_layer.link.window import SendWindow
-from channels_demux_layer.reports.tally import Tally
+from channels_demux_layer.protocol.window import SendWindow
 from channels_demux_layer.streams import ASGIApplication, Stream
+from channels_demux_layer.transport.tally import Tally
 
 from .outbox import Taker
 

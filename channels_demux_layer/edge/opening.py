@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import FaultLog
-from channels_demux_layer.layer.handshake import Claim, Open
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.nodes import find_node, get_node
-from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.logs import about
-from channels_demux_layer.naming import edge_group, stream_channel, stream_group
+from channels_demux_layer.protocol.frames import VERSION
+from channels_demux_layer.protocol.handshake import Claim, Open
+from channels_demux_layer.protocol.naming import edge_group, stream_channel, stream_group
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.nodes import find_node, get_node
 
 from .survival import suspects_on
 

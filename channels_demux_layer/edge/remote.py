@@ -13,12 +13,12 @@ from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.hosting.flow import Outflow
 from channels_demux_layer.hosting.outgoing import exact_close
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.wire import SessionPort
-from channels_demux_layer.link.frames import Carrier
 from channels_demux_layer.logs import about
-from channels_demux_layer.naming import stream_channel, stream_group
-from channels_demux_layer.reports.tally import get_tally
+from channels_demux_layer.protocol.frames import Carrier
+from channels_demux_layer.protocol.naming import stream_channel, stream_group
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.tally import get_tally
+from channels_demux_layer.transport.wire import SessionPort
 
 from .inline import SessionListener
 from .opening import RemoteAccess, ScopeFailed, find_worker

@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels_demux_layer import tracing
-from channels_demux_layer.applications import attribute, consumer_name
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import PayloadTooLarge
@@ -23,6 +22,7 @@ from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.logs import about, note_task
 from channels_demux_layer.streams import Stream
 
+from .applications import attribute, consumer_name
 from .elsewhere import call_in, receive_in
 from .exits import comes_from_outside, hosted_by
 from .flow import excess_size

@@ -9,8 +9,7 @@ import msgspec
 
 from channels_demux_layer.exceptions import NotPortable
 from channels_demux_layer.faults import RepeatedLog
-
-from .portable import Report, pack_zone, unpack_zone
+from channels_demux_layer.protocol.portable import Report, pack_zone, unpack_zone
 
 __all__ = ["DEFAULT", "Locale", "activate", "active_locale"]
 

@@ -1,6 +1,6 @@
 """A websocket scope as the edge saw it, packed for a worker and unpacked there (L6.1).
 
-Plain values travel as `channels_demux_layer.hosting.portable` packs them. The user and the
+Plain values travel as `channels_demux_layer.protocol.portable` packs them. The user and the
 session do not travel themselves: what tells them from others does, and the worker fetches both
 anew. What cannot travel is left out alone, and named once per process in the log.
 """
@@ -20,12 +20,12 @@ from django.core.exceptions import SynchronousOnlyOperation
 from channels_demux_layer.exceptions import NotPortable
 from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.logs import about, printable
+from channels_demux_layer.protocol import portable
+from channels_demux_layer.protocol.portable import Report
 from channels_demux_layer.streams import Stream
 
-from . import portable
 from .fetching import Waiting
 from .locale import DEFAULT, Locale, activate, active_locale
-from .portable import Report
 from .users import AnonymousTicket, UserTicket, anonymous, fetch_user, user_ticket
 
 if TYPE_CHECKING:

@@ -19,9 +19,8 @@ from django.utils.functional import cached_property as django_cached_property
 
 from channels_demux_layer.exceptions import NotPortable
 from channels_demux_layer.faults import RepeatedLog
-
-from . import portable
-from .portable import Report
+from channels_demux_layer.protocol import portable
+from channels_demux_layer.protocol.portable import Report
 
 if TYPE_CHECKING:
     from django.db.models import Model

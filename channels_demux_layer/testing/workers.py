@@ -17,9 +17,9 @@ from django.test.utils import override_settings
 
 from channels_demux_layer.conf import SETTING, get_settings, read_django_settings
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.layer.nodes import stop_nodes
 from channels_demux_layer.logs import about
 from channels_demux_layer.routing import stream_workers
+from channels_demux_layer.transport.nodes import stop_nodes
 
 from .database import connections_kept
 

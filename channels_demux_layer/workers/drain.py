@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.nodes import running_nodes
-from channels_demux_layer.layer.wire import Hosted
 from channels_demux_layer.logs import about
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.nodes import running_nodes
+from channels_demux_layer.transport.wire import Hosted
 
 __all__ = ["drain_workers"]
 

@@ -21,11 +21,11 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.hosting.exits import contain_exits
-from channels_demux_layer.http_pages import Pages, serve_pages
-from channels_demux_layer.layer.calls import messages
-from channels_demux_layer.layer.node import LEAVE_LIMIT
-from channels_demux_layer.layer.nodes import find_node, stop_nodes
 from channels_demux_layer.logs import about
+from channels_demux_layer.monitoring.http_pages import Pages, serve_pages
+from channels_demux_layer.transport.calls import messages
+from channels_demux_layer.transport.node import LEAVE_LIMIT
+from channels_demux_layer.transport.nodes import find_node, stop_nodes
 
 from .drain import LAST_WORDS, drain_workers
 from .worker import join_layer

@@ -14,13 +14,13 @@ from channels_demux_layer.hosting.consumer import Host, new_host
 from channels_demux_layer.hosting.fetching import InWorker, fetch
 from channels_demux_layer.hosting.flow import Outflow
 from channels_demux_layer.hosting.scope import enter_scope, stream_scope
-from channels_demux_layer.layer.handshake import Open
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.wire import SessionPort
-from channels_demux_layer.link.frames import Carrier
 from channels_demux_layer.logs import about
-from channels_demux_layer.reports.tally import Tally
+from channels_demux_layer.protocol.frames import Carrier
+from channels_demux_layer.protocol.handshake import Open
 from channels_demux_layer.streams import ASGIApplication, Stream
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.tally import Tally
+from channels_demux_layer.transport.wire import SessionPort
 
 __all__ = ["WorkerSession", "opening_facts"]
 

@@ -9,20 +9,20 @@ from typing import Any
 
 import msgspec
 
-from channels_demux_layer.applications import has_sync_consumer, layer_aliases
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import FaultLog, RepeatedLog
+from channels_demux_layer.hosting.applications import has_sync_consumer, layer_aliases
 from channels_demux_layer.hosting.fetching import InWorker
-from channels_demux_layer.layer.handshake import OPEN, Claim, Open, parse_open
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.nodes import get_node
-from channels_demux_layer.layer.steadfast import steady
-from channels_demux_layer.layer.wire import SessionPort
-from channels_demux_layer.link.frames import VERSION
 from channels_demux_layer.logs import printable
-from channels_demux_layer.reports.tally import get_tally
+from channels_demux_layer.protocol.frames import VERSION
+from channels_demux_layer.protocol.handshake import OPEN, Claim, Open, parse_open
 from channels_demux_layer.streams import ASGIApplication, Middleware, Stream, load_middleware
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.nodes import get_node
+from channels_demux_layer.transport.steadfast import steady
+from channels_demux_layer.transport.tally import get_tally
+from channels_demux_layer.transport.wire import SessionPort
 
 from .session import WorkerSession, opening_facts
 

@@ -53,7 +53,7 @@ async def test_a_closed_stream_opens_again(shared: SharedSite) -> None:
 
 async def test_an_unusual_name(shared: SharedSite) -> None:
     """A stream whose name no channel may have is served by the worker of its mapped name."""
-    from channels_demux_layer.naming import stream_channel
+    from channels_demux_layer.protocol.naming import stream_channel
 
     stream = "grüße an alle"
     worker = shared.site.worker(stream_channel("demux", stream))

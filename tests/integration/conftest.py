@@ -14,7 +14,7 @@ from channels.layers import get_channel_layer
 
 from channels_demux_layer.contrib.postgres import PostgresChannelLayer
 from channels_demux_layer.demo import redis_stand_in
-from channels_demux_layer.layer.steadfast import inner_of
+from channels_demux_layer.transport.steadfast import inner_of
 from tests.acceptance.harness.layers import channel_layers
 
 from .harness import Place, within

@@ -19,8 +19,8 @@ import pytest
 from redis.asyncio.connection import AbstractConnection
 
 from channels_demux_layer.edge import opening as opening_module
-from channels_demux_layer.layer.typed import TypedLayer
 from channels_demux_layer.testing import DemuxCommunicator
+from channels_demux_layer.transport.typed import TypedLayer
 from tests.simulation.fleet import Fleet, fleet
 
 from . import consumers
@@ -148,7 +148,7 @@ def modules_called(system: Fleet) -> Counter[str]:
         system.converse(FRAMES_NOTED, 4)
     finally:
         sys.setprofile(None)
-    assert called["machine"] > FRAMES_NOTED  # the profiler has seen the links at work
+    assert called["link"] > FRAMES_NOTED  # the profiler has seen the links at work
     return called
 
 

@@ -9,9 +9,9 @@ from channels.exceptions import AcceptConnection
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
-from channels_demux_layer.layer.nodes import stop_nodes
-from channels_demux_layer.layer.steadfast import SteadfastLayer
 from channels_demux_layer.testing import DemuxCommunicator
+from channels_demux_layer.transport.nodes import stop_nodes
+from channels_demux_layer.transport.steadfast import SteadfastLayer
 
 from . import consumers
 from .harness import LIMIT, Place, demultiplexer, until, within

@@ -11,13 +11,13 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream
-from channels_demux_layer.layer import calls as calls_module
-from channels_demux_layer.layer import nodes as nodes_module
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.nodes import find_node, stop_nodes
-from channels_demux_layer.layer.wire import SessionPort
-from channels_demux_layer.reports.report import NODES
+from channels_demux_layer.protocol.report import NODES
 from channels_demux_layer.testing import DemuxCommunicator
+from channels_demux_layer.transport import calls as calls_module
+from channels_demux_layer.transport import nodes as nodes_module
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.nodes import find_node, stop_nodes
+from channels_demux_layer.transport.wire import SessionPort
 
 from . import consumers
 from .harness import LIMIT, Place, configure, demultiplexer, lone_worker, until, within

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.nodes import find_node
-from channels_demux_layer.layer.own import close_layer
-from channels_demux_layer.layer.steadfast import inner_of
-from channels_demux_layer.readiness import DEAF, SILENT, find_problems
+from channels_demux_layer.monitoring.readiness import DEAF, SILENT, find_problems
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.nodes import find_node
+from channels_demux_layer.transport.own import close_layer
+from channels_demux_layer.transport.steadfast import inner_of
 from tests.acceptance.harness.layers import KINDS, channel_layers
 from tests.acceptance.harness.redis_server import RedisServer
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
-from channels_demux_layer.layer.handshake import Open
-from channels_demux_layer.layer.nodes import find_node
-from channels_demux_layer.link.frames import BATCH, VERSION
+from channels_demux_layer.protocol.frames import BATCH, VERSION
+from channels_demux_layer.protocol.handshake import Open
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
+from channels_demux_layer.transport.nodes import find_node
 
 from . import consumers
 from .harness import LIMIT, Place, configure, demultiplexer, lone_worker, opens_layer, until, within
@@ -127,9 +127,11 @@ async def test_an_open_that_comes_repeatedly_starts_one_consumer(
 ) -> None:
     """However often an open is delivered, its stream has one consumer."""
     cls = demultiplexer({"one": noting, "two": noting})
-    monkeypatch.setattr("channels_demux_layer.layer.nodes.get_channel_layer", _wrapped(Repeating))
     monkeypatch.setattr(
-        "channels_demux_layer.layer.nodes.make_steadfast", lambda alias, layer: layer
+        "channels_demux_layer.transport.nodes.get_channel_layer", _wrapped(Repeating)
+    )
+    monkeypatch.setattr(
+        "channels_demux_layer.transport.nodes.make_steadfast", lambda alias, layer: layer
     )
     async with memory.run(cls):
         for _ in range(5):

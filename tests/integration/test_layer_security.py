@@ -17,9 +17,9 @@ from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.faults import RepeatedLog
-from channels_demux_layer.layer import calls
-from channels_demux_layer.layer.nodes import find_node, stop_nodes
 from channels_demux_layer.testing import DemuxCommunicator
+from channels_demux_layer.transport import calls
+from channels_demux_layer.transport.nodes import find_node, stop_nodes
 from tests.acceptance.harness.layers import KINDS, Kind, channel_layers
 from tests.acceptance.harness.redis_server import RedisServer
 

@@ -11,8 +11,8 @@ from channels.exceptions import DenyConnection
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 
 from channels_demux_layer import Stream
-from channels_demux_layer.layer.nodes import running_nodes
 from channels_demux_layer.testing import DemuxCommunicator
+from channels_demux_layer.transport.nodes import running_nodes
 from channels_demux_layer.workers.drain import drain_workers
 
 from . import consumers

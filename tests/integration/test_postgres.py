@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from channels_demux_layer.contrib.postgres import SHORT, PostgresChannelLayer
-from channels_demux_layer.layer.calls import receive
+from channels_demux_layer.transport.calls import receive
 from tests.acceptance.harness.postgres_server import PostgresServer
 
 from .harness import until, within

@@ -16,7 +16,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
 
-from channels_demux_layer.reports.tally import tallies_of
+from channels_demux_layer.transport.tally import tallies_of
 
 from . import consumers
 from .harness import Place, closed, configure, demultiplexer, until, within

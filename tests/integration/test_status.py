@@ -13,16 +13,16 @@ from channels.layers import get_channel_layer
 from channels_demux_layer import Stream, __version__
 from channels_demux_layer import status as status_module
 from channels_demux_layer.exceptions import ConfigurationError, LayerFailed
-from channels_demux_layer.layer import reporter as reporter_module
-from channels_demux_layer.layer.ignored import REASONS
-from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
-from channels_demux_layer.layer.steadfast import unsteady
-from channels_demux_layer.link.frames import VERSION
-from channels_demux_layer.measuring import measure_process
-from channels_demux_layer.reports.fleet import FleetReport
-from channels_demux_layer.reports.report import NODES, REPORT_VERSION, Answer, NodeReport, Question
+from channels_demux_layer.monitoring.fleet import FleetReport
+from channels_demux_layer.monitoring.measuring import measure_process
+from channels_demux_layer.protocol.frames import VERSION
+from channels_demux_layer.protocol.report import NODES, REPORT_VERSION, Answer, NodeReport, Question
 from channels_demux_layer.status import ask_nodes
 from channels_demux_layer.testing import DemuxCommunicator
+from channels_demux_layer.transport import reporter as reporter_module
+from channels_demux_layer.transport.ignored import REASONS
+from channels_demux_layer.transport.nodes import find_node, get_node, stop_nodes
+from channels_demux_layer.transport.steadfast import unsteady
 
 from . import consumers
 from .conftest import REDIS, params

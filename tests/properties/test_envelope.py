@@ -8,10 +8,10 @@ import msgspec
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from channels_demux_layer import json_text
 from channels_demux_layer.codes import ClientEvent, ErrorCode
-from channels_demux_layer.edge.envelope import MAX_DEPTH, EnvelopeCodec, Incoming
 from channels_demux_layer.exceptions import BadFrame
+from channels_demux_layer.protocol import json_text
+from channels_demux_layer.protocol.envelope import MAX_DEPTH, EnvelopeCodec, Incoming
 
 MANAGED = EnvelopeCodec()
 SHORT = EnvelopeCodec("s", "p", "e")

@@ -11,15 +11,15 @@ from itertools import product
 
 import pytest
 
-from channels_demux_layer.link import machine
-from channels_demux_layer.link.config import LinkConfig
-from channels_demux_layer.link.frames import Close, encode_frames
-from channels_demux_layer.link.machine import Link
-from channels_demux_layer.link.receiver import Receiver
-from channels_demux_layer.link.recovery import Recovery, RoundTrip
-from channels_demux_layer.link.session import Session
-from channels_demux_layer.link.table import SessionTable
-from channels_demux_layer.link.window import SendWindow
+from channels_demux_layer.protocol import link as machine
+from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol.frames import Close, encode_frames
+from channels_demux_layer.protocol.link import Link
+from channels_demux_layer.protocol.receiver import Receiver
+from channels_demux_layer.protocol.recovery import Recovery, RoundTrip
+from channels_demux_layer.protocol.session import Session
+from channels_demux_layer.protocol.table import SessionTable
+from channels_demux_layer.protocol.window import SendWindow
 from tests.conversation import Conversation, Talker
 from tests.link_mutants import no_dedupe, no_order
 from tests.lossy_network import Weather
@@ -139,7 +139,9 @@ def no_credit(patch: pytest.MonkeyPatch) -> None:
 
 def credit_twice(patch: pytest.MonkeyPatch) -> None:
     """What was taken is told again with each acknowledgement."""
-    patch.setattr("channels_demux_layer.link.window.ReceiveWindow.tell", lambda self: self.untold)
+    patch.setattr(
+        "channels_demux_layer.protocol.window.ReceiveWindow.tell", lambda self: self.untold
+    )
 
 
 def no_window(patch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,12 @@ from channels.layers import BaseChannelLayer
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from channels_demux_layer.naming import MAX_PREFIX, edge_group, stream_channel, stream_group
+from channels_demux_layer.protocol.naming import (
+    MAX_PREFIX,
+    edge_group,
+    stream_channel,
+    stream_group,
+)
 
 SAFE = "abcXYZ019-_."
 #: Any text, halves of surrogate pairs included, with those names more often that nearly collide.

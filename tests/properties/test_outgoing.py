@@ -20,7 +20,7 @@ from channels_demux_layer.hosting.outgoing import (
     exact_text,
     text_writer,
 )
-from channels_demux_layer.link.frames import (
+from channels_demux_layer.protocol.frames import (
     Binary,
     Close,
     Frame,

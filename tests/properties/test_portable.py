@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from channels_demux_layer.hosting.portable import pack, unpack
+from channels_demux_layer.protocol.portable import pack, unpack
 from tests.unit.hosting.test_portable import same
 
 ZONES = (

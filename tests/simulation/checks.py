@@ -9,7 +9,7 @@ from typing import Any
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import Settings
 from channels_demux_layer.edge.outbox import MUCH
-from channels_demux_layer.reports.report import NODES
+from channels_demux_layer.protocol.report import NODES
 
 from .client import Client, StreamStory, expected
 from .ledger import Attempt, Label

@@ -15,8 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from channels_demux_layer import WebsocketDemultiplexer
-from channels_demux_layer.layer.nodes import stop_nodes
 from channels_demux_layer.routing import stream_workers
+from channels_demux_layer.transport.nodes import stop_nodes
 
 from .layer import SharedLayer
 from .process import Process, note_task

@@ -13,16 +13,16 @@ from channels_demux_layer.edge import opening
 from channels_demux_layer.edge.remote import RemoteSession
 from channels_demux_layer.edge.survival import Survival
 from channels_demux_layer.hosting.consumer import Host
-from channels_demux_layer.layer.groups import Memberships
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.portion import Portion
-from channels_demux_layer.layer.steadfast import RememberingLayer
-from channels_demux_layer.layer.watchdog import Watchdog
-from channels_demux_layer.link.frames import Batch
-from channels_demux_layer.link.liveness import Liveness
-from channels_demux_layer.link.machine import Link
-from channels_demux_layer.link.recovery import Recovery, SentBatch
-from channels_demux_layer.link.window import ReceiveWindow, SendWindow
+from channels_demux_layer.protocol.frames import Batch
+from channels_demux_layer.protocol.link import Link
+from channels_demux_layer.protocol.liveness import Liveness
+from channels_demux_layer.protocol.portion import Portion
+from channels_demux_layer.protocol.recovery import Recovery, SentBatch
+from channels_demux_layer.protocol.window import ReceiveWindow, SendWindow
+from channels_demux_layer.transport.groups import Memberships
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.steadfast import RememberingLayer
+from channels_demux_layer.transport.watchdog import Watchdog
 from channels_demux_layer.workers import drain
 from channels_demux_layer.workers.session import WorkerSession
 from tests.link_mutants import no_dedupe, no_order

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from channels_demux_layer.link.frames import BATCH, decode_frames
+from channels_demux_layer.protocol.frames import BATCH, decode_frames
 
 
 def teller(name: str, now: Callable[[], float]) -> Callable[..., None]:

@@ -21,15 +21,15 @@ from django.test.utils import override_settings
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer import demultiplexer as edge_module
 from channels_demux_layer.edge import opening, survival
-from channels_demux_layer.layer import nodes as nodes_module
-from channels_demux_layer.layer import steadfast as steadfast_module
-from channels_demux_layer.layer.calls import messages
-from channels_demux_layer.layer.nodes import find_node, stop_nodes
-from channels_demux_layer.layer.watchdog import Watchdog
-from channels_demux_layer.layer.wire import link_config
-from channels_demux_layer.link.config import LinkConfig
-from channels_demux_layer.link.session import Session
+from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol.session import Session
 from channels_demux_layer.routing import stream_workers
+from channels_demux_layer.transport import nodes as nodes_module
+from channels_demux_layer.transport import steadfast as steadfast_module
+from channels_demux_layer.transport.calls import messages
+from channels_demux_layer.transport.nodes import find_node, stop_nodes
+from channels_demux_layer.transport.watchdog import Watchdog
+from channels_demux_layer.transport.wire import link_config
 from channels_demux_layer.workers import session, worker
 from channels_demux_layer.workers.drain import drain_workers
 

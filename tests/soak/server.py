@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from channels_demux_layer.reports.report import NODES
+from channels_demux_layer.protocol.report import NODES
 from tests.acceptance.harness.traffic import steady_traffic, wait_for
 
 from .fleet import Fleet

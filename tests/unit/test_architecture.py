@@ -1,12 +1,9 @@
-"""Who may import whom: the rings of the package, the divide between edge and worker, and sizes.
+"""Who may import whom: the rings are the folders of the package, and imports go one way.
 
-Three rings, each of which imports itself and what is inside it::
-
-    django   settings, checks, app, commands        (settings alone are also read by the shell)
-    shell    asyncio and Channels: moves what is said
-    pure     what is said, and what state it leaves; no I/O, clock, task or log
-
-Outside stands what is made of the package: the demo, the test tools, exporters.
+``protocol/`` imports itself alone, and does nothing but compute: no I/O, clock, task or log.
+``transport/`` imports the protocol. All other folders are rooms, and import these two and the rooms
+that are named for them. At the root stand the modules that users import, and the ground: settings,
+logs and the like, which all but the protocol may use.
 """
 
 import ast
@@ -26,161 +23,29 @@ import channels_demux_layer
 PACKAGE = "channels_demux_layer"
 ROOT = Path(channels_demux_layer.__file__).parent
 
-#: Every module of the package, by ring; a name with a star stands for all modules below it. A
-#: module that is not here fails the test: decide where it belongs before it imports anything.
-RINGS = {
-    "root": {PACKAGE},
-    "pure": {
-        "edge",
-        "hosting",
-        "layer",
-        "reports",
-        "workers",
-        "client.options",
-        "client.reconnect",
-        "client.wire",
-        "codes",
-        "edge.envelope",
-        "edge.frame_limit",
-        "exceptions",
-        "reports.fleet",
-        "layer.handshake",
-        "layer.pacing",
-        "layer.portion",
-        "json_text",
-        "link",
-        "link.*",
-        "edge.limits",
-        "metrics",
-        "naming",
-        "hosting.portable",
-        "reports.report",
-        "reports.view",
-        "streams",
-        "edge.trimming",
-    },
-    "shell": {
-        "applications",
-        "layer.calls",
-        "layer.failures",
-        "layer.hearing",
-        "layer.own",
-        "layer.typed",
-        "client",
-        "client.buffer",
-        "client.demultiplexer",
-        "client.dialing",
-        "client.stream",
-        "client.table",
-        "edge.connection",
-        "demultiplexer",
-        "workers.drain",
-        "addresses",
-        "faults",
-        "hosting.elsewhere",
-        "hosting.flow",
-        "layer.groups",
-        "hosting.hops",
-        "hosting.outlet",
-        "hosting.threads",
-        "hosting.consumer",
-        "hosting.fetching",
-        "hosting.locale",
-        "hosting.outgoing",
-        "hosting.users",
-        "http_pages",
-        "layer.ignored",
-        "edge.hooks",
-        "edge.inline",
-        "layer.link_log",
-        "logs",
-        "measuring",
-        "middleware",
-        "layer.node",
-        "layer.nodes",
-        "edge.opening",
-        "edge.outbox",
-        "edge.permissions",
-        "readiness",
-        "edge.remote",
-        "layer.refresh",
-        "edge.survival",
-        "hosting.exits",
-        "layer.watchdog",
-        "layer.reporter",
-        "routing",
-        "workers.runner",
-        "hosting.scope",
-        "status",
-        "layer.owners",
-        "layer.steadfast",
-        "reports.tally",
-        "edge.throttle",
-        "tracing",
-        "layer.wire",
-        "workers.session",
-        "workers.worker",
-    },
-    "django": {
-        "apps",
-        "checks",
-        "checks.wiring",
-        "conf",
-        "discovery",
-        "health",
-        "checks.layers",
-        "checks.limits",
-        "management",
-        "management.*",
-        "templatetags",
-        "templatetags.*",
-    },
-    "outside": {"contrib", "contrib.*", "demo", "demo.*", "testing", "testing.*"},
-}
-MAY_IMPORT = {
-    "root": {"pure", "shell"},
-    "pure": {"pure"},
-    "shell": {"root", "pure", "shell"},
-    "django": {"pure", "shell", "django"},
-    "outside": {"root", "pure", "shell", "django", "outside"},
-}
-#: The folders of the server and the workers, and whose modules each may use beside its own.
+#: What everybody may import, the protocol as well. Nothing in it does I/O either.
+WORDS = {"codes", "exceptions"}
+#: What all but the protocol may import.
+GROUND = WORDS | {"addresses", "conf", "faults", "logs", "streams", "tracing", PACKAGE}
+#: The folders that are part of a site, each with the other folders that it may import.
 ROOMS: dict[str, set[str]] = {
-    "link": set(),
-    "reports": set(),
-    "layer": {"link", "reports"},
-    "hosting": {"link", "reports"},
-    "edge": {"hosting", "layer", "link", "reports"},
-    "workers": {"hosting", "layer", "link", "reports"},
-    "checks": {"edge"},
+    "protocol": set(),
+    "transport": {"protocol"},
+    "hosting": {"protocol", "transport"},
+    "edge": {"protocol", "transport", "hosting"},
+    "monitoring": {"protocol", "transport"},
+    "workers": {"protocol", "transport", "hosting", "monitoring"},
+    "checks": {"protocol", "hosting", "edge"},
+    "client": {"protocol"},
 }
-#: The settings belong to the Django ring, and are the one part of it that the shell reads.
-SETTINGS = "conf"
+#: The folders that use the package as a site does, through whatever they need of it.
+OUTSIDE = {"contrib", "demo", "management", "templatetags", "testing"}
+#: The root modules outside of the ground: each puts rooms together for users. The folders of the
+#: site do not import them.
+FACES = {"apps", "demultiplexer", "health", "metrics", "middleware", "routing", "status"}
+#: What a room asks of a face all the same.
+TO_FACES = {("monitoring.measuring", "metrics")}
 
-EDGE = {
-    "edge.connection",
-    "demultiplexer",
-    "edge.inline",
-    "edge.opening",
-    "edge.outbox",
-    "edge.permissions",
-    "edge.remote",
-    "edge.survival",
-    "edge.throttle",
-}
-WORKER = {"routing", "workers.drain", "workers.runner", "workers.session", "workers.worker"}
-#: The Python client, which runs where there is no Django: it loads the pure ring and itself.
-CLIENT = {
-    "client",
-    "client.buffer",
-    "client.demultiplexer",
-    "client.dialing",
-    "client.options",
-    "client.reconnect",
-    "client.stream",
-    "client.table",
-    "client.wire",
-}
 #: The modules that may name a class of the other side, for its type alone.
 BY_TYPE_ONLY = {("routing", "demultiplexer")}
 
@@ -190,9 +55,6 @@ IMPURE = {
     *("logging", "queue", "random", "sched", "secrets", "select", "selectors", "signal", "socket"),
     *("time", "importlib", "websockets"),
 }
-#: streams.py resolves dotted paths: that is an import, and no other effect.
-IMPORTERS = {"streams"}
-
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 50
 
@@ -224,17 +86,18 @@ def _paths() -> dict[str, Path]:
 MODULES = _paths()
 
 
-def _ring(module: str) -> str | None:
-    rings = [
-        ring
-        for ring, names in RINGS.items()
-        if module in names or any(_is_below(module, name) for name in names)
-    ]
-    return rings[0] if len(rings) == 1 else None
+def _room(module: str) -> str:
+    """Return the folder of a module; its own name for one at the root."""
+    return module.partition(".")[0]
 
 
-def _is_below(module: str, name: str) -> bool:
-    return name.endswith(".*") and module.startswith(name[:-1])
+def _in_room(*rooms: str) -> list[str]:
+    return [module for module in MODULES if _room(module) in rooms]
+
+
+EDGE = {*_in_room("edge"), "demultiplexer"}
+WORKER = {*_in_room("workers"), "routing"}
+CLIENT = set(_in_room("client"))
 
 
 def _walk(node: ast.AST, by_type: bool = False) -> Iterator[tuple[ast.stmt, bool]]:
@@ -323,58 +186,49 @@ def reachable(module: str) -> set[str]:
     return seen
 
 
-def _in_ring(ring: str) -> list[str]:
-    return [module for module in MODULES if _ring(module) == ring]
-
-
-def _present(names: set[str]) -> list[str]:
-    return sorted(names & MODULES.keys())
-
-
 # The rules
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_has_its_ring(module: str) -> None:
-    """A new module is put into one ring before it goes anywhere."""
-    assert _ring(module), f"Add {module!r} to exactly one of the RINGS."
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_inwards(module: str) -> None:
-    """A module imports its own ring and what is inside it, even for types."""
-    ring = _ring(module)
-    assert ring
-    wrong = {
-        target for target in ours(module, by_type=True) if _ring(target) not in MAY_IMPORT[ring]
-    }
-    assert wrong <= ({SETTINGS} if ring == "shell" else set())
+def test_every_module_has_its_place() -> None:
+    """A new folder, or a new module at the root, has to be named above."""
+    assert {_room(module) for module in MODULES} == ROOMS.keys() | OUTSIDE | GROUND | FACES
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_use_each_other_one_way(room: str) -> None:
-    """A folder's modules use those of the folders below it, and never the other way round."""
-    inside = [module for module in MODULES if module.startswith(f"{room}.")]
-    used = {target.partition(".")[0] for module in inside for target in ours(module, by_type=True)}
-    assert inside
-    assert used & ROOMS.keys() <= {room} | ROOMS[room]
+    """A folder's modules use those of the folders named for it, even for types."""
+    allowed = {room} | ROOMS[room] | (WORDS if room in ("protocol", "client") else GROUND)
+    wrong = {
+        (module, target)
+        for module in _in_room(room)
+        for target in ours(module, by_type=True)
+        if _room(target) not in allowed
+    }
+    assert wrong <= TO_FACES
 
 
-@pytest.mark.parametrize("module", _in_ring("pure"))
-def test_the_pure_ring_does_nothing_but_compute(module: str) -> None:
-    """No pure module can do I/O, read a clock, start a task or write a log."""
+@pytest.mark.parametrize("module", sorted(GROUND - {PACKAGE}))
+def test_the_ground_bears_itself(module: str) -> None:
+    """What all use uses nothing but the protocol, itself and, of the words, nothing beyond them."""
+    used = {_room(target) for target in ours(module, by_type=True)}
+    assert used <= (WORDS if module in WORDS else GROUND | {"protocol"})
+
+
+@pytest.mark.parametrize("module", sorted({*_in_room("protocol"), *WORDS}))
+def test_the_protocol_does_nothing_but_compute(module: str) -> None:
+    """No module of the protocol can do I/O, read a clock, start a task or write a log."""
     foreign = {found.target for found in imports(module) if not found.ours}
-    assert foreign & IMPURE <= ({"importlib"} if module in IMPORTERS else set())
+    assert not foreign & IMPURE
 
 
-@pytest.mark.parametrize("module", _present(EDGE))
+@pytest.mark.parametrize("module", sorted(EDGE))
 def test_the_edge_never_loads_the_worker(module: str) -> None:
     """Nothing of the worker is loaded with the edge, directly or through others."""
     assert not reachable(module) & WORKER
     assert not ours(module, by_type=True) & WORKER
 
 
-@pytest.mark.parametrize("module", _present(WORKER))
+@pytest.mark.parametrize("module", sorted(WORKER))
 def test_the_worker_never_loads_the_edge(module: str) -> None:
     """Nothing of the edge is loaded with the worker; its routing names its class as a type."""
     assert not reachable(module) & EDGE
@@ -382,11 +236,11 @@ def test_the_worker_never_loads_the_edge(module: str) -> None:
     assert named <= BY_TYPE_ONLY
 
 
-@pytest.mark.parametrize("module", _present(CLIENT))
+@pytest.mark.parametrize("module", sorted(CLIENT))
 def test_the_client_stands_alone(module: str) -> None:
     """Nothing of the server is loaded with the client, and nothing of Django or Channels."""
     loaded = reachable(module) | {module}
-    assert loaded <= CLIENT | RINGS["pure"]
+    assert loaded <= CLIENT | set(_in_room("protocol")) | WORDS | {PACKAGE}
     foreign = {found.target for name in loaded for found in imports(name) if not found.ours}
     assert not foreign & {"asgiref", "channels", "channels_redis", "django", "redis"}
 
@@ -394,19 +248,13 @@ def test_the_client_stands_alone(module: str) -> None:
 def test_only_the_client_loads_the_client() -> None:
     """No process of a site loads the client, nor what it needs."""
     users = {module for module in MODULES if ours(module, by_type=True) & CLIENT}
-    assert {user for user in users if _ring(user) != "outside"} <= CLIENT
+    assert {user for user in users if _room(user) not in OUTSIDE} <= CLIENT
 
 
 def test_only_the_edge_knows_envelopes() -> None:
     """Of what a site runs, only the edge reads and writes what clients see."""
-    users = {module for module in MODULES if "edge.envelope" in ours(module, by_type=True)}
-    assert {user for user in users if _ring(user) != "outside"} <= EDGE
-
-
-def test_nothing_shared_belongs_to_one_side() -> None:
-    """What edge and worker share loads neither of them, so that both can load it."""
-    shared = set(_in_ring("pure") + _in_ring("shell")) - EDGE - WORKER
-    assert not {module for module in shared if ours(module, by_type=True) & (EDGE | WORKER)}
+    users = {module for module in MODULES if "protocol.envelope" in ours(module, by_type=True)}
+    assert {user for user in users if _room(user) not in OUTSIDE} <= EDGE
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -538,10 +386,10 @@ def test_the_reader_sees_every_kind_of_import() -> None:
     source = """
 import asyncio.events as x, django
 from . import codes
-from .link import machine
-from .link.frames import Send, VERSION
-from channels_demux_layer import Stream, naming
-import channels_demux_layer.edge.envelope
+from .protocol import link
+from .protocol.frames import Send, VERSION
+from channels_demux_layer import Stream, streams
+import channels_demux_layer.protocol.envelope
 try:
     from channels.layers import get_channel_layer
 except ImportError:
@@ -556,8 +404,8 @@ if typing.TYPE_CHECKING:
     import logging
 """
     here, types = read_imports("worker", source), {"demultiplexer", "logging"}
-    expected_ours = {"codes", "naming", "edge.envelope", "conf", "demultiplexer", PACKAGE}
-    expected_ours |= {"link.machine", "link.frames"}
+    expected_ours = {"codes", "streams", "protocol.envelope", "conf", "demultiplexer", PACKAGE}
+    expected_ours |= {"protocol.link", "protocol.frames"}
     assert {found.target for found in here if found.ours} == expected_ours
     assert {found.target for found in here if not found.ours} == (
         {"asyncio", "django", "channels", "random", "logging"}
@@ -568,12 +416,12 @@ if typing.TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("module", "is_package", "source", "target"),
     [
-        ("link.machine", False, "from .frames import Send", "link.frames"),
-        ("link.machine", False, "from . import frames", "link.frames"),
-        ("link.machine", False, "from ..codes import CloseCode", "codes"),
-        ("link.machine", False, "from .. import codes", "codes"),
-        ("link", True, "from .frames import Send", "link.frames"),
-        ("link", True, "from ..codes import CloseCode", "codes"),
+        ("protocol.link", False, "from .frames import Send", "protocol.frames"),
+        ("protocol.link", False, "from . import frames", "protocol.frames"),
+        ("protocol.link", False, "from ..codes import CloseCode", "codes"),
+        ("protocol.link", False, "from .. import codes", "codes"),
+        ("protocol", True, "from .frames import Send", "protocol.frames"),
+        ("protocol", True, "from ..codes import CloseCode", "codes"),
         (PACKAGE, True, "from .streams import Stream", "streams"),
         ("worker", False, "from . import Stream", PACKAGE),
     ],
@@ -581,25 +429,3 @@ if typing.TYPE_CHECKING:
 def test_the_reader_follows_dots(module: str, is_package: bool, source: str, target: str) -> None:
     """A relative import is followed from a module, a package and the root alike."""
     assert read_imports(module, source, is_package) == {Import(target, True, False)}
-
-
-def test_the_tables_agree_with_each_other() -> None:
-    """The sides are of the shell, the importers are pure, and the rings know each other."""
-    assert RINGS["shell"] >= EDGE | WORKER
-    assert {name for name in MODULES if name.split(".")[0] == "client"} == CLIENT
-    assert not EDGE & WORKER
-    assert RINGS["pure"] >= IMPORTERS
-    assert RINGS.keys() == MAY_IMPORT.keys()
-    assert SETTINGS in RINGS["django"]
-
-
-@pytest.mark.parametrize("module", ["surprise", "linkage", "demonstration.page", ""])
-def test_a_strange_module_is_in_no_ring(module: str) -> None:
-    """The table is closed: a module that it does not name has no ring."""
-    assert _ring(module) is None
-
-
-def test_pure_packages_are_named_as_a_whole() -> None:
-    """All of the link is pure, modules of later releases included."""
-    assert _ring("link") == _ring("link.machine") == _ring("link.later") == "pure"
-    assert re.fullmatch(r"[a-z_.*\s]+", " ".join(set().union(*RINGS.values())))

@@ -20,8 +20,8 @@ from channels_demux_layer.demo import control
 from channels_demux_layer.demo.plan import STREAMS, Options, Project, plan_stand_in
 from channels_demux_layer.demo.project import consumers, layers, market, picture, system, views
 from channels_demux_layer.exceptions import ConfigurationError, LayerFailed
-from channels_demux_layer.reports.fleet import FleetReport
-from channels_demux_layer.reports.report import NodeReport, StreamReport
+from channels_demux_layer.monitoring.fleet import FleetReport
+from channels_demux_layer.protocol.report import NodeReport, StreamReport
 
 LIMIT = 30.0
 URL = "redis://127.0.0.1:6379/0"

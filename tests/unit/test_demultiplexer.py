@@ -11,8 +11,8 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer import demultiplexer as module
-from channels_demux_layer.edge.envelope import EnvelopeCodec
 from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.protocol.envelope import EnvelopeCodec
 from channels_demux_layer.testing import DemuxCommunicator
 
 REDIS = "channels_redis.core.RedisChannelLayer"

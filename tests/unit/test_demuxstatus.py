@@ -15,8 +15,8 @@ from django.core.management import CommandError, call_command
 
 from channels_demux_layer.exceptions import LayerFailed
 from channels_demux_layer.management.commands import demuxstatus
-from channels_demux_layer.reports.fleet import FleetReport
-from channels_demux_layer.reports.report import LinkReport, NodeReport, StreamReport
+from channels_demux_layer.monitoring.fleet import FleetReport
+from channels_demux_layer.protocol.report import LinkReport, NodeReport, StreamReport
 
 STREAM = StreamReport(side="edge", stream="a", channel="demux.a", pending=2, frames_in=4)
 LINK = LinkReport(peer="w!1", is_edge=True)

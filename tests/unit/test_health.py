@@ -12,7 +12,7 @@ from django.test import RequestFactory
 from django.urls import path
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer, health
-from channels_demux_layer.layer.nodes import find_node, get_node, running_nodes, stop_nodes
+from channels_demux_layer.transport.nodes import find_node, get_node, running_nodes, stop_nodes
 from tests.integration.harness import until
 
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

@@ -11,12 +11,12 @@ import pytest
 
 import channels_demux_layer
 from channels_demux_layer import logs
-from channels_demux_layer.layer import link_log
-from channels_demux_layer.layer.link_log import LinkLog
-from channels_demux_layer.link import events as ev
-from channels_demux_layer.link.frames import Batch
-from channels_demux_layer.link.session import Session
-from channels_demux_layer.link.window import SendWindow
+from channels_demux_layer.protocol import events as ev
+from channels_demux_layer.protocol.frames import Batch
+from channels_demux_layer.protocol.session import Session
+from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.transport import link_log
+from channels_demux_layer.transport.link_log import LinkLog
 
 ROOT = Path(channels_demux_layer.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
@@ -99,9 +99,10 @@ def test_the_legend_is_that_of_the_code() -> None:
     page = (DOCS / "reference" / "logs.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\S)` \|", page, re.MULTILINE) == legend
     used = set(
-        re.findall(r'_log\.(?:say|batch)\(\s*"(.)"', (ROOT / "layer" / "wire.py").read_text())
+        re.findall(r'_log\.(?:say|batch)\(\s*"(.)"', (ROOT / "transport" / "wire.py").read_text())
     )
-    used |= set(re.findall(r'self\.say\(\s*"(.)"', (ROOT / "layer" / "link_log.py").read_text()))
+    own = (ROOT / "transport" / "link_log.py").read_text()
+    used |= set(re.findall(r'self\.say\(\s*"(.)"', own))
     assert used == set(link_log.MARKS)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from channels_demux_layer.metrics import METRICS, samples
-from channels_demux_layer.reports.report import LinkReport, NodeReport, StreamReport
+from channels_demux_layer.protocol.report import LinkReport, NodeReport, StreamReport
 
 EDGE = StreamReport(
     side="edge",

@@ -13,8 +13,8 @@ from channels.layers import get_channel_layer
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.layer import nodes as nodes_module
 from channels_demux_layer.testing import DemuxCommunicator, database, run_workers, workers
+from channels_demux_layer.transport import nodes as nodes_module
 from tests.integration.harness import until
 
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

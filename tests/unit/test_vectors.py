@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from channels_demux_layer.codes import ClientEvent, ErrorCode, ServerEvent
-from channels_demux_layer.edge.envelope import EnvelopeCodec, Incoming
 from channels_demux_layer.exceptions import BadFrame
-from channels_demux_layer.json_text import as_json, as_string
+from channels_demux_layer.protocol.envelope import EnvelopeCodec, Incoming
+from channels_demux_layer.protocol.json_text import as_json, as_string
 
 Case = dict[str, Any]
 

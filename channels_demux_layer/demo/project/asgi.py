@@ -12,8 +12,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "channels_demux_layer.demo.proje
 # does, which is good enough for a demo but not for a site.
 http_application = ASGIStaticFilesHandler(get_asgi_application())
 
-from channels_demux_layer.demo.project.demultiplexer import Demultiplexer  # noqa: E402
 from channels_demux_layer.routing import stream_workers  # noqa: E402
+
+from .demultiplexer import Demultiplexer  # noqa: E402
 
 # The streams have no private data, so pages of any origin may connect. Commands check the origin
 # (system.py). A site with users wraps the URLRouter in

@@ -13,7 +13,7 @@ from typing import Any
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
-from channels_demux_layer.demo.project.market import prices_at
+from .market import prices_at
 
 NAME_LENGTH = 40
 TEXT_LENGTH = 500

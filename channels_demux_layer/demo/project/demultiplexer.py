@@ -1,8 +1,9 @@
 """The demultiplexer of the demo."""
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
-from channels_demux_layer.demo.project.consumers import EchoConsumer
-from channels_demux_layer.demo.project.system import SystemConsumer
+
+from .consumers import EchoConsumer
+from .system import SystemConsumer
 
 
 class Demultiplexer(WebsocketDemultiplexer):

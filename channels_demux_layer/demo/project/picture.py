@@ -3,8 +3,8 @@
 from typing import Any
 
 from channels_demux_layer.demo.plan import STREAMS
-from channels_demux_layer.reports.fleet import FleetReport
-from channels_demux_layer.reports.report import NodeReport
+from channels_demux_layer.monitoring.fleet import FleetReport
+from channels_demux_layer.protocol.report import NodeReport
 
 CHANNELS = {f"demux.{stream}": stream for stream in STREAMS}
 

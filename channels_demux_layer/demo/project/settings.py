@@ -8,7 +8,7 @@ import os
 
 from django.core.management.utils import get_random_secret_key
 
-from channels_demux_layer.demo.project.layers import channel_layers
+from .layers import channel_layers
 
 SECRET_KEY = get_random_secret_key()  # nothing is signed, so each process may have its own
 DEBUG = False

@@ -14,9 +14,10 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 from channels_demux_layer.demo.control import send_command
-from channels_demux_layer.demo.project.picture import draw
 from channels_demux_layer.exceptions import DemuxError
 from channels_demux_layer.status import ask_nodes
+
+from .picture import draw
 
 CONTROL = "DEMUX_DEMO_CONTROL"
 """The variable with the supervisor's address. If it is empty or unset, the buttons are hidden."""

@@ -2,6 +2,6 @@
 
 from django.urls import path
 
-from channels_demux_layer.demo.project import views
+from . import views
 
 urlpatterns = [path("", views.page), path("healthz", views.healthz)]

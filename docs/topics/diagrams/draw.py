@@ -1,6 +1,6 @@
 """Draws the pictures of the topics from what the code says of itself.
 
-The rings come from the table that the architecture test keeps, the states of a session from the
+The rings come from the tables that the architecture test keeps, the states of a session from the
 table of its transitions, messages and frames from their types. So a picture changes where the
 code does, and a test (tests/unit/docs/test_diagrams.py) fails until it is drawn anew::
 
@@ -10,9 +10,8 @@ code does, and a test (tests/unit/docs/test_diagrams.py) fails until it is drawn
 from html import escape
 from pathlib import Path
 
-from channels_demux_layer import codes, naming
-from channels_demux_layer.layer import handshake
-from channels_demux_layer.link import frames, session
+from channels_demux_layer import codes
+from channels_demux_layer.protocol import frames, handshake, naming, session
 from tests.unit import test_architecture as architecture
 
 HERE = Path(__file__).parent
@@ -90,7 +89,7 @@ def arrow(x: float, y: float, to_x: float, to_y: float, colour: str = INK) -> st
 
 def rings() -> str:
     """Draw which module is in which ring; a ring imports itself and what is inside it."""
-    order = ("outside", "django", "shell", "pure")
+    order = ("outside", "rooms", "transport", "protocol")
     body, top, tops = [], 40.0, []
     legend = (("edge", EDGE), ("worker", WORKER), ("client", CLIENT))
     for place, (words, colour) in enumerate(legend):
@@ -101,7 +100,7 @@ def rings() -> str:
         tops.append((left, top))
         body.append(text(left + 10, top + 20, ring, size=14, anchor="start"))
         line, x = top + 40, left + 10.0
-        for module in sorted(m for m in architecture.MODULES if architecture._ring(m) == ring):
+        for module in sorted(m for m in architecture.MODULES if _ring(m) == ring):
             room = 6.7 * len(module) + 14
             if x + room > WIDTH - left - 10:
                 line, x = line + 18, left + 10
@@ -113,6 +112,15 @@ def rings() -> str:
         for depth, (left, y) in enumerate(tops)
     ]
     return document("The rings of the package", top + 12 * len(order), frame + body)
+
+
+def _ring(module: str) -> str:
+    room = module.partition(".")[0]
+    if room in architecture.OUTSIDE:
+        return "outside"
+    if room in architecture.WORDS | {"protocol"}:
+        return "protocol"
+    return "transport" if room in architecture.GROUND | {"transport"} else "rooms"
 
 
 def _side(module: str) -> str:
@@ -256,17 +264,17 @@ def moving() -> str:
 
 #: Each step: the modules that take part, and what they do.
 SERVER = [
-    (("demultiplexer", "edge.envelope"), "takes the envelope apart"),
+    (("demultiplexer", "protocol.envelope"), "takes the envelope apart"),
     (("edge.connection", "edge.remote"), "finds the stream's session"),
-    (("hosting.flow", "link.window"), "gives it room in the window"),
-    (("layer.wire", "link.machine"), "numbers it, within a batch"),
-    (("layer.calls", "layer.typed"), "publishes the batch"),
+    (("hosting.flow", "protocol.window"), "gives it room in the window"),
+    (("transport.wire", "protocol.link"), "numbers it, within a batch"),
+    (("transport.calls", "transport.typed"), "publishes the batch"),
 ]
 HOST = [
     (("hosting.consumer",), "gives it to the consumer"),
     (("workers.session", "hosting.flow"), "counts what is taken"),
-    (("layer.wire", "link.machine"), "in order, each once"),
-    (("layer.node", "layer.typed"), "receives the batch"),
+    (("transport.wire", "protocol.link"), "in order, each once"),
+    (("transport.node", "transport.typed"), "receives the batch"),
 ]
 
 

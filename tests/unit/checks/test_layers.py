@@ -17,7 +17,7 @@ from channels_demux_layer.checks.layers import (
     layer_faults,
 )
 from channels_demux_layer.conf import build_settings
-from channels_demux_layer.discovery import Edge
+from channels_demux_layer.hosting.discovery import Edge
 from channels_demux_layer.streams import Stream, new_stream_table
 
 URL = "redis://example.org:6379/0"

@@ -2,12 +2,7 @@
 
 import pytest
 
-from channels_demux_layer.client.reconnect import (
-    Attempts,
-    Backoff,
-    is_final_close,
-    is_final_status,
-)
+from channels_demux_layer.client.reconnect import Attempts, Backoff, is_final_close, is_final_status
 
 
 def test_the_bound_doubles_up_to_the_longest() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from channels_demux_layer.client.wire import ClientCodec, Event, Payload
 from channels_demux_layer.codes import ClientEvent, ServerEvent
-from channels_demux_layer.json_text import is_json, mend_escapes
+from channels_demux_layer.protocol.json_text import is_json, mend_escapes
 
 FILE = Path(__file__).parents[2] / "vectors" / "client_wire.json"
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from channels_demux_layer.client.wire import ClientCodec, Event, Payload, check_name
 from channels_demux_layer.codes import ClientEvent, ErrorCode, ServerEvent
-from channels_demux_layer.edge.envelope import EnvelopeCodec, Incoming
+from channels_demux_layer.protocol.envelope import EnvelopeCodec, Incoming
 
 client = ClientCodec()
 server = EnvelopeCodec()

@@ -9,11 +9,11 @@ import pytest
 
 from channels_demux_layer import streams
 from channels_demux_layer.edge import limits, opening, outbox
-from channels_demux_layer.edge.envelope import MAX_DEPTH
-from channels_demux_layer.hosting import portable
-from channels_demux_layer.layer import portion, reporter
-from channels_demux_layer.link.config import LinkConfig
-from channels_demux_layer.link.recovery import REORDER_THRESHOLD
+from channels_demux_layer.protocol import portable, portion
+from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol.envelope import MAX_DEPTH
+from channels_demux_layer.protocol.recovery import REORDER_THRESHOLD
+from channels_demux_layer.transport import reporter
 
 from .pages import DOCS, PACKAGE, ROOT, text_of
 

@@ -18,7 +18,7 @@ from django.template import Context, Engine
 
 from channels_demux_layer.client.wire import ClientCodec
 from channels_demux_layer.codes import ServerEvent
-from channels_demux_layer.edge.envelope import EnvelopeCodec
+from channels_demux_layer.protocol.envelope import EnvelopeCodec
 
 from .pages import all_snippets, snippets
 

@@ -16,10 +16,8 @@ from channels_demux_layer.checks import layers as layer_checks
 from channels_demux_layer.checks import limits as limit_checks
 from channels_demux_layer.checks import wiring as checks
 from channels_demux_layer.client import ClientError, connect
-from channels_demux_layer.layer import handshake
-from channels_demux_layer.link import frames
 from channels_demux_layer.management.commands import demuxstatus, runworker
-from channels_demux_layer.reports import report
+from channels_demux_layer.protocol import frames, handshake, report
 from channels_demux_layer.streams import Stream
 from tests.integration import conftest as integration
 

@@ -12,11 +12,11 @@ from channels.layers import get_channel_layer
 from channels_demux_layer import Stream
 from channels_demux_layer.codes import ClientEvent, ServerEvent
 from channels_demux_layer.edge.connection import Connection
-from channels_demux_layer.edge.envelope import EnvelopeCodec, Incoming
 from channels_demux_layer.edge.limits import Limits
 from channels_demux_layer.exceptions import BadFrame
-from channels_demux_layer.layer.nodes import stop_nodes
-from channels_demux_layer.layer.steadfast import SteadfastLayer
+from channels_demux_layer.protocol.envelope import EnvelopeCodec, Incoming
+from channels_demux_layer.transport.nodes import stop_nodes
+from channels_demux_layer.transport.steadfast import SteadfastLayer
 from tests.integration.harness import until
 
 LIMIT = 20.0

@@ -10,8 +10,8 @@ import pytest
 from channels_demux_layer import Stream
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.edge.inline import InlineSession
-from channels_demux_layer.link.window import SendWindow
-from channels_demux_layer.reports.tally import Tally
+from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.transport.tally import Tally
 from tests.integration.harness import deliver, until
 
 LIMIT = 20.0

@@ -14,13 +14,13 @@ from channels.layers import get_channel_layer
 from channels_demux_layer.edge import opening
 from channels_demux_layer.edge.opening import RemoteAccess, ScopeFailed, find_worker
 from channels_demux_layer.edge.survival import Survival, note_suspect
-from channels_demux_layer.layer.failures import Outage
-from channels_demux_layer.layer.handshake import Claim, parse_open
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.nodes import find_node, get_node, stop_nodes
-from channels_demux_layer.link.frames import VERSION
-from channels_demux_layer.link.window import SendWindow
-from channels_demux_layer.reports.report import NODES
+from channels_demux_layer.protocol.frames import VERSION
+from channels_demux_layer.protocol.handshake import Claim, parse_open
+from channels_demux_layer.protocol.report import NODES
+from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.transport.failures import Outage
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.nodes import find_node, get_node, stop_nodes
 from tests.integration.harness import until
 
 LIMIT = 20.0

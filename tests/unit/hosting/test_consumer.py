@@ -18,8 +18,8 @@ from channels.sessions import CookieMiddleware
 from django.urls import path
 
 from channels_demux_layer import Stream, tracing
-from channels_demux_layer.applications import has_sync_consumer
 from channels_demux_layer.hosting import hops
+from channels_demux_layer.hosting.applications import has_sync_consumer
 from channels_demux_layer.hosting.consumer import Host
 from channels_demux_layer.hosting.outgoing import text_writer
 from tests.integration.harness import until, within

@@ -15,8 +15,8 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import SynchronousOnlyOperation
 
-from channels_demux_layer.applications import has_sync_consumer, walk
 from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.hosting.applications import has_sync_consumer, walk
 from channels_demux_layer.hosting.fetching import InWorker
 from channels_demux_layer.hosting.scope import enter_scope, pack_scope
 from channels_demux_layer.middleware import FetchMiddleware

@@ -12,9 +12,9 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone, translation
 
 from channels_demux_layer.hosting.locale import DEFAULT, Locale, activate, active_locale
-from channels_demux_layer.hosting.portable import Report
 from channels_demux_layer.hosting.scope import enter_scope, pack_scope
 from channels_demux_layer.logs import about
+from channels_demux_layer.protocol.portable import Report
 
 
 @pytest.fixture(autouse=True)

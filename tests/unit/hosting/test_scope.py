@@ -26,8 +26,8 @@ from django.utils.safestring import mark_safe
 
 from channels_demux_layer.hosting import scope as scope_module
 from channels_demux_layer.hosting.fetching import fetch
-from channels_demux_layer.hosting.portable import pack
 from channels_demux_layer.hosting.scope import MOST_NAMED, enter_scope, pack_scope
+from channels_demux_layer.protocol.portable import pack
 
 DB = pytest.mark.usefixtures("database")
 WARNING = "channels_demux_layer.hosting.scope"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.nodes import find_node, stop_nodes
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.nodes import find_node, stop_nodes
 from channels_demux_layer.workers import drain
 from channels_demux_layer.workers.drain import drain_workers
 

@@ -17,14 +17,14 @@ from channels_demux_layer import Stream
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.faults import MOST_LINES
 from channels_demux_layer.hosting.scope import pack_scope
-from channels_demux_layer.layer.handshake import Open
-from channels_demux_layer.layer.node import Node
-from channels_demux_layer.layer.nodes import get_node, stop_nodes
-from channels_demux_layer.layer.steadfast import SteadfastLayer
-from channels_demux_layer.link.frames import VERSION
-from channels_demux_layer.link.window import SendWindow
-from channels_demux_layer.reports.report import NODES
-from channels_demux_layer.reports.tally import Tally, get_tally
+from channels_demux_layer.protocol.frames import VERSION
+from channels_demux_layer.protocol.handshake import Open
+from channels_demux_layer.protocol.report import NODES
+from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.nodes import get_node, stop_nodes
+from channels_demux_layer.transport.steadfast import SteadfastLayer
+from channels_demux_layer.transport.tally import Tally, get_tally
 from channels_demux_layer.workers import worker as worker_module
 from channels_demux_layer.workers.session import WorkerSession
 from channels_demux_layer.workers.worker import ClaimDesk, StreamWorker

@@ -1,1 +1,0 @@
-"""A process on the channel layer: its node, the links on it, and what outlasts failures."""

@@ -1,0 +1,1 @@
+"""What nodes tell about themselves, and who may ask."""

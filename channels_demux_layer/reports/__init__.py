@@ -1,1 +1,0 @@
-"""The nodes' reports about themselves, and their presentation."""

@@ -1,0 +1,1 @@
+"""A process on the channel layer: its node, its links, and what outlasts the layer's failures."""
