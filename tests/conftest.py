@@ -7,8 +7,7 @@ from unittest import mock
 
 import pytest
 
-from channels_demux_layer.faults import RepeatedLog
-from channels_demux_layer.logs import KEYS
+from channels_demux_layer.logs import KEYS, RepeatedLog
 from tests.acceptance.harness.layers import KINDS, Layer
 from tests.acceptance.harness.postgres_server import PostgresServer, find_postgres
 from tests.acceptance.harness.redis_server import RedisServer, find_redis_server

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from channels_demux_layer.protocol import events as ev
-from channels_demux_layer.protocol.config import LinkConfig
-from channels_demux_layer.protocol.session import Session
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.liveness import LinkConfig
+from channels_demux_layer.protocol.session import SendWindow, Session
 from tests.lossy_network import Agenda, End, Network, Weather
 
 

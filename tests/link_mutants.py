@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from channels_demux_layer.protocol.receiver import Receiver
+from channels_demux_layer.protocol.delivery import Receiver
 
 
 def no_dedupe(patch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from channels_demux_layer.protocol import events as ev
-from channels_demux_layer.protocol.config import LinkConfig
 from channels_demux_layer.protocol.frames import Batch, parse_batch
 from channels_demux_layer.protocol.link import Link
+from channels_demux_layer.protocol.liveness import LinkConfig
 
 #: Steps after which a conversation is taken to go on for ever.
 MAX_STEPS = 30_000

@@ -227,7 +227,7 @@ def _hosts(layer: Layer) -> list[Any]:
 
 
 def _gives_up(host: Any, default: float | None) -> bool:
-    """Tell whether redis-py ends a read on this host before Redis ends its own wait."""
+    """Return whether redis-py ends a read on this host before Redis ends its own wait."""
     options = host if isinstance(host, Mapping) else {"address": host}
     timeout = options.get("socket_timeout", default)
     address = options.get("address")

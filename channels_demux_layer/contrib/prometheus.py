@@ -26,7 +26,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from channels_demux_layer.faults import FaultLog
+from channels_demux_layer.logs import FaultLog
 from channels_demux_layer.metrics import METRICS, Metric, Sample
 from channels_demux_layer.monitoring.http_pages import Page, Pages
 from channels_demux_layer.monitoring.measuring import measure_process

@@ -15,7 +15,7 @@ from channels_demux_layer.hosting.flow import excess_size
 from channels_demux_layer.hosting.scope import stream_scope
 from channels_demux_layer.protocol.envelope import EnvelopeCodec, Incoming
 from channels_demux_layer.protocol.naming import stream_channel
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.streams import MAX_STREAM_NAME, Stream
 from channels_demux_layer.transport.tally import get_tally
 

@@ -13,7 +13,7 @@ from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.hosting.applications import has_sync_consumer
 from channels_demux_layer.hosting.consumer import new_host
 from channels_demux_layer.hosting.flow import Outflow
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.streams import ASGIApplication, Stream
 from channels_demux_layer.transport.tally import Tally
 

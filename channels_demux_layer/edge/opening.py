@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.faults import FaultLog
-from channels_demux_layer.logs import about
+from channels_demux_layer.logs import FaultLog, about
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import Claim, Open
 from channels_demux_layer.protocol.naming import edge_group, stream_channel, stream_group

@@ -13,10 +13,9 @@ from channels.db import database_sync_to_async
 
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
-from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.hosting.exits import is_of_signal
-from channels_demux_layer.logs import about
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.logs import RepeatedLog, about
+from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.streams import Permission
 
 __all__ = ["Admitted", "Door", "GuardedSession", "is_permitted"]

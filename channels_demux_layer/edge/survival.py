@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from channels_demux_layer.conf import get_settings
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 
 __all__ = ["Survival", "note_suspect", "suspects_on"]
 

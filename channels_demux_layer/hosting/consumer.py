@@ -18,8 +18,7 @@ from channels_demux_layer import tracing
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import PayloadTooLarge
-from channels_demux_layer.faults import RepeatedLog
-from channels_demux_layer.logs import about, note_task
+from channels_demux_layer.logs import RepeatedLog, about, note_task
 from channels_demux_layer.streams import Stream
 
 from .applications import attribute, consumer_name

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from channels_demux_layer.protocol.json_text import UTF8_BYTES
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.transport.tally import FlowTally
 
 __all__ = ["Outflow", "excess_size"]

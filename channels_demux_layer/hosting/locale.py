@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from channels_demux_layer.exceptions import NotPortable
-from channels_demux_layer.faults import RepeatedLog
+from channels_demux_layer.logs import RepeatedLog
 from channels_demux_layer.protocol.portable import Report, pack_zone, unpack_zone
 
 __all__ = ["DEFAULT", "Locale", "activate", "active_locale"]

@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from channels_demux_layer.codes import CloseCode
-from channels_demux_layer.faults import RepeatedLog
-from channels_demux_layer.logs import about
+from channels_demux_layer.logs import RepeatedLog, about
 from channels_demux_layer.protocol.json_text import as_json, as_string, is_json, mend, sendable
 from channels_demux_layer.streams import Stream
 

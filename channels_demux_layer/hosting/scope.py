@@ -18,8 +18,7 @@ from channels.db import database_sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 
 from channels_demux_layer.exceptions import NotPortable
-from channels_demux_layer.faults import RepeatedLog
-from channels_demux_layer.logs import about, printable
+from channels_demux_layer.logs import RepeatedLog, about, printable
 from channels_demux_layer.protocol import portable
 from channels_demux_layer.protocol.portable import Report
 from channels_demux_layer.streams import Stream

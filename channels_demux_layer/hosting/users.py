@@ -18,7 +18,7 @@ from django.core.exceptions import FieldError
 from django.utils.functional import cached_property as django_cached_property
 
 from channels_demux_layer.exceptions import NotPortable
-from channels_demux_layer.faults import RepeatedLog
+from channels_demux_layer.logs import RepeatedLog
 from channels_demux_layer.protocol import portable
 from channels_demux_layer.protocol.portable import Report
 

@@ -1,4 +1,13 @@
-"""Frames that wait to be sent, and how many of them a batch takes."""
+"""What waits to be sent: frames until the next batch, and answers until others are ready.
+
+`Backlog` queues a link's frames, and fills batches from it.
+
+`Portion` lets a worker's answers wait for each other. Consumers take turns in the event loop, one
+payload at a time. Without portions, the answers to what one client sent together would leave in
+batch after batch, and arrive at its socket one by one. Answers wait for a few turns of the event
+loop at most, and only while consumers make progress (L3.10). No timer is involved. A single payload
+makes no portion, so its answer does not wait.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +16,18 @@ from collections import deque
 from .frames import Binary, Context, Frame, Text
 from .json_text import UTF8_BYTES
 
-__all__ = ["Backlog"]
+__all__ = ["PORTION_SIZE", "Backlog", "Portion"]
 
-#: An estimate of what a frame costs on the wire beside its payload, in bytes.
+#: The estimated size of a frame without its payload, in bytes.
 FRAME_OVERHEAD = 16
 
 
 class Backlog:
-    """Frames in the order in which they go out, each with its session's group.
+    """A queue of frames, each with its session's group.
 
-    Rows and no tuples: thousands of frames may wait, and Python's garbage collector would look
-    at each tuple. Sizes are kept since by the time a frame goes out, to look at its text again
-    would be a miss of the processor's cache.
+    It consists of three queues rather than one of tuples, because thousands of frames may wait and
+    Python's garbage collector would traverse each tuple. Sizes are computed once: when a frame
+    leaves, its text is no longer in the processor's cache.
     """
 
     __slots__ = ("_frames", "_groups", "_size", "_sizes")
@@ -37,9 +46,9 @@ class Backlog:
 
         Args:
             frame: The frame.
-            group: The group of its session, if it may go there.
+            group: The group of its session; None to send it to the peer's channel.
         """
-        if isinstance(frame, Text):  # first: there is one for each payload
+        if isinstance(frame, Text):  # first, because most frames are payloads
             length = len(frame.text)
             size = FRAME_OVERHEAD + (length if frame.text.isascii() else length * UTF8_BYTES)
         else:
@@ -50,11 +59,11 @@ class Backlog:
         self._size += size
 
     def gather(self, max_frames: int, max_size: int) -> tuple[list[Frame], str | None]:
-        """Take out what goes into one batch (L3.9).
+        """Remove and return the frames of the next batch (L3.9).
 
         Args:
-            max_frames: The most frames of a batch.
-            max_size: The size at which a batch is full, in bytes; a larger frame goes alone.
+            max_frames: The maximum number of frames.
+            max_size: The maximum size in bytes. A larger frame gets a batch of its own.
 
         Returns:
             The frames, and the group of the first that has one.
@@ -73,7 +82,7 @@ class Backlog:
         return frames, next(filter(None, groups), None)
 
     def drop(self, session: int) -> None:
-        """Forget all frames of a session."""
+        """Discard all frames of a session."""
         rows = list(zip(self._frames, self._groups, self._sizes, strict=True))
         kept = [row for row in rows if row[0].session != session]
         self._frames = deque(frame for frame, _, _ in kept)
@@ -87,10 +96,60 @@ class Backlog:
             size += more
             if count and (size > max_size or count == max_frames):
                 return count
-        return len(self._frames)  # one alone that is larger
+        return len(self._frames)  # a single frame that is too large
 
 
 def _size(frame: Frame) -> int:
     if isinstance(frame, Context):
         return FRAME_OVERHEAD + sum(map(len, (*frame.carrier, *frame.carrier.values())))
     return FRAME_OVERHEAD + (len(frame.data) if isinstance(frame, Binary) else 0)
+
+
+#: The maximum number of payloads in a portion. Later ones wait until it is over, so that the first
+#: answers do not wait for the last.
+PORTION_SIZE = 200
+
+#: The maximum number of turns that answers wait. A consumer of Channels takes one payload in two
+#: turns, so this is enough for four.
+MAX_TURNS = 8
+#: Answers stop waiting after this many turns in a row without a taken payload: the remaining
+#: consumers then wait for something other than the event loop.
+CALM_TURNS = 2
+#: Answers wait for no further turn after this time in seconds, in case turns are long.
+MAX_TIME = 0.02
+
+
+class Portion:
+    """Payloads that were handed to consumers together.
+
+    Args:
+        payloads: The number of payloads.
+        taken: How many payloads consumers have taken so far, of all portions.
+        now: The current time in seconds.
+    """
+
+    __slots__ = ("_calm", "_ends_at", "_goal", "_taken", "_turns")
+
+    def __init__(self, payloads: int, taken: int, now: float) -> None:
+        self._goal = taken + payloads
+        self._taken = taken
+        self._turns = 0
+        self._calm = 0
+        self._ends_at = now + MAX_TIME
+
+    def is_over(self, taken: int, now: float) -> bool:
+        """Count one turn of the event loop, and return whether the answers may leave.
+
+        Args:
+            taken: How many payloads consumers have taken so far, of all portions.
+            now: The current time in seconds.
+        """
+        self._turns += 1
+        self._calm = self._calm + 1 if taken == self._taken else 0
+        self._taken = taken
+        return (
+            taken >= self._goal
+            or self._turns == MAX_TURNS
+            or self._calm == CALM_TURNS
+            or now >= self._ends_at
+        )

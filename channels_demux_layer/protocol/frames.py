@@ -1,10 +1,9 @@
-"""What nodes say to each other: batches, and the frames in them (layer wire, version 1).
+"""Batches and the frames in them (layer wire, version 1).
 
-A batch is one channel-layer message, a plain dict that every serializer with bytes can carry
-(L0.1). Its frames travel as one MessagePack array, so that the layer's own serializer meets a
-handful of scalars and one byte string, however many frames there are. A frame is an array of its
-tag, the number of its session, which the edge gives and which is unique within the link, and the
-rest (L4.1).
+A batch is one channel-layer message: a plain dict that every serializer with bytes can carry
+(L0.1). Its frames are one MessagePack array in a byte string. So the layer's own serializer sees a
+few scalars and one byte string, for any number of frames. A frame is an array of its tag, the
+number of its session, and its fields (L4.1). The edge numbers sessions, uniquely within a link.
 """
 
 from __future__ import annotations
@@ -38,43 +37,43 @@ __all__ = [
     "read_frames",
 ]
 
-#: The version of the layer wire. It stands in each batch, open and claim (L0.2).
+#: The version of the layer wire, as in each batch, open and claim (L0.2).
 VERSION = 1
 #: The channel-layer message type of a batch.
 BATCH = "demux.batch"
-#: A trace context in text, as HTTP headers have it: ``traceparent`` and what goes with it.
+#: A trace context as HTTP headers: ``traceparent`` and related ones.
 Carrier: TypeAlias = dict[str, str]
 
 
 class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=0):
-    """Edge to worker: the session whose open you claimed is yours."""
+    """Edge to worker: the session that you claimed under this ref is yours."""
 
     session: int
     ref: str
 
 
 class Accept(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=1):
-    """Worker to edge: the consumer has accepted, payloads may come."""
+    """Worker to edge: the consumer accepted the session, and payloads may follow."""
 
     session: int
 
 
 class Text(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=2):
-    """Either way: one text payload."""
+    """Both ways: a text payload."""
 
     session: int
     text: str
 
 
 class Binary(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=3):
-    """Either way: one binary payload."""
+    """Both ways: a binary payload."""
 
     session: int
     data: bytes
 
 
 class Close(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=4):
-    """Either way: the sender's last frame of this session. Answered with the receiver's own."""
+    """Both ways: the sender's last frame of this session. The receiver answers with its own."""
 
     session: int
     code: int
@@ -82,26 +81,26 @@ class Close(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=4):
 
 
 class Credit(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=5):
-    """Either way: so many more frames of this session have been taken."""
+    """Both ways: this many more frames of the session were taken."""
 
     session: int
     frames: int
 
 
 class Reset(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=6):
-    """Either way: there is no such session here."""
+    """Both ways: the sender does not know this session."""
 
     session: int
 
 
 class Move(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=7):
-    """Worker to edge: close this session and open another, with somebody else."""
+    """Worker to edge: close this session, and continue the stream on another worker."""
 
     session: int
 
 
 class Context(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=8):
-    """Edge to worker: the trace context of the payloads that follow; none where it is empty."""
+    """Edge to worker: the trace context of the next payloads; an empty one ends the trace."""
 
     session: int
     carrier: Carrier
@@ -111,7 +110,7 @@ Frame: TypeAlias = Grant | Accept | Text | Binary | Close | Credit | Reset | Mov
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """Stands for a frame that cannot be decoded, where its session can; never on the wire."""
+    """Replaces a frame that cannot be decoded but whose session is known. Never sent."""
 
     session: int
     fault: str
@@ -121,7 +120,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Frame]).decode
 _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_int = msgspec.msgpack.Decoder(int).decode
-#: The head of a MessagePack array of one element.
+#: The first byte of a MessagePack array with one element.
 _ONE = b"\x91"
 
 
@@ -137,7 +136,7 @@ def encode_frames(frames: list[Frame]) -> bytes:
     try:
         return _encode(frames)
     except UnicodeEncodeError:
-        # One consumer's broken text must not take along what shares the batch with it.
+        # One consumer's invalid text must not discard the other frames of its batch.
         return _encode([_sendable(frame) for frame in frames])
 
 
@@ -156,13 +155,13 @@ def decode_frames(data: bytes) -> list[Frame]:
     """Decode the frames of one batch.
 
     Args:
-        data: What encode_frames() made.
+        data: The result of encode_frames().
 
     Returns:
         The frames, in order.
 
     Raises:
-        msgspec.DecodeError: It is nothing that encode_frames() makes.
+        msgspec.DecodeError: The data is not such a result.
     """
     try:
         return _decode(data)
@@ -171,33 +170,31 @@ def decode_frames(data: bytes) -> list[Frame]:
 
 
 def fault_of(frame: Frame) -> str | None:
-    """Say why a frame cannot be sent; None where it can.
+    """Return why a frame cannot be sent, for a log line; None if it can.
 
     Args:
-        frame: A frame whose fields may hold anything.
-
-    Returns:
-        What is wrong with it, to be logged.
+        frame: The frame. Its fields may contain any values.
     """
     try:
-        # Some values have an encoding and yet are not what the peer expects in their place.
+        # Decode it too: some values can be encoded but have the wrong type for the peer.
         decode_frames(encode_frames([frame]))
-    except Exception as error:  # a foreign type may raise anything
+    except Exception as error:  # a value's own type may raise anything
         return f"a {type(frame).__name__.lower()} frame cannot be encoded: {error}"
     return None
 
 
 def read_frames(data: bytes) -> list[Frame | Unreadable]:
-    """Decode the frames of a batch one by one, for when `decode_frames` refuses them together.
+    """Decode the frames of a batch one by one, after `decode_frames` refused them.
 
     Args:
-        data: What a peer sent as the frames of one batch.
+        data: The frames of a batch from a peer.
 
     Returns:
         The frames in order, with an `Unreadable` for each that cannot be decoded.
 
     Raises:
-        msgspec.DecodeError: It is no array, or nobody can tell whose frame it is that is wrong.
+        msgspec.DecodeError: The data is not an array, or the session of an invalid frame cannot be
+            read either.
     """
     frames: list[Frame | Unreadable] = []
     for raw in _split(data):
@@ -216,28 +213,28 @@ def _session_of(raw: msgspec.Raw) -> int:
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of one batch, as they stand in the channel-layer message (L3.1)."""
+    """The fields of a batch in its channel-layer message (L3.1)."""
 
     version: int
-    #: The link's id, and which end of it the batch is for (one node may be both).
+    #: The link's id, and the end that the batch is for: one node may be both ends.
     link: str
     to_edge: bool
-    #: The node channel of the sender: where an answer goes.
+    #: The channel of the sender's node, for answers.
     channel: str
-    #: The batch's sequence number, from 1; 0 for one without frames, which is not acknowledged.
+    #: The sequence number, from 1; 0 for a batch without frames, which is not acknowledged.
     seq: int
     #: The lowest sequence number that the sender still keeps. A receiver that does not know the
-    #: link may take it up only where this is 1: all else was for a predecessor (L3.2).
+    #: link accepts it only if this is 1. Any other batch was for a predecessor (L3.2).
     base: int
-    #: All batches up to this one have arrived, and these later ones.
+    #: All batches up to this one have arrived, and these later ones have, too.
     ack: int
     early: list[int]
-    #: This is a retransmission: acknowledge it at once (L3.4).
+    #: Whether this is a retransmission, to be acknowledged at once (L3.4).
     again: bool
-    #: The sender's PEER_TIMEOUT in seconds; 0 from senders that do not tell it (L3.7).
+    #: The sender's PEER_TIMEOUT in seconds; 0 from releases that do not send it (L3.7).
     peer_timeout: float = 0.0
-    #: Of a retransmission: the group that the batch was published to first, empty where it went to
-    #: the channel (L3.11). None in other batches, and from senders that do not tell it.
+    #: In a retransmission, the group that the batch was published to first; empty for the peer's
+    #: channel (L3.11). None in other batches, and from releases that do not send it.
     group: str | None = None
     frames: bytes
 
@@ -250,13 +247,13 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_batch(message: dict[str, Any]) -> Batch:
-    """Read a batch out of a channel-layer message.
+    """Return the batch in a channel-layer message.
 
     Args:
         message: A message of type ``demux.batch``.
 
     Returns:
-        The batch; its frames are not decoded yet.
+        The batch. Its frames are not decoded yet.
 
     Raises:
         msgspec.ValidationError: A field is missing or of the wrong type.

@@ -1,19 +1,36 @@
 """How an edge finds a worker for a stream: open, claim, grant (layer wire, version 1).
 
-The edge sends an open to the stream's channel, which any worker of the stream receives; some
-layers deliver it to several. A worker with room claims it; the edge grants the first claim, on
-the link to that worker, and the other claims lapse.
+The edge sends an open to the stream's channel. Any worker of the stream may receive it; some layers
+deliver it to several. A worker with room claims it. The edge grants one claim, on the link to that
+worker. The other claims lapse.
+
+If a worker dies, its sessions reopen on other workers. `Pacer` spreads these opens over time
+(L2.9), so that they do not delay other payloads at all edges at the same moment.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from .naming import is_layer_name
 
-__all__ = ["CLAIM", "OPEN", "Claim", "Open", "check_names", "parse_claim", "parse_open"]
+__all__ = [
+    "BURST",
+    "CLAIM",
+    "JITTER",
+    "LONGEST_WAIT",
+    "OPEN",
+    "RATE",
+    "Claim",
+    "Open",
+    "Pacer",
+    "check_names",
+    "parse_claim",
+    "parse_open",
+]
 
 #: The channel-layer message types of an open and of a claim.
 OPEN = "demux.open"
@@ -21,23 +38,23 @@ CLAIM = "demux.claim"
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
-    """Edge to the stream's channel (L2.1): who hosts this stream of this connection?"""
+    """Edge to the stream's channel: asks for a worker for a stream of a connection (L2.1)."""
 
     version: int
-    #: New for each attempt, so that a late claim of an earlier one is nobody's.
+    #: Unique for each attempt, so that a late claim of an earlier one is ignored.
     ref: str
     connection: str
     stream: str
-    #: The channel of the edge's node, which claims go to.
+    #: The channel of the edge's node, for claims.
     channel: str
-    #: The groups that replies and payloads are published to.
+    #: The groups for replies and for payloads.
     edge_group: str
     stream_group: str
-    #: How often this stream of this connection has been opened before, plus one.
+    #: The number of the attempt to open this stream of this connection, from 1.
     attempt: int
-    #: Seconds of the wall clock after which the edge has stopped waiting for this attempt.
+    #: When the edge stops waiting for a claim, in seconds of the wall clock.
     expires_at: float
-    #: What scope.pack_scope() made.
+    #: The scope, as packed by scope.pack_scope().
     scope: bytes
 
     def to_message(self) -> dict[str, Any]:
@@ -46,15 +63,15 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Worker to the edge's node: these opens can be mine (L2.3)."""
+    """Worker to the edge's node: claims opens (L2.3)."""
 
     version: int
     refs: list[str]
-    #: The channel that the opens came by.
+    #: The channel that the opens were sent to.
     stream_channel: str
-    #: The channel of the worker's node: the other end of the link.
+    #: The channel of the worker's node, the other end of the link.
     channel: str
-    #: How many sessions the worker's process hosts.
+    #: The number of sessions that the worker's process hosts.
     load: int
 
     def to_message(self) -> dict[str, Any]:
@@ -63,13 +80,13 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_open(message: dict[str, Any]) -> Open:
-    """Read an open out of a channel-layer message.
+    """Return the open in a channel-layer message.
 
     Args:
         message: A message of type ``demux.open``.
 
     Returns:
-        The open; its scope is not unpacked yet.
+        The open. Its scope is not unpacked yet.
 
     Raises:
         msgspec.ValidationError: A field is missing or of the wrong type.
@@ -80,13 +97,10 @@ def parse_open(message: dict[str, Any]) -> Open:
 
 
 def parse_claim(message: dict[str, Any]) -> Claim:
-    """Read a claim out of a channel-layer message.
+    """Return the claim in a channel-layer message.
 
     Args:
         message: A message of type ``demux.claim``.
-
-    Returns:
-        The claim.
 
     Raises:
         msgspec.ValidationError: A field is missing or of the wrong type.
@@ -97,15 +111,49 @@ def parse_claim(message: dict[str, Any]) -> Claim:
 
 
 def check_names(*names: str) -> None:
-    """Refuse a message with a name that no channel or group can have (L0.3).
+    """Check the names of channels and groups in a message of a peer (L0.3).
 
-    A layer raises where something is sent there, which would look as if it failed.
+    A layer would raise for an invalid name, which would look like an outage.
 
     Args:
         *names: The names.
 
     Raises:
-        msgspec.ValidationError: One of them is none.
+        msgspec.ValidationError: A name is not a valid channel or group name.
     """
     if not all(map(is_layer_name, names)):
-        raise msgspec.ValidationError("It names a channel that there cannot be")
+        raise msgspec.ValidationError("It names a channel that is not valid")
+
+
+#: This many sessions reopen at once.
+BURST = 50
+#: The others follow at this rate per second, which is a fraction of what an edge can open.
+RATE = 200.0
+#: The longest delay of a session in seconds, for any number of sessions.
+LONGEST_WAIT = 5.0
+#: The maximum random deviation from a session's turn, in seconds.
+JITTER = 0.25
+
+
+class Pacer:
+    """Spreads the opens of the sessions that one process reopens."""
+
+    def __init__(self) -> None:
+        # When the last requested open is due, at RATE.
+        self._done_at = 0.0
+
+    def wait(self, now: float, uniform: Callable[[float, float], float]) -> float:
+        """Return how long the next session should wait, in seconds.
+
+        Args:
+            now: The current time in seconds.
+            uniform: Returns a random number between its two arguments.
+        """
+        self._done_at = max(self._done_at, now) + 1 / RATE
+        turn = self._done_at - now - BURST / RATE
+        if turn > LONGEST_WAIT:
+            # There are too many for RATE: spread these over the whole time.
+            self._done_at = now + LONGEST_WAIT + BURST / RATE
+            return uniform(0.0, LONGEST_WAIT)
+        # Jitter, because several edges that lose the same worker must not open in step.
+        return max(0.0, turn + uniform(-JITTER, JITTER)) if turn > 0 else 0.0

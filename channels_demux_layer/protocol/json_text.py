@@ -56,7 +56,7 @@ _DEPTH_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def is_json(text: str) -> bool:
-    """Tell whether a text is JSON as RFC 8259 has it (C2.5).
+    """Return whether a text is JSON as RFC 8259 has it (C2.5).
 
     Args:
         text: Any string.
@@ -209,7 +209,7 @@ def mend_escapes(text: str) -> str:
 
 
 def has_repeated_key(text: str, members: Mapping[str, Raw]) -> bool:
-    """Tell whether a key of an object stands twice in it.
+    """Return whether a key of an object stands twice in it.
 
     Args:
         text: The object's JSON.
@@ -224,7 +224,7 @@ def has_repeated_key(text: str, members: Mapping[str, Raw]) -> bool:
 
 
 def has_more(text: str, bracket: str, count: int) -> bool:
-    """Tell whether a bracket stands in a text more often than so many times.
+    """Return whether a bracket stands in a text more often than so many times.
 
     Looks no further than it must, and at memchr's speed: str.count() takes as long for a large
     text as all of its JSON does to be validated.
@@ -243,7 +243,7 @@ def has_more(text: str, bracket: str, count: int) -> bool:
 
 
 def is_deeper(text: str, levels: int) -> bool:
-    """Tell whether arrays and objects are nested more deeply than so many levels.
+    """Return whether arrays and objects are nested more deeply than so many levels.
 
     Args:
         text: Valid JSON.

@@ -1,8 +1,8 @@
-"""The link itself: its concerns put together.
+"""The link: one end of the conversation between two nodes, composed of its parts.
 
-`Recovery` keeps what was sent, `Receiver` orders what arrives, `Liveness` watches the peer, the
-`SessionTable` has the sessions, each with its state and its windows, and `FrameDispatch` takes
-batches apart. The link gathers frames into batches, and has one deadline.
+`Recovery` keeps sent batches, `Receiver` orders those that arrive, and `Liveness` watches the peer.
+`SessionTable` has the sessions with their states and windows. `FrameDispatch` applies the peer's
+frames to them. `Link` fills batches with frames, and has a single deadline.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from channels_demux_layer.codes import CloseCode
 
 from . import events as ev
 from .backlog import Backlog
-from .config import LinkConfig
-from .dispatch import FrameDispatch
-from .figures import LinkFigures, read_figures
+from .delivery import LinkFigures, Receiver, Recovery, read_figures
+from .events import FrameDispatch
 from .frames import (
     VERSION,
     Accept,
@@ -34,32 +33,28 @@ from .frames import (
     encode_frames,
     fault_of,
 )
-from .liveness import Liveness
-from .receiver import Receiver
-from .recovery import Recovery
-from .session import Session, SessionInput, SessionState
-from .table import SessionTable
-from .window import SendWindow
+from .liveness import LinkConfig, Liveness
+from .session import SendWindow, Session, SessionInput, SessionState, SessionTable
 
 __all__ = ["Link", "Outgoing"]
 
 
 class Outgoing(NamedTuple):
-    """A batch to publish: to the group, or straight to the peer's channel where that is None."""
+    """A batch to publish to a group, or to the peer's channel if the group is None."""
 
     group: str | None
     batch: Batch
 
 
 class Link:
-    """One end of the conversation between an edge's node and a worker's.
+    """One end of the link between an edge's node and a worker's.
 
     Args:
-        link_id: The id that both ends know the link by; new for each link.
+        link_id: The link's id, the same at both ends and unique for each link.
         is_edge: Whether this is the edge's end, which opens sessions.
-        channel: This node's channel, which the peer answers to.
-        config: The link's numbers.
-        now: The present time in seconds.
+        channel: The channel of this node, for the peer's answers.
+        config: The link's parameters.
+        now: The current time in seconds.
     """
 
     def __init__(
@@ -77,7 +72,7 @@ class Link:
         self._events: deque[ev.Event] = deque()
         self._table = SessionTable(config, self._liveness, now)
         self.sessions = self._table.sessions
-        # An attribute and no method of the link's: it is called for each payload.
+        # An attribute rather than a method: it is called for each payload.
         self.take = self._table.take
         self._dispatch = FrameDispatch(
             is_edge=is_edge,
@@ -96,10 +91,10 @@ class Link:
         Args:
             ref: The ref of the open that the worker claimed.
             outgoing: The window of the payloads towards the consumer.
-            now: The present time in seconds.
+            now: The current time in seconds.
 
         Returns:
-            The session, granted.
+            The granted session.
         """
         session = self._table.add(self._next_session, outgoing, now)
         self._next_session += 1
@@ -107,22 +102,22 @@ class Link:
         return session
 
     def new_window(self) -> SendWindow:
-        """Return an empty window of this link's size."""
+        """Return an empty window of the link's size."""
         return self._table.new_window()
 
     def accept(self, session: Session) -> None:
-        """Worker: tell the edge that the consumer has accepted, unless it is past that."""
+        """Worker: tell the edge that the consumer has accepted a session that is still granted."""
         if session.state is SessionState.GRANTED:
             session.apply(SessionInput.ACCEPT)
             self._queue.put(Accept(session.id), group=session.group)
 
     def send(self, session: Session, data: str | bytes) -> None:
-        """Send one payload; the caller has pushed it to the session's window.
+        """Enqueue a payload, which the caller has pushed to the session's window.
 
-        Nothing is sent before the accept, and nothing after this end's last word.
+        It is discarded before the accept, and after this end's close.
 
         Raises:
-            TypeError: It is neither text nor bytes.
+            TypeError: The payload is neither str nor bytes.
         """
         if session.state.sends:
             if isinstance(data, str):
@@ -130,28 +125,28 @@ class Link:
             elif isinstance(data, bytes):
                 self._queue.put(Binary(session.id, data), session.group)
             else:
-                raise TypeError(f"A payload is str or bytes, and not {type(data).__name__}.")
+                raise TypeError(f"A payload must be str or bytes, not {type(data).__name__}.")
 
     def trace(self, session: Session, carrier: Carrier | None) -> None:
-        """Edge: say what the trace context of the next payloads is (L4.7), unless the worker knows.
+        """Edge: send the trace context of the next payloads, if it has changed (L4.7).
 
         Args:
-            session: Their session.
-            carrier: The context; None where they have none.
+            session: The session of the payloads.
+            carrier: The context; None without one.
         """
         if session.state.sends and carrier != session.carrier:
             session.carrier = carrier
             self._queue.put(Context(session.id, carrier or {}), session.group)
 
     def move_session(self, session: Session) -> None:
-        """Worker: ask the edge to close a session and to open another elsewhere (L4.4)."""
+        """Worker: ask the edge to continue a session on another worker (L4.4)."""
         if session.may(SessionInput.SEND_CLOSE):
             self._queue.put(Move(session.id), group=session.group)
 
     def close_session(self, session: Session, code: int, reason: str, now: float) -> None:
-        """Say this end's last word on a session, unless it has been said.
+        """Send this end's close of a session, unless it was sent before.
 
-        A code or a reason that no frame can carry spoils the session.
+        If the code or the reason cannot be encoded, the session closes with 1011 instead.
         """
         if not session.may(SessionInput.SEND_CLOSE):
             return
@@ -165,20 +160,20 @@ class Link:
         self._table.forget_if_ended(session, now)
 
     def _spoil(self, session: Session, fault: str, now: float) -> None:
-        """End a session because of a frame of its own; the others of the link go on (L4.10)."""
+        """Close a session because of an invalid frame. Other sessions continue (L4.10)."""
         self._events.append(ev.Spoiled(session, fault))
         self.close_session(session, CloseCode.INTERNAL_ERROR.value, "", now)
 
     def reset_session(self, session: Session, now: float) -> None:
-        """Disown a session, unless it has ended: the peer will find it lost."""
+        """Drop a session unless it has ended. The peer gets a Lost event."""
         if session.id in self.sessions:
             self._settle_credit(session, group=None)
             self._queue.put(Reset(session.id))
             self._table.remove(session, now)
 
     def _settle_credit(self, session: Session, group: str | None) -> None:
-        # Before the last frame, after which nobody counts any more: what was taken must not be
-        # sent to another consumer (L5.3).
+        # Send credit before the last frame, because the peer ignores it afterwards. Otherwise,
+        # payloads that were taken would be resent to another consumer (L5.3).
         if session in self._table.indebted:
             self._table.indebted.discard(session)
             self._queue.put(Credit(session.id, session.incoming.tell()), group=group)
@@ -186,11 +181,11 @@ class Link:
     # -- inputs: the peer and the clock -------------------------------------------------------
 
     def has_received(self, seq: int) -> bool:
-        """Tell whether a batch of the peer has arrived before."""
+        """Return whether a batch of the peer has arrived."""
         return self._receiver.has(seq)
 
     def receive_batch(self, batch: Batch, now: float) -> None:
-        """Take in a batch of the peer."""
+        """Process a batch of the peer."""
         self._liveness.heard(now)
         self._liveness.adapt(batch.peer_timeout)
         self._recovery.acknowledge(batch.ack, batch.early, now)
@@ -201,17 +196,17 @@ class Link:
             self._dispatch.receive(encoded, now)
 
     def excuse_peer(self, now: float) -> None:
-        """Let the peer's silence count from now: it could not have been heard.
+        """Restart the measurement of the peer's silence, after an outage of the layer.
 
-        Nor could it hear. So a worker keeps an idle link as long as its last frames have not
-        arrived: the edge would otherwise take an ended session for a lost one (L3.8).
+        The peer may have missed this end's frames as well. So a worker keeps an idle link until its
+        last frames have arrived. Otherwise, the edge would take an ended session for lost (L3.8).
         """
         self._liveness.heard(now)
         if self._table.idle_since is not None and not (self.is_edge or self.is_quiet):
             self._table.idle_since = now
 
     def handle_timeout(self, now: float) -> None:
-        """Do what is due; call it at `deadline` or after."""
+        """Perform what is due. Call this at `deadline` or later."""
         self._liveness.watch(now)
         self._recovery.handle_timeout(now)
         if self._table.idle_since is not None:
@@ -221,7 +216,7 @@ class Link:
                 return
         elif self._liveness.is_dead(now):
             self._lose_peer(now)
-        # Also where only the end of a session waits to arrive: the peer still has that session.
+        # Also without sessions, while a close has not arrived: the peer still has that session.
         if not self.is_over and self._liveness.owes_heartbeat(now):
             self._receiver.ack_by(now)
 
@@ -230,7 +225,7 @@ class Link:
         self._events.append(ev.PeerLost(self._liveness.silence(now)))
 
     def abandon(self, now: float) -> None:
-        """Give the link up, and all sessions with it: something in it cannot be sent."""
+        """End the link with all its sessions, because a batch of it cannot be sent."""
         self._end(now, peer_is_dead=False)
 
     def _end(self, now: float, *, peer_is_dead: bool) -> None:
@@ -242,11 +237,11 @@ class Link:
     # -- outputs ------------------------------------------------------------------------------
 
     def events(self) -> deque[ev.Event]:
-        """Return what has happened, oldest first; the caller empties it from the left."""
+        """Return the queue of events, oldest first. The caller removes them."""
         return self._events
 
     def wants_to_send(self, now: float) -> bool:
-        """Tell whether batch_to_send() would return something."""
+        """Return whether batch_to_send() would return something."""
         if self.is_over:
             return False
         if self._recovery.may_resend or (self._recovery.may_send and self._has_frames(now)):
@@ -261,15 +256,14 @@ class Link:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether everything has been sent, and has arrived."""
+        """Whether all frames were sent and acknowledged."""
         return not self._queue and self._recovery.is_idle
 
     def batch_to_send(self, now: float) -> Outgoing | None:
-        """Return the next batch, as of now; None where nothing may or need be sent.
+        """Return the next batch to publish; None if nothing may or need be sent.
 
-        Whoever publishes calls this again when the publish is done: what has gathered in the
-        meantime goes out as one batch, so a lone frame waits for nothing and a crowd travels
-        together.
+        The caller calls this again when it has published the batch. Frames that were enqueued in
+        the meantime form the next one. So a single frame never waits, and many travel together.
         """
         if not self.wants_to_send(now):
             return None
@@ -281,29 +275,30 @@ class Link:
 
     def _resend(self, now: float) -> Outgoing:
         sent = self._recovery.resend(now)
-        # Straight to the peer: the group may be what has been lost (L3.1).
+        # To the peer's channel, because the layer may have lost the group (L3.1).
         group = sent.group or ""
         return self._outgoing(None, sent.seq, sent.frames, now, resent_from=group)
 
     def _next_batch(self, now: float) -> Outgoing:
-        # Behind the consumers' answers: what is told as taken is given to no other consumer.
+        # Credit follows the consumers' answers: payloads that count as taken are never resent to
+        # another consumer, so their answers must arrive first.
         for credit in self._table.credits():
             self._queue.put(credit)
         frames, group = self._queue.gather(self._config.batch_frames, self._config.batch_bytes)
         try:
             encoded = encode_frames(frames)
-        except Exception:  # a foreign type may raise anything
+        except Exception:  # a value's own type may raise anything
             encoded = encode_frames(self._sound(frames, now))
         sent = self._recovery.send(encoded, now, group)
         return self._outgoing(group, sent.seq, sent.frames, now)
 
     def _sound(self, frames: list[Frame], now: float) -> list[Frame]:
-        """Return the frames that can be encoded; end the sessions of the others (L4.10)."""
+        """Return the frames that can be encoded, and close the sessions of the others (L4.10)."""
         sound: list[Frame] = []
         spoiled: set[int] = set()
         for frame in frames:
             if frame.session in spoiled:
-                continue  # It stood behind the one that cannot be sent.
+                continue  # It follows the frame that cannot be sent.
             fault = fault_of(frame)
             if fault is None:
                 sound.append(frame)
@@ -314,7 +309,7 @@ class Link:
             if session is not None and session.may(SessionInput.SEND_CLOSE):
                 self._spoil(session, fault, now)
             else:
-                # Its last word stood behind this frame, and has been dropped.
+                # Its close followed this frame, and was discarded.
                 sound.append(Close(frame.session, CloseCode.INTERNAL_ERROR.value))
                 self._events.append(ev.Spoiled(session, fault))
         return sound
@@ -349,9 +344,9 @@ class Link:
         )
 
     def heartbeat(self) -> Batch:
-        """Return a batch without frames, for somebody else to send.
+        """Return a batch without frames.
 
-        Nothing of the link changes by it: a thread may call this while the link's own is blocked.
+        This does not change the link, so another thread may call it while the loop is blocked.
         """
         return self._batch(0, b"")
 
@@ -362,12 +357,12 @@ class Link:
 
     @property
     def acknowledged(self) -> int:
-        """The lowest batch that the peer has not acknowledged; the next one where there is none."""
+        """The lowest unacknowledged sequence number; the next one if all are acknowledged."""
         return self._recovery.base
 
     @property
     def deadline(self) -> float:
-        """When handle_timeout() or batch_to_send() has something to do at the latest."""
+        """When to call handle_timeout() and batch_to_send() again, at the latest."""
         idle = self._table.idle_since
         if idle is None:
             deadline = self._liveness.deadline
@@ -375,7 +370,7 @@ class Link:
             deadline = idle + self._patience
             if not self.is_quiet:
                 deadline = min(deadline, self._liveness.heartbeat_at)
-        # Credit that may not go yet waits for acknowledgements, not for the clock.
+        # Credit that may not be sent yet waits for acknowledgements, not for a time.
         credit_at = self._table.credit_at if self._recovery.may_send else None
         for other in (self._recovery.deadline, self._receiver.ack_at, credit_at):
             if other is not None and other < deadline:
@@ -384,16 +379,16 @@ class Link:
 
     @property
     def figures(self) -> LinkFigures:
-        """What has become of its batches."""
+        """The link's counts and its round trip."""
         return read_figures(self._recovery, self._receiver)
 
     @property
     def _patience(self) -> float:
-        # The edge forgets a link without sessions first: only it opens sessions, so it never
-        # sends on a link that the worker has forgotten (L3.8).
+        # The edge must forget a link without sessions first. Only the edge opens sessions, so it
+        # never sends on a link that the worker has forgotten (L3.8).
         return self._config.peer_timeout if self.is_edge else 3 * self._liveness.longer
 
     @property
     def longest_silence(self) -> float:
-        """The longer of the two ends' peer timeouts, in seconds, as far as is known."""
+        """The longer of the two ends' peer timeouts, in seconds."""
         return self._liveness.longer

@@ -1,33 +1,79 @@
-"""Whether the peer is alive, and whether it must be told that we are (L3.7).
+"""The parameters of a link, and whether its peer is alive (L3.7).
 
-Only links that carry sessions are watched: a link without any is silent, and is forgotten
-after a while.
+Only links with sessions are watched. A link without sessions is silent, and is forgotten after a
+while.
 
-The two ends may have different peer timeouts, as during a rollout that changes the setting. Each
-judges its peer by its own, and sends heartbeats often enough for the shorter of the two.
+The two ends may have different peer timeouts, for example while a change of the setting is rolled
+out. Each end judges its peer by its own timeout, and sends heartbeats for the shorter of the two.
 """
 
 from __future__ import annotations
 
-from .config import HEARTBEATS, LinkConfig
+from dataclasses import dataclass
 
-__all__ = ["Liveness"]
+__all__ = ["HEARTBEATS", "LinkConfig", "Liveness"]
 
-#: A peer's timeout counts as no shorter and no longer than this, in seconds: a forged one must
-#: neither have us send heartbeats without end nor have us keep a link for ever.
+#: The number of heartbeats in one peer timeout.
+HEARTBEATS = 4
+
+
+@dataclass(frozen=True)
+class LinkConfig:
+    """The parameters of a link. Times are in seconds, sizes in bytes."""
+
+    #: The maximum size of a batch (L3.9). It keeps layer messages under 1 MB, the limit of several
+    #: layers.
+    batch_bytes: int = 786_432
+    #: The maximum number of frames of a batch. They are all handled in one turn of the event loop.
+    #: Batches that exceed the processor's cache cost half as much again per frame.
+    batch_frames: int = 1_000
+    #: The window of one session and direction (L5.1).
+    window_frames: int = 64
+    window_bytes: int = 1_048_576
+
+    #: The maximum number of unacknowledged batches (L3.5). The smallest capacity in use is that of
+    #: channels_redis: 100 messages for all channels of a process. Several peers share it.
+    max_in_flight: int = 16
+    #: The maximum number of early batches that a receiver holds (L3.3). A sender is never further
+    #: than this ahead of its oldest unacknowledged batch.
+    max_early: int = 64
+
+    #: Without a batch to carry it, an acknowledgement is sent alone after this time or this many
+    #: batches, whichever comes first (L3.4) (as in RFC 9000, section 13.2.1).
+    ack_delay: float = 0.05
+    ack_every: int = 8
+
+    #: Bounds of the retransmission timeout (L3.6), which follows RFC 6298. The minimum suits a
+    #: layer with a round trip of 1 to 5 ms when idle and 100 ms under load.
+    initial_timeout: float = 1.0
+    min_timeout: float = 0.2
+    max_timeout: float = 5.0
+
+    #: A peer that is silent for this long is dead, if the link has sessions (L3.7).
+    peer_timeout: float = 10.0
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """The time between heartbeats. Three in a row may be lost until a peer counts as dead."""
+        return self.peer_timeout / HEARTBEATS
+
+
+#: A peer's timeout is clamped to these bounds, in seconds. A forged one must neither cause a flood
+#: of heartbeats nor keep a link forever.
 SHORTEST, LONGEST = 1.0, 3_600.0
 
 
 class Liveness:
-    """When the peer was last heard, and when we last said something.
+    """Remembers when each end of a link was last heard.
 
     Args:
-        config: The link's numbers.
-        now: The present time in seconds.
+        config: The link's parameters.
+        now: The current time in seconds.
 
     Attributes:
         interval: How long this end may be silent, in seconds.
-        longer: The longer of the two ends' peer timeouts, in seconds, as far as is known.
+        longer: The longer of the two ends' peer timeouts, in seconds. It is this end's until the
+            peer has told its own.
     """
 
     def __init__(self, config: LinkConfig, now: float) -> None:
@@ -40,39 +86,39 @@ class Liveness:
         self._watched_at = now
 
     def heard(self, now: float) -> None:
-        """Note that something arrived from the peer."""
+        """Note that a message arrived from the peer."""
         self._heard_at = now
 
     def adapt(self, peer_timeout: float) -> None:
-        """Note the peer timeout of the peer: after so long a silence it takes us for dead.
+        """Adapt to the peer's own peer timeout, after which it takes this end for dead.
 
         Args:
-            peer_timeout: The timeout in seconds. 0 where the peer does not tell it, as earlier
-                releases do not: it counts as ours.
+            peer_timeout: The timeout in seconds. 0 from peers that do not send it; it then counts
+                as equal to this end's.
         """
         if peer_timeout == self._told:
             return
         self._told = peer_timeout
         own = self._config.peer_timeout
-        # What is no number, or none that makes sense, passes for ours.
+        # NaN and negative numbers are invalid, and treated as 0.
         theirs = peer_timeout if peer_timeout > 0 else own
         self.interval = min(own, max(theirs, min(own, SHORTEST))) / HEARTBEATS
         self.longer = max(own, min(theirs, LONGEST))
 
     def sent(self, now: float) -> None:
-        """Note that something was sent to the peer."""
+        """Note that a message was sent to the peer."""
         self._sent_at = now
 
     def restart(self, now: float) -> None:
-        """Begin to watch: the silence of a time without sessions does not count."""
+        """Start to watch. Silence while there were no sessions does not count."""
         self._heard_at = self._sent_at = self._watched_at = now
 
     def watch(self, now: float) -> None:
-        """Note that we are here to hear the peer; to be called at each deadline.
+        """Note that this end is running. Call this at each deadline.
 
-        Who was away himself (a blocked event loop, a stopped process, a publish that hung) knows
-        nothing about the peer: what it has said meanwhile may wait to be read. So its silence
-        counts from now.
+        If the call is overdue, this end was away itself: its event loop was blocked, its process
+        was stopped, or a publish hung. Messages of the peer may still wait to be read, so its
+        silence counts from now.
         """
         if now >= self._watched_at + 2 * self._config.heartbeat_interval:
             self._heard_at = now
@@ -83,21 +129,21 @@ class Liveness:
         return now - self._heard_at
 
     def is_dead(self, now: float) -> bool:
-        """Tell whether the peer has been silent for too long."""
+        """Return whether the peer has been silent for too long."""
         return now >= self._heard_at + self._config.peer_timeout
 
     def owes_heartbeat(self, now: float) -> bool:
-        """Tell whether we have been silent for so long that the peer may begin to wonder."""
+        """Return whether this end has been silent for its heartbeat interval."""
         return now >= self.heartbeat_at
 
     @property
     def heartbeat_at(self) -> float:
-        """When a heartbeat is owed if nothing is sent until then."""
+        """When a heartbeat is due, unless another message is sent before."""
         return self._sent_at + self.interval
 
     @property
     def deadline(self) -> float:
-        """The next time to watch, or at which one of the two answers may change."""
+        """When to call watch(), is_dead() and owes_heartbeat() again, at the latest."""
         return min(
             self._heard_at + self._config.peer_timeout,
             self._sent_at + self.interval,

@@ -1,41 +1,139 @@
-"""One stream of one connection as the two ends of a link see it.
+"""The sessions of a link: their states, their windows, and the table of them.
 
-The rules, the same at both ends:
+A session is one stream of one connection, as one end of a link sees it. These rules hold at both
+ends:
 
-* A session begins granted: the edge has sent its grant, or the worker has received it.
-* It opens when the worker's accept passes. Payloads travel in an open session only (L4.2).
-* Each end says close exactly once. A consumer that ends, rejects or raises makes the worker say
-  it; a client that leaves makes the edge say it; the other end answers with its own. What a
-  peer sends before its close still counts, so replies on their way are not lost.
-* When both have been said, the session has ended (L4.3), and its number is never used again.
+* A session starts as granted: the edge has sent its grant, or the worker has received it.
+* It opens with the worker's accept. Payloads travel only in an open session (L4.2).
+* Each end sends exactly one close. The worker sends it when the consumer ends, rejects or raises.
+  The edge sends it when the client leaves. The other end answers with its own. Payloads that a peer
+  sent before its close still count, so no reply on its way is lost.
+* After both closes, the session has ended (L4.3). Its number is never reused.
 
-An absent key of TRANSITIONS is a fault of whoever caused the input.
+The table TRANSITIONS has these rules. An input without an entry is a fault of the end that caused
+it.
+
+Windows bound how much of a session is in flight (L5.1). Both ends count frames and bytes. A frame
+leaves the sender's window when the receiver has taken it (L5.2), which is later than its arrival: a
+consumer takes a frame when it asks for the next one, a client when its socket has accepted it. The
+receiver returns the room as credit (L5.3). So a slow end delays only its own stream, and all queues
+are bounded.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum, auto
 from typing import Any
 
-from .frames import Carrier
-from .window import ReceiveWindow, SendWindow
+from .frames import Carrier, Credit, Frame
+from .liveness import LinkConfig, Liveness
 
-__all__ = ["TRANSITIONS", "Session", "SessionInput", "SessionState"]
+__all__ = [
+    "TRANSITIONS",
+    "ReceiveWindow",
+    "SendWindow",
+    "Session",
+    "SessionInput",
+    "SessionState",
+    "SessionTable",
+]
+
+
+class SendWindow:
+    """The payloads that were pushed and that the receiver has not taken yet.
+
+    Args:
+        frames: The window is full with this many frames.
+        size: The window is full with this many bytes. The last frame may exceed it, so that a
+            payload larger than the window can pass.
+    """
+
+    __slots__ = ("_frames", "_size", "_untaken_size", "taken_frames", "untaken")
+
+    def __init__(self, frames: int, size: int) -> None:
+        self._frames = frames
+        self._size = size
+        self._untaken_size = 0
+        #: The payloads, oldest first. If the worker dies, they are resent to the next one.
+        self.untaken: deque[str | bytes] = deque()
+        #: How many frames the receiver has taken so far.
+        self.taken_frames = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more frame may be pushed."""
+        return len(self.untaken) < self._frames and self._untaken_size < self._size
+
+    def push(self, data: str | bytes) -> None:
+        """Add a payload, even to a full window."""
+        self.untaken.append(data)
+        self._untaken_size += len(data)
+
+    def taken(self, frames: int) -> bool:
+        """Remove the oldest frames, which the receiver has taken.
+
+        Args:
+            frames: The number of frames.
+
+        Returns:
+            Whether a full window has room again.
+        """
+        had_room = self.has_room
+        count = min(frames, len(self.untaken))
+        self.taken_frames += count
+        for _ in range(count):
+            self._untaken_size -= len(self.untaken.popleft())
+        return not had_room and self.has_room
+
+
+class ReceiveWindow:
+    """The frames that were taken, but not yet returned to the sender as credit.
+
+    Args:
+        frames: The sender's window in frames.
+        size: The sender's window in bytes.
+    """
+
+    __slots__ = ("_frames", "_size", "_untold_size", "untold")
+
+    def __init__(self, frames: int, size: int) -> None:
+        self._frames = frames
+        self._size = size
+        self._untold_size = 0
+        self.untold = 0
+
+    def take(self, size: int) -> bool:
+        """Count one taken frame.
+
+        Args:
+            size: The frame's length.
+
+        Returns:
+            Whether half of the window is used up, so that credit should be sent at once.
+        """
+        self.untold += 1
+        self._untold_size += size
+        return self.untold * 2 >= self._frames or self._untold_size * 2 >= self._size
+
+    def tell(self) -> int:
+        """Return the number of frames to send as credit, and reset it."""
+        frames, self.untold, self._untold_size = self.untold, 0, 0
+        return frames
 
 
 class SessionState(Enum):
-    """Where a session stands.
+    """The state of a session.
 
     Attributes:
-        sends: Whether a payload may still go: not before the accept, not after our own close.
-        receives: Whether a payload may still arrive: not before the accept, not after the peer's
-            close.
+        sends: Whether this end may send payloads: after the accept and before its own close.
+        receives: Whether payloads may arrive: after the accept and before the peer's close.
     """
 
     sends: bool
     receives: bool
 
-    # The names keep apart those that let the same pass.
+    # The texts keep members with the same flags from becoming aliases.
     GRANTED = ("granted", False, False)
     OPEN = ("open", True, True)
     CLOSE_SENT = ("close sent", False, True)
@@ -48,7 +146,7 @@ class SessionState(Enum):
 
 
 class SessionInput(Enum):
-    """What moves a session."""
+    """An input that changes a session's state."""
 
     ACCEPT = auto()
     SEND_CLOSE = auto()
@@ -63,7 +161,7 @@ TRANSITIONS: dict[tuple[SessionState, SessionInput], SessionState] = {
     (_S.GRANTED, _I.RECEIVE_CLOSE): _S.CLOSE_RECEIVED,
     (_S.OPEN, _I.SEND_CLOSE): _S.CLOSE_SENT,
     (_S.OPEN, _I.RECEIVE_CLOSE): _S.CLOSE_RECEIVED,
-    # The accept and the edge's close crossed on the way.
+    # The worker's accept and the edge's close were sent at the same time.
     (_S.CLOSE_SENT, _I.ACCEPT): _S.CLOSE_SENT,
     (_S.CLOSE_SENT, _I.RECEIVE_CLOSE): _S.ENDED,
     (_S.CLOSE_RECEIVED, _I.SEND_CLOSE): _S.ENDED,
@@ -76,12 +174,12 @@ class Session:
     Attributes:
         id: The session's number within its link.
         group: The channel-layer group that this end's payloads are published to.
-        owner: Whatever the shell wants to find again in an event.
-        state: Where the session stands.
-        outgoing: The window of what this end sends. It is handed in, because at the edge it
-            outlives the session: what was not taken goes to the next one.
-        incoming: The window of what this end receives.
-        carrier: The trace context that the peer has been told last, if any.
+        owner: Any object that the caller wants to find in the session's events.
+        state: The session's state.
+        outgoing: The window of the payloads that this end sends. At the edge it outlives the
+            session: payloads that were not taken are resent in the next one.
+        incoming: The window of the payloads that this end receives.
+        carrier: The trace context that the peer was sent last, if any.
     """
 
     __slots__ = ("carrier", "group", "id", "incoming", "outgoing", "owner", "state")
@@ -96,20 +194,106 @@ class Session:
         self.carrier: Carrier | None = None
 
     def may(self, what: SessionInput) -> bool:
-        """Tell whether this input has a place in the present state."""
+        """Return whether TRANSITIONS has this input for the current state."""
         return (self.state, what) in TRANSITIONS
 
     def apply(self, what: SessionInput) -> SessionState:
-        """Move to the next state.
+        """Apply an input, and return the new state.
 
         Args:
-            what: An input for which may() is true.
-
-        Returns:
-            The new state.
+            what: The input. may() must be true for it.
 
         Raises:
-            KeyError: The input has no place in the present state.
+            KeyError: TRANSITIONS lacks the input for the current state.
         """
         self.state = TRANSITIONS[self.state, what]
         return self.state
+
+
+class SessionTable:
+    """One end's table of the sessions of a link.
+
+    Args:
+        config: The link's parameters.
+        liveness: Watches the peer while there are sessions.
+        now: The current time in seconds.
+
+    Attributes:
+        sessions: The sessions by number.
+        indebted: The sessions whose peer is owed credit.
+        credit_at: When their credit must be sent, even alone; None if none is owed.
+        idle_since: When the last session ended; None while there are sessions.
+    """
+
+    def __init__(self, config: LinkConfig, liveness: Liveness, now: float) -> None:
+        self._config = config
+        self._liveness = liveness
+        self.sessions: dict[int, Session] = {}
+        self.indebted: set[Session] = set()
+        self.credit_at: float | None = None
+        self.idle_since: float | None = now
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    def new_window(self) -> SendWindow:
+        """Return an empty window of the link's size."""
+        return SendWindow(self._config.window_frames, self._config.window_bytes)
+
+    def add(self, session_id: int, outgoing: SendWindow, now: float) -> Session:
+        """Add a session, and return it as granted.
+
+        Args:
+            session_id: The session's number.
+            outgoing: The window of the payloads that this end sends.
+            now: The current time in seconds.
+        """
+        incoming = ReceiveWindow(self._config.window_frames, self._config.window_bytes)
+        session = self.sessions[session_id] = Session(session_id, outgoing, incoming)
+        if self.idle_since is not None:
+            self.idle_since = None
+            self._liveness.restart(now)
+        return session
+
+    def forget_if_ended(self, session: Session, now: float) -> None:
+        """Remove a session if no input can change it any more."""
+        if not any(session.may(what) for what in SessionInput):
+            self.remove(session, now)
+
+    def remove(self, session: Session, now: float) -> None:
+        """Remove a session, and mark it as ended in any state."""
+        del self.sessions[session.id]
+        session.state = SessionState.ENDED
+        self.indebted.discard(session)
+        if not self.indebted:
+            self.credit_at = None
+        if not self.sessions:
+            self.idle_since = now
+
+    # -- credit -------------------------------------------------------------------------------
+
+    def take(self, session: Session, size: int, now: float) -> bool:
+        """Count a received payload as taken, unless its session has ended.
+
+        Args:
+            session: The payload's session.
+            size: The payload's length.
+            now: The current time in seconds.
+
+        Returns:
+            Whether `credit_at` is earlier than before.
+        """
+        if session.id not in self.sessions:
+            return False
+        self.indebted.add(session)
+        if session.incoming.take(size):
+            self.credit_at = now
+        elif self.credit_at is None:
+            self.credit_at = now + self._config.ack_delay
+        else:
+            return False
+        return True
+
+    def credits(self) -> list[Frame]:
+        """Return the credit frames that are owed, and reset the debts."""
+        indebted, self.indebted, self.credit_at = self.indebted, set(), None
+        return [Credit(session.id, session.incoming.tell()) for session in indebted]

@@ -8,8 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
-from channels_demux_layer.faults import RepeatedLog, layer_faults
-from channels_demux_layer.logs import about
+from channels_demux_layer.logs import RepeatedLog, about, layer_faults
 from channels_demux_layer.protocol.report import PROBE
 
 from .failures import Full, LayerFailure, Outage, TimedOut, Unreadable, failure_of

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from channels_demux_layer.faults import layer_faults
+from channels_demux_layer.logs import layer_faults
 from channels_demux_layer.protocol.report import PROBE
 
 __all__ = ["Hearing"]

@@ -7,8 +7,7 @@ import reprlib
 from collections import Counter
 from typing import Any
 
-from channels_demux_layer.faults import RepeatedLog
-from channels_demux_layer.logs import about
+from channels_demux_layer.logs import RepeatedLog, about
 from channels_demux_layer.protocol.frames import VERSION
 
 __all__ = ["REASONS", "IgnoredMessages"]

@@ -19,13 +19,12 @@ import msgspec
 from channels_demux_layer import tracing
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.logs import about
-from channels_demux_layer.protocol.config import LinkConfig
 from channels_demux_layer.protocol.frames import BATCH, Batch, parse_batch
-from channels_demux_layer.protocol.handshake import CLAIM, Claim, check_names, parse_claim
+from channels_demux_layer.protocol.handshake import CLAIM, Claim, Pacer, check_names, parse_claim
 from channels_demux_layer.protocol.link import Link
-from channels_demux_layer.protocol.pacing import Pacer
+from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.report import NODES, PROBE, STATUS, parse_question
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 
 from .calls import LayerCalls, messages, persist
 from .groups import Memberships

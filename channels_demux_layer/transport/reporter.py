@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from channels_demux_layer import __version__
-from channels_demux_layer.protocol.figures import LinkFigures, add_up
+from channels_demux_layer.protocol.delivery import LinkFigures, add_up
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.link import Link
 from channels_demux_layer.protocol.report import (

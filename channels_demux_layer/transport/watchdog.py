@@ -23,7 +23,7 @@ from channels.layers import channel_layers
 
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.logs import about, facts_of
-from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol.liveness import LinkConfig
 
 __all__ = ["Watchdog"]
 
@@ -160,7 +160,7 @@ class Watchdog:
                 loop.run_until_complete(sending)
             except Exception as error:
                 if not has_failed:
-                    text = "Cannot send heartbeats for the blocked event loop: %r. Trying on."
+                    text = "Cannot send heartbeats for the blocked event loop: %r. Retrying."
                     logger.warning(text, error, extra=facts)
                 has_failed = True
             if turned.wait(self._interval):

@@ -11,12 +11,11 @@ from typing import Any, Protocol
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.protocol import events as ev
-from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol.backlog import PORTION_SIZE, Portion
 from channels_demux_layer.protocol.frames import Batch, Carrier
 from channels_demux_layer.protocol.link import Link
-from channels_demux_layer.protocol.portion import PORTION_SIZE, Portion
-from channels_demux_layer.protocol.session import Session
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.liveness import LinkConfig
+from channels_demux_layer.protocol.session import SendWindow, Session
 
 from .ignored import IgnoredMessages
 from .link_log import LinkLog

@@ -19,9 +19,8 @@ from channels.worker import Worker
 
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.faults import RepeatedLog
 from channels_demux_layer.hosting.exits import contain_exits
-from channels_demux_layer.logs import about
+from channels_demux_layer.logs import RepeatedLog, about
 from channels_demux_layer.monitoring.http_pages import Pages, serve_pages
 from channels_demux_layer.transport.calls import messages
 from channels_demux_layer.transport.node import LEAVE_LIMIT

@@ -9,12 +9,11 @@ from collections.abc import Awaitable, Callable
 from channels_demux_layer import tracing
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
-from channels_demux_layer.faults import FaultLog, RepeatedLog
 from channels_demux_layer.hosting.consumer import Host, new_host
 from channels_demux_layer.hosting.fetching import InWorker, fetch
 from channels_demux_layer.hosting.flow import Outflow
 from channels_demux_layer.hosting.scope import enter_scope, stream_scope
-from channels_demux_layer.logs import about
+from channels_demux_layer.logs import FaultLog, RepeatedLog, about
 from channels_demux_layer.protocol.frames import Carrier
 from channels_demux_layer.protocol.handshake import Open
 from channels_demux_layer.streams import ASGIApplication, Stream

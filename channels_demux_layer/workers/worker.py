@@ -11,10 +11,9 @@ import msgspec
 
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.faults import FaultLog, RepeatedLog
 from channels_demux_layer.hosting.applications import has_sync_consumer, layer_aliases
 from channels_demux_layer.hosting.fetching import InWorker
-from channels_demux_layer.logs import printable
+from channels_demux_layer.logs import FaultLog, RepeatedLog, printable
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import OPEN, Claim, Open, parse_open
 from channels_demux_layer.streams import ASGIApplication, Middleware, Stream, load_middleware

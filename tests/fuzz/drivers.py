@@ -14,8 +14,8 @@ from channels.layers import InMemoryChannelLayer
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.codes import ServerEvent
-from channels_demux_layer.protocol.config import LinkConfig
 from channels_demux_layer.protocol.frames import VERSION
+from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.transport.ignored import REASONS
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.tally import get_tally

@@ -166,7 +166,7 @@ def test_what_metrics_cost() -> None:
     with fleet(1, 1) as system:
         system.connect(CONNECTIONS)
         called = modules_called(system)
-    assert not called.keys() & {"metrics", "measuring", "tally", "report", "reporter", "figures"}
+    assert not called.keys() & {"metrics", "tally", "report", "reporter"}
 
 
 def test_what_a_connection_costs(monkeypatch: pytest.MonkeyPatch) -> None:

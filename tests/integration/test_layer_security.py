@@ -16,7 +16,7 @@ import redis
 from channels.layers import get_channel_layer
 
 from channels_demux_layer import Stream, WebsocketDemultiplexer
-from channels_demux_layer.faults import RepeatedLog
+from channels_demux_layer.logs import RepeatedLog
 from channels_demux_layer.testing import DemuxCommunicator
 from channels_demux_layer.transport import calls
 from channels_demux_layer.transport.nodes import find_node, stop_nodes
@@ -105,7 +105,7 @@ async def test_messages_of_another_key_are_ignored(
         await until(lambda: any("demux.echo cannot be read" in text for text in caplog.messages))
         assert not node.is_cut_off
         assert await ask(client, 3) == 3
-    assert not [text for text in caplog.messages if "Trying on" in text]
+    assert not [text for text in caplog.messages if "Retrying" in text]
 
 
 @pytest.mark.parametrize("message", [5, [1], "x", {}, {"type": 7}, {"type": "x" * 10_000}])

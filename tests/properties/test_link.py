@@ -12,14 +12,11 @@ from itertools import product
 import pytest
 
 from channels_demux_layer.protocol import link as machine
-from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol.delivery import Receiver, Recovery, RoundTrip
 from channels_demux_layer.protocol.frames import Close, encode_frames
 from channels_demux_layer.protocol.link import Link
-from channels_demux_layer.protocol.receiver import Receiver
-from channels_demux_layer.protocol.recovery import Recovery, RoundTrip
-from channels_demux_layer.protocol.session import Session
-from channels_demux_layer.protocol.table import SessionTable
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.liveness import LinkConfig
+from channels_demux_layer.protocol.session import SendWindow, Session, SessionTable
 from tests.conversation import Conversation, Talker
 from tests.link_mutants import no_dedupe, no_order
 from tests.lossy_network import Weather
@@ -140,7 +137,7 @@ def no_credit(patch: pytest.MonkeyPatch) -> None:
 def credit_twice(patch: pytest.MonkeyPatch) -> None:
     """What was taken is told again with each acknowledgement."""
     patch.setattr(
-        "channels_demux_layer.protocol.window.ReceiveWindow.tell", lambda self: self.untold
+        "channels_demux_layer.protocol.session.ReceiveWindow.tell", lambda self: self.untold
     )
 
 

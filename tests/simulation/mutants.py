@@ -13,12 +13,12 @@ from channels_demux_layer.edge import opening
 from channels_demux_layer.edge.remote import RemoteSession
 from channels_demux_layer.edge.survival import Survival
 from channels_demux_layer.hosting.consumer import Host
+from channels_demux_layer.protocol.backlog import Portion
+from channels_demux_layer.protocol.delivery import Recovery, SentBatch
 from channels_demux_layer.protocol.frames import Batch
 from channels_demux_layer.protocol.link import Link
 from channels_demux_layer.protocol.liveness import Liveness
-from channels_demux_layer.protocol.portion import Portion
-from channels_demux_layer.protocol.recovery import Recovery, SentBatch
-from channels_demux_layer.protocol.window import ReceiveWindow, SendWindow
+from channels_demux_layer.protocol.session import ReceiveWindow, SendWindow
 from channels_demux_layer.transport.groups import Memberships
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.steadfast import RememberingLayer

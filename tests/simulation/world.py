@@ -21,7 +21,7 @@ from django.test.utils import override_settings
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer import demultiplexer as edge_module
 from channels_demux_layer.edge import opening, survival
-from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.session import Session
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.transport import nodes as nodes_module

@@ -26,7 +26,7 @@ ROOT = Path(channels_demux_layer.__file__).parent
 #: What everybody may import, the protocol as well. Nothing in it does I/O either.
 WORDS = {"codes", "exceptions"}
 #: What all but the protocol may import.
-GROUND = WORDS | {"addresses", "conf", "faults", "logs", "streams", "tracing", PACKAGE}
+GROUND = WORDS | {"conf", "logs", "streams", "tracing", PACKAGE}
 #: The folders that are part of a site, each with the other folders that it may import.
 ROOMS: dict[str, set[str]] = {
     "protocol": set(),

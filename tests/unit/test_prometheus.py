@@ -214,7 +214,7 @@ def test_copying_goes_on(
         assert copied.wait(LIMIT)
         end(copier)
     assert caplog.messages == [
-        "Cannot copy the metrics: full. Trying on.",
+        "Cannot copy the metrics: full. Retrying.",
         "Can copy the metrics again.",
     ]
 

@@ -266,7 +266,7 @@ def moving() -> str:
 SERVER = [
     (("demultiplexer", "protocol.envelope"), "takes the envelope apart"),
     (("edge.connection", "edge.remote"), "finds the stream's session"),
-    (("hosting.flow", "protocol.window"), "gives it room in the window"),
+    (("hosting.flow", "protocol.session"), "gives it room in the window"),
     (("transport.wire", "protocol.link"), "numbers it, within a batch"),
     (("transport.calls", "transport.typed"), "publishes the batch"),
 ]

@@ -9,10 +9,10 @@ import pytest
 
 from channels_demux_layer import streams
 from channels_demux_layer.edge import limits, opening, outbox
-from channels_demux_layer.protocol import portable, portion
-from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol import backlog, portable
+from channels_demux_layer.protocol.delivery import REORDER_THRESHOLD
 from channels_demux_layer.protocol.envelope import MAX_DEPTH
-from channels_demux_layer.protocol.recovery import REORDER_THRESHOLD
+from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.transport import reporter
 
 from .pages import DOCS, PACKAGE, ROOT, text_of
@@ -137,7 +137,7 @@ FIGURES = [
     ("L3.6", f"from {CONFIG.min_timeout} s to {CONFIG.max_timeout:.0f} s"),
     ("L3.6", f"{ {3: 'three'}[REORDER_THRESHOLD] } or more"),
     ("L3.9", f"or has {CONFIG.batch_frames:,}"),
-    ("L3.10", f"longer than {portion.MAX_TIME * 1000:.0f} ms"),
+    ("L3.10", f"longer than {backlog.MAX_TIME * 1000:.0f} ms"),
     ("L5.3", f"after {CONFIG.ack_delay * 1000:.0f} ms"),
     ("L6.3", f"more than {portable.MAX_DEPTH} levels"),
     ("L7.4", f"answers {reporter.MAX_ANSWERS} questions"),

@@ -10,7 +10,7 @@ import pytest
 from channels_demux_layer import Stream
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.edge.inline import InlineSession
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.transport.tally import Tally
 from tests.integration.harness import deliver, until
 

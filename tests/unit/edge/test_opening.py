@@ -17,7 +17,7 @@ from channels_demux_layer.edge.survival import Survival, note_suspect
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import Claim, parse_open
 from channels_demux_layer.protocol.report import NODES
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.transport.failures import Outage
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import find_node, get_node, stop_nodes

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from channels_demux_layer.edge.permissions import GuardedSession, is_permitted
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 from tests.integration.harness import within
 
 DEMUX = {"connection": "c" * 32, "stream": "s", "attempt": 1}

@@ -19,8 +19,8 @@ from channels_demux_layer.conf import Settings, get_settings
 from channels_demux_layer.edge import remote, survival
 from channels_demux_layer.edge.opening import ScopeFailed
 from channels_demux_layer.edge.remote import RemoteSession
-from channels_demux_layer.protocol.config import LinkConfig
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.liveness import LinkConfig
+from channels_demux_layer.protocol.session import SendWindow
 from tests.integration.harness import deliver, until
 
 #: How long an edge waits for the answer to a grant, by default.

@@ -9,7 +9,7 @@ import pytest
 
 from channels_demux_layer.edge import survival
 from channels_demux_layer.edge.survival import Survival, note_suspect, suspects_on
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 from tests.integration.harness import until
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from channels_demux_layer.hosting.flow import Outflow, excess_size
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.transport.tally import FlowTally
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")

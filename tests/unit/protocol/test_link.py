@@ -11,7 +11,6 @@ import pytest
 from django.utils.safestring import SafeString
 
 from channels_demux_layer.protocol import events as ev
-from channels_demux_layer.protocol.config import LinkConfig
 from channels_demux_layer.protocol.frames import (
     Accept,
     Batch,
@@ -28,6 +27,7 @@ from channels_demux_layer.protocol.frames import (
     encode_frames,
 )
 from channels_demux_layer.protocol.link import Link, Outgoing
+from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.session import Session, SessionState
 from tests.batches import make_batch
 
@@ -670,7 +670,7 @@ def test_the_worker_refuses_what_is_not_for_it(pair: Pair) -> None:
     assert refusals(pair.worker, Grant(1, "again"), Accept(1), Move(1), seq=2) == [
         "a second grant of session 1",
         "an accept in a session that is OPEN",
-        "a move, which is for the worker to ask for",
+        "a move, which only the worker may send",
     ]
     pair.worker.receive_batch(batch_of(Close(1, 1000), seq=3), 0.0)
     events(pair.worker)
@@ -683,7 +683,7 @@ def test_the_worker_refuses_what_is_not_for_it(pair: Pair) -> None:
 
 # -- trace contexts ---------------------------------------------------------------------------
 
-NO_PLACE = "a trace context, which is for the edge to give to a session that is open"
+NO_PLACE = "a trace context, which only the edge may send, in an open session"
 
 
 def test_a_context_goes_before_the_payloads_that_have_it(pair: Pair) -> None:
@@ -746,7 +746,7 @@ def test_the_edge_refuses_what_is_not_for_it(pair: Pair) -> None:
     """A grant, a payload before the accept, and a second accept, change nothing."""
     mine, _ = pair.open(accept=False)
     assert refusals(pair.edge, Grant(5, "mine"), Binary(1, b""), seq=1) == [
-        "a grant, which is for the edge to give",
+        "a grant, which only the edge may send",
         "a payload in a session that is GRANTED",
     ]
     pair.edge.receive_batch(batch_of(Accept(1), seq=2), 0.0)

@@ -1,11 +1,24 @@
-"""When a peer counts as dead, and when we owe it a sign of life."""
+"""The parameters of a link agree, peers count as dead in time, and heartbeats are sent."""
 
 import math
 
 import pytest
 
-from channels_demux_layer.protocol.config import LinkConfig
-from channels_demux_layer.protocol.liveness import Liveness
+from channels_demux_layer.protocol.liveness import LinkConfig, Liveness
+
+
+def test_heartbeats_may_be_lost() -> None:
+    """Three of four heartbeats may be lost within a peer timeout."""
+    assert LinkConfig(peer_timeout=10.0).heartbeat_interval == 2.5
+
+
+def test_the_defaults_agree() -> None:
+    """An acknowledgement comes before a timeout, and there is room for what comes early."""
+    config = LinkConfig()
+    assert config.ack_delay < config.min_timeout < config.max_timeout < config.peer_timeout
+    assert config.max_in_flight < config.max_early
+    assert config.ack_every <= config.max_in_flight
+
 
 CONFIG = LinkConfig(peer_timeout=10.0)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from channels.exceptions import ChannelFull
 
-from channels_demux_layer.faults import layer_faults
+from channels_demux_layer.logs import layer_faults
 from channels_demux_layer.transport import calls
 from channels_demux_layer.transport.calls import LayerCalls, messages, persist
 from channels_demux_layer.transport.typed import TypedLayer
@@ -70,7 +70,7 @@ async def test_messages_outlast_failures(caplog: pytest.LogCaptureFixture) -> No
     assert received == [1, 2, 3]
     assert len(failures) == 2
     assert caplog.messages == [
-        "Cannot receive on the channel layer: gone. Trying on.",
+        "Cannot receive on the channel layer: gone. Retrying.",
         "Can receive on the channel layer again.",
     ]
 
@@ -84,7 +84,7 @@ async def test_a_quiet_layer_is_well(
     task = asyncio.ensure_future(anext(messages(layer, "here")))
     while len(caplog.messages) < 2:  # noqa: ASYNC110
         await asyncio.sleep(0)
-    assert caplog.messages[0] == "Cannot receive on the channel layer: OSError. Trying on."
+    assert caplog.messages[0] == "Cannot receive on the channel layer: OSError. Retrying."
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert layer.cancelled == 1
@@ -159,7 +159,7 @@ async def test_persisting(caplog: pytest.LogCaptureFixture) -> None:
     await persist("leave a group", lambda: caller.expel("group", "channel"))
     assert layer.calls == [("group_discard", "group", "channel")] * 3
     assert caplog.messages == [
-        "Cannot leave a group: away. Trying on.",
+        "Cannot leave a group: away. Retrying.",
         "Can leave a group again.",
     ]
 
@@ -187,7 +187,7 @@ async def test_one_server_that_fails_makes_two_lines(caplog: pytest.LogCaptureFi
         await publisher.publish("well", "channel", {})
     await publisher.publish("lost", "channel", {})
     assert caplog.messages == [
-        "Cannot publish on the channel layer 'opens': gone. Trying on.",
+        "Cannot publish on the channel layer 'opens': gone. Retrying.",
         "Can publish on the channel layer 'opens' again.",
     ]
 
@@ -212,7 +212,7 @@ async def test_a_layer_that_raises_what_it_should_not(caplog: pytest.LogCaptureF
     assert receiver.is_cut_off
     assert (
         "Cannot receive on the channel layer: 100 messages in a row cannot be read, the last one: "
-        "KeyError('what?'). Trying on." in caplog.messages
+        "KeyError('what?'). Retrying." in caplog.messages
     )
 
 
@@ -224,7 +224,7 @@ async def test_the_log_says_where(settings: Any, caplog: pytest.LogCaptureFixtur
     await publisher.publish(None, "channel", {})
     assert caplog.messages == [
         "Cannot publish on the channel layer 'default' at 10.0.0.1:6380, 10.0.0.2:6379: refused. "
-        "Trying on."
+        "Retrying."
     ]
 
 

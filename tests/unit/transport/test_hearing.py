@@ -143,7 +143,7 @@ async def test_a_deaf_node(node: Hearer, ticks: Ticks, caplog: pytest.LogCapture
     assert (node.hearing.is_deaf, node.recovered) == (False, 1)
     assert caplog.messages == [
         "Cannot receive this process's own messages on the channel layer 'opens': nothing arrived "
-        "for 10.0 s, so its connections are replaced. Trying on.",
+        "for 10.0 s, so its connections are replaced. Retrying.",
         "Can receive this process's own messages on the channel layer 'opens' again.",
     ]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from channels_demux_layer.faults import MOST_LINES
+from channels_demux_layer.logs import MOST_LINES
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.transport.ignored import MOST_VERSIONS, REASONS, IgnoredMessages
 

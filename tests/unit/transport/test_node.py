@@ -13,9 +13,9 @@ from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer
 
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.protocol.config import LinkConfig
 from channels_demux_layer.protocol.frames import BATCH, VERSION, Grant, encode_frames
 from channels_demux_layer.protocol.handshake import Claim
+from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.report import PROBE, STATUS
 from channels_demux_layer.transport import node as node_module
 from channels_demux_layer.transport import nodes as nodes_module

@@ -10,7 +10,7 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.report import PROBE
 from channels_demux_layer.testing.faulty import FaultyLayer
 from channels_demux_layer.transport.node import Node

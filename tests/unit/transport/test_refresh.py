@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from channels.layers import InMemoryChannelLayer
 
-from channels_demux_layer.protocol.config import LinkConfig
+from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.report import NODES
 from channels_demux_layer.transport import refresh
 from channels_demux_layer.transport.node import Node

@@ -9,7 +9,7 @@ import pytest
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
-from channels_demux_layer.faults import layer_faults
+from channels_demux_layer.logs import layer_faults
 from channels_demux_layer.transport import calls, steadfast
 from channels_demux_layer.transport.steadfast import (
     SteadfastLayer,

@@ -15,9 +15,9 @@ from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers
 
 from channels_demux_layer.logs import about, note_task
-from channels_demux_layer.protocol.config import LinkConfig
 from channels_demux_layer.protocol.link import Link
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.liveness import LinkConfig
+from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.transport import nodes, watchdog
 from channels_demux_layer.transport.watchdog import Watchdog
 

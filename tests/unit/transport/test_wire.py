@@ -11,7 +11,6 @@ from unittest.mock import Mock, call
 import pytest
 from django.utils.safestring import SafeString
 
-from channels_demux_layer.protocol.config import LinkConfig
 from channels_demux_layer.protocol.frames import (
     Accept,
     Batch,
@@ -23,6 +22,7 @@ from channels_demux_layer.protocol.frames import (
     parse_batch,
 )
 from channels_demux_layer.protocol.link import Link
+from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.transport import wire as wire_module
 from channels_demux_layer.transport.ignored import IgnoredMessages
 from channels_demux_layer.transport.wire import LinkWire, SessionPort, link_config

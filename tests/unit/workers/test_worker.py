@@ -15,12 +15,12 @@ from channels.middleware import BaseMiddleware
 
 from channels_demux_layer import Stream
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.faults import MOST_LINES
 from channels_demux_layer.hosting.scope import pack_scope
+from channels_demux_layer.logs import MOST_LINES
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import Open
 from channels_demux_layer.protocol.report import NODES
-from channels_demux_layer.protocol.window import SendWindow
+from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import get_node, stop_nodes
 from channels_demux_layer.transport.steadfast import SteadfastLayer
@@ -147,7 +147,7 @@ async def test_a_worker_tries_until_it_can_join_the_layer(
     running.cancel()
     await asyncio.wait([running])
     assert caplog.messages == [
-        "Cannot join the channel layer: refused. Trying on.",
+        "Cannot join the channel layer: refused. Retrying.",
         "Can join the channel layer again.",
         "A message of type 'first' is not for us; ignored.",
     ]

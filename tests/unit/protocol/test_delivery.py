@@ -1,15 +1,138 @@
-"""What is not acknowledged is kept and sent again: when, and how much at once."""
+"""Batches are delivered once and in order, acknowledged in time, resent if lost, and counted."""
 
-from itertools import pairwise
+from __future__ import annotations
+
+from itertools import pairwise, permutations
 
 import pytest
 
-from channels_demux_layer.protocol.config import LinkConfig
-from channels_demux_layer.protocol.recovery import Recovery, RoundTrip, SentBatch
+from channels_demux_layer.protocol.delivery import (
+    LinkFigures,
+    Receiver,
+    Recovery,
+    RoundTrip,
+    SentBatch,
+    add_up,
+    read_figures,
+)
+from channels_demux_layer.protocol.liveness import LinkConfig
+
+RECEIVING = LinkConfig(max_early=3, ack_delay=0.05, ack_every=8)
+SENDING = LinkConfig(max_in_flight=8, max_early=20)
+
+
+def receive(receiver: Receiver, *seqs: int, now: float = 0.0) -> list[bytes]:
+    """Receive batches whose content is their number."""
+    due = []
+    for seq in seqs:
+        due += receiver.receive(seq, b"%d" % seq, again=False, now=now)
+    return due
+
+
+@pytest.mark.parametrize("order", list(permutations((1, 2, 3, 4))))
+def test_any_order_is_put_right(order: tuple[int, ...]) -> None:
+    """However batches come, they are delivered in order, and none is held in the end."""
+    receiver = Receiver(RECEIVING)
+    assert receive(receiver, *order) == [b"1", b"2", b"3", b"4"]
+    assert receiver.delivered == 4
+    assert receiver.early == []
+
+
+def test_repeats_are_dropped() -> None:
+    """A batch that comes again is not delivered again, whether it was delivered or is held."""
+    receiver = Receiver(RECEIVING)
+    assert receive(receiver, 1, 1) == [b"1"]
+    assert receive(receiver, 3, 3, 2, 3, 2) == [b"2", b"3"]
+
+
+def test_the_first_copy_of_an_early_batch_is_kept() -> None:
+    """What comes later under the same number does not replace what is held."""
+    receiver = Receiver(RECEIVING)
+    receiver.receive(2, b"true", again=False, now=0.0)
+    receiver.receive(2, b"false", again=False, now=0.0)
+    assert receive(receiver, 1) == [b"1", b"true"]
+
+
+def test_early_batches_are_bounded() -> None:
+    """A batch that there is no room to hold is neither held nor acknowledged."""
+    receiver = Receiver(RECEIVING)
+    receive(receiver, 2, 3, 4, 5)
+    assert receiver.early == [2, 3, 4]
+    assert receive(receiver, 1) == [b"1", b"2", b"3", b"4"]
+    assert receive(receiver, 5) == [b"5"]
+
+
+@pytest.mark.parametrize("seq", [-1, -(2**40)])
+def test_numbers_that_there_are_not_deliver_nothing(seq: int) -> None:
+    """A peer that counts below one is not believed."""
+    receiver = Receiver(RECEIVING)
+    assert receive(receiver, seq) == []
+    assert receiver.early == []
+    assert receiver.delivered == 0
+
+
+def test_nothing_is_owed_at_first() -> None:
+    """Before anything has come there is nothing to acknowledge."""
+    assert Receiver(RECEIVING).ack_at is None
+
+
+def test_a_lone_batch_is_acknowledged_after_the_delay() -> None:
+    """The first batch sets the time; those behind it do not put it off."""
+    receiver = Receiver(RECEIVING)
+    receive(receiver, 1, now=1.0)
+    receive(receiver, 2, now=1.04)
+    assert receiver.ack_at == 1.05
+
+
+def test_every_eighth_batch_is_acknowledged_at_once() -> None:
+    """Eight batches without an acknowledgement do not wait for the delay."""
+    receiver = Receiver(RECEIVING)
+    receive(receiver, *range(1, 8), now=1.0)
+    assert receiver.ack_at == 1.05
+    receive(receiver, 8, now=1.001)
+    assert receiver.ack_at == 1.001
+    receiver.acknowledged()
+    receive(receiver, *range(9, 16), now=1.002)
+    assert receiver.ack_at == 1.002 + 0.05
+
+
+@pytest.mark.parametrize("seq", [1, 3])
+def test_what_is_out_of_turn_is_acknowledged_at_once(seq: int) -> None:
+    """A repeat and an early batch tell the sender at once what is missing, or is not."""
+    receiver = Receiver(RECEIVING)
+    receive(receiver, 1)
+    receiver.acknowledged()
+    receive(receiver, seq, now=1.0)
+    assert receiver.ack_at == 1.0
+
+
+def test_a_retransmission_is_acknowledged_at_once() -> None:
+    """The sender of a retransmission has waited long enough, even if it is next in turn."""
+    receiver = Receiver(RECEIVING)
+    receiver.receive(1, b"", again=True, now=1.0)
+    assert receiver.ack_at == 1.0
+
+
+def test_an_acknowledgement_settles_all() -> None:
+    """Once an acknowledgement is on its way nothing is owed until the next batch."""
+    receiver = Receiver(RECEIVING)
+    receive(receiver, 1)
+    receiver.acknowledged()
+    assert receiver.ack_at is None
+
+
+def test_the_earliest_time_counts() -> None:
+    """An acknowledgement may be brought forward and not put off."""
+    receiver = Receiver(RECEIVING)
+    receiver.ack_by(2.0)
+    receiver.ack_by(3.0)
+    assert receiver.ack_at == 2.0
+    receiver.ack_by(1.0)
+    assert receiver.ack_at == 1.0
+
 
 #: Without the peer's delay and the floor, so that the numbers are those of RFC 6298.
 EXACT = LinkConfig(ack_delay=0.0, min_timeout=0.0, initial_timeout=1.0, max_timeout=60.0)
-CONFIG = LinkConfig(max_in_flight=8, max_early=20)
 
 
 def send(recovery: Recovery, count: int, now: float = 0.0) -> list[SentBatch]:
@@ -95,13 +218,13 @@ def test_the_timeout_doubles_until_a_sample() -> None:
 
 def test_batches_are_numbered_from_one() -> None:
     """New batches have the numbers 1, 2, 3, and are no retransmissions."""
-    batches = send(Recovery(CONFIG), 3)
+    batches = send(Recovery(SENDING), 3)
     assert [(batch.seq, batch.again) for batch in batches] == [(1, False), (2, False), (3, False)]
 
 
 def test_acknowledged_batches_are_forgotten() -> None:
     """What has arrived, in turn or early, is not waited for, and no longer the base."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     assert recovery.base == 1
     send(recovery, 4)
     recovery.acknowledge(1, [3], 0.1)
@@ -115,7 +238,7 @@ def test_acknowledged_batches_are_forgotten() -> None:
 
 def test_an_old_acknowledgement_changes_nothing() -> None:
     """Acknowledgements that come late or twice are harmless."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 3)
     recovery.acknowledge(2, [], 0.1)
     before = recovery.round_trip.timeout
@@ -128,7 +251,7 @@ def test_an_old_acknowledgement_changes_nothing() -> None:
 @pytest.mark.parametrize(("ack", "early"), [(4, []), (0, [4]), (1, [3, 2**60])])
 def test_acknowledgement_of_what_was_not_sent_is_not_believed(ack: int, early: list[int]) -> None:
     """An acknowledgement that names a batch never sent counts for nothing at all."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 3)
     recovery.acknowledge(ack, early, 0.1)
     assert recovery.base == 1
@@ -138,7 +261,7 @@ def test_acknowledgement_of_what_was_not_sent_is_not_believed(ack: int, early: l
 
 def test_karn() -> None:
     """A batch that was sent twice measures no round trip, and does not end the back-off."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 1)
     assert recovery.handle_timeout(1.0)
     assert recovery.resend(1.0).again
@@ -152,7 +275,7 @@ def test_karn() -> None:
 
 def test_the_oldest_sending_sets_the_deadline() -> None:
     """The batch sent longest ago times out first; one sent again is young again."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 1, now=0.0)
     send(recovery, 1, now=0.5)
     assert recovery.deadline == 1.0
@@ -162,7 +285,7 @@ def test_the_oldest_sending_sets_the_deadline() -> None:
 
 def test_no_timeout_before_its_time() -> None:
     """With nothing in flight, or too early, nothing is lost."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     assert not recovery.handle_timeout(100.0)
     send(recovery, 1, now=100.0)
     assert not recovery.handle_timeout(100.9)
@@ -171,7 +294,7 @@ def test_no_timeout_before_its_time() -> None:
 
 def test_after_a_timeout_everything_goes_again_in_order() -> None:
     """All in flight counts as lost and goes again, lowest first, before anything new."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 3)
     assert recovery.handle_timeout(1.0)
     assert recovery.base == 1
@@ -183,7 +306,7 @@ def test_after_a_timeout_everything_goes_again_in_order() -> None:
 
 def test_what_arrived_after_all_does_not_go_again() -> None:
     """A lost batch that turns out to have arrived, in turn or early, is not sent again."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 5)
     recovery.handle_timeout(1.0)
     recovery.acknowledge(1, [3, 5], 1.1)
@@ -193,7 +316,7 @@ def test_what_arrived_after_all_does_not_go_again() -> None:
 
 def test_an_overtaken_batch_is_lost() -> None:
     """Three later batches arrived without it: it goes again at once, without a timeout."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 4)
     recovery.acknowledge(0, [2, 3], 0.1)
     assert not recovery.may_resend
@@ -204,7 +327,7 @@ def test_an_overtaken_batch_is_lost() -> None:
 
 def test_a_batch_is_overtaken_once() -> None:
     """A batch that was sent again has been overtaken by old ones: that says nothing."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 6)
     recovery.acknowledge(0, [2, 3, 4], 0.1)
     assert resend_all(recovery, 0.1) == [1]
@@ -217,7 +340,7 @@ def test_a_batch_is_overtaken_once() -> None:
 
 def test_batches_in_flight_are_bounded() -> None:
     """No more than max_in_flight batches await acknowledgement."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     assert room(recovery) == 8
     recovery.acknowledge(3, [], 0.1)
     assert room(recovery) == 3
@@ -225,7 +348,7 @@ def test_batches_in_flight_are_bounded() -> None:
 
 def test_a_loss_halves_once() -> None:
     """Batches lost in one congestion, found at several times, halve the number once."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 8)
     recovery.acknowledge(0, [4], 0.1)
     recovery.acknowledge(0, [4, 5, 6, 7, 8], 0.1)
@@ -237,7 +360,7 @@ def test_a_loss_halves_once() -> None:
 
 def test_each_congestion_halves_down_to_one() -> None:
     """Losing again what was sent since the last congestion halves again; one may always go."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 8)
     now, sizes = 0.0, []
     for _ in range(5):
@@ -249,7 +372,7 @@ def test_each_congestion_halves_down_to_one() -> None:
 
 def test_the_number_grows_by_one_each_round_trip() -> None:
     """After a loss, each full flight that arrives makes room for one more, up to the bound."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     send(recovery, 8)
     recovery.handle_timeout(1.0)
     resend_all(recovery, 1.0)
@@ -266,14 +389,53 @@ def test_the_number_grows_by_one_each_round_trip() -> None:
 
 def test_a_batch_lost_again_and_again_holds_up_the_rest() -> None:
     """New batches do not run further ahead than the peer can hold, whatever arrives of them."""
-    recovery = Recovery(CONFIG)
+    recovery = Recovery(SENDING)
     seq = room(recovery)
     for _ in range(20):
         recovery.acknowledge(0, list(range(2, seq + 1)), 0.0)
         resend_all(recovery, 0.0)
         seq += room(recovery)
-    assert seq == CONFIG.max_early
+    assert seq == SENDING.max_early
     assert not recovery.may_send
     assert recovery.deadline is not None
     recovery.acknowledge(seq, [], 0.1)
     assert recovery.may_send
+
+
+def test_both_halves_are_read() -> None:
+    """Batches are counted once each; what was sent again, or came again, is counted apart."""
+    sending, receiving = Recovery(LinkConfig()), Receiver(LinkConfig())
+    for _ in range(3):
+        sending.send(b"", 0.0)
+    sending.handle_timeout(10.0)
+    sending.resend(10.0)
+    sending.acknowledge(1, [], 10.0)
+    for seq in (1, 1, 3, 3, 2):
+        receiving.receive(seq, b"", again=False, now=0.0)
+    figures = read_figures(sending, receiving)
+    assert figures == LinkFigures(3, 3, 0, 1, 2, None)
+
+
+def test_a_round_trip_is_in_seconds() -> None:
+    """The smoothed round trip is that of batches that were sent once."""
+    sending = Recovery(LinkConfig())
+    sending.send(b"", 1.0)
+    sending.send(b"", 1.0)
+    sending.acknowledge(1, [], 1.5)
+    figures = read_figures(sending, Receiver(LinkConfig()))
+    assert (figures.round_trip, figures.in_flight) == (0.5, 1)
+
+
+def test_a_full_store_of_early_batches_is_no_repeat() -> None:
+    """A batch that finds no room is not counted as one that had arrived."""
+    receiving = Receiver(LinkConfig(max_early=1))
+    for seq in (3, 4):
+        receiving.receive(seq, b"", again=False, now=0.0)
+    assert receiving.repeats == 0
+
+
+def test_links_add_up() -> None:
+    """All counts are summed, and none are none; a round trip is one link's alone."""
+    assert add_up([]) == LinkFigures(0, 0, 0, 0, 0, None)
+    one, other = LinkFigures(1, 2, 3, 4, 5, 0.1), LinkFigures(10, 20, 30, 40, 50, 0.2)
+    assert add_up([one, other]) == LinkFigures(11, 22, 33, 44, 55, None)
