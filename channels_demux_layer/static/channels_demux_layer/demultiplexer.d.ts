@@ -1,5 +1,5 @@
 /**
- * Many streams over one WebSocket, each of which behaves as a WebSocket does.
+ * Many streams over one WebSocket. Each stream behaves like a WebSocket.
  *
  * ```js
  * import { Demultiplexer } from "channels_demux_layer";
@@ -11,10 +11,10 @@
  * ```
  */
 
-/** What `Stream.send()` takes, which is what a WebSocket's does. */
+/** The types that `Stream.send()` accepts, the same as for a WebSocket. */
 export type Data = string | ArrayBuffer | ArrayBufferView | Blob;
 
-/** What a WebSocket class has to offer: the browser's, ws's, partysocket's. */
+/** The members that a WebSocket class needs: the browser's, that of ws or partysocket. */
 export interface WebSocketLike {
   readonly readyState: number;
   readonly bufferedAmount?: number;
@@ -32,25 +32,25 @@ export interface WebSocketLike {
 /** Options of a `Demultiplexer`. */
 export interface DemultiplexerOptions {
   /**
-   * The class that sockets are made with. One that reconnects by itself is fine: each of its
-   * sockets is used until it closes first, and the next one is a new one. Default: the global one.
+   * The class of the sockets. Default: the global one. It may reconnect on its own: the client uses
+   * each socket only until its first close, and then creates a new one.
    */
   WebSocket?: new (url: string, protocols?: any) => WebSocketLike;
-  /** Subprotocols, as the second argument of a WebSocket. */
+  /** Subprotocols, like the second argument of `new WebSocket()`. */
   protocols?: string | string[];
   /**
-   * Gives query parameters that are set in the URL, anew each time that it connects: a token, say.
-   * Where it throws or rejects, the attempt has failed and another one follows.
+   * Returns query parameters for the URL, such as a token. It is called at each attempt to connect.
+   * If it throws or rejects, the attempt has failed and another one follows.
    */
   query?: () => QueryParameters | Promise<QueryParameters>;
   /**
-   * The back-off in ms: the n-th attempt in a row waits a random time of up to
+   * The back-off in ms. The n-th attempt in a row waits for a random time of up to
    * `min(maxDelay, baseDelay * 2 ** (n - 1))`. Default: 1000.
    */
   baseDelay?: number;
   /** The longest wait between two attempts, in ms. Default: 30000. */
   maxDelay?: number;
-  /** How much may wait while the socket is away, in bytes over all streams. Default: 1 MiB. */
+  /** Bytes to buffer while disconnected, over all streams. Default: 1 MiB. */
   maxBuffered?: number;
   /** Key of the stream's name, the server's `MULTIPLEX_KEY`. Default: `"stream"`. */
   streamKey?: string;
@@ -60,7 +60,7 @@ export interface DemultiplexerOptions {
   eventKey?: string;
 }
 
-/** What a `URLSearchParams` is made from. */
+/** The argument of `new URLSearchParams()`. */
 export type QueryParameters =
   | Record<string, string>
   | URLSearchParams
@@ -69,69 +69,69 @@ export type QueryParameters =
   | undefined
   | void;
 
-/** Options of a stream; those of the server's `Stream`, and to be the same as there. */
+/** Options of a stream. They must have the same values as in the server's `Stream`. */
 export interface StreamOptions {
-  /** Opened when asked for, not with the connection: `Stream(..., lazy=True)`. */
+  /** The stream opens on demand, not with the connection: `Stream(..., lazy=True)`. */
   lazy?: boolean;
-  /** Payloads are bare strings, both ways: `Stream(..., text=True)`. */
+  /** Payloads are bare strings, in both directions: `Stream(..., text=True)`. */
   text?: boolean;
   /**
-   * Its consumer keeps what it was told: `Stream(..., stateful=True)`. It ends with a lost socket,
-   * as a WebSocket does, and does not go on with a consumer that knows nothing.
+   * The consumer keeps state of the client: `Stream(..., stateful=True)`. When the socket is lost,
+   * the stream ends like a WebSocket, and does not continue with a consumer without that state.
    */
   stateful?: boolean;
-  /** What `protocol` says, for code that looks: `Stream(..., subprotocol=...)`. */
+  /** The value of `protocol`, for code that reads it: `Stream(..., subprotocol=...)`. */
   subprotocol?: string;
 }
 
-/** The server has refused something; nothing else has happened. */
+/** The server refused a frame. Nothing else changed. */
 export interface DemultiplexerErrorEvent extends Event {
-  /** One of the codes in docs/reference/events-and-codes.md; undefined for an error in the page itself. */
+  /** A code in docs/reference/events-and-codes.md; undefined for an error in the page itself. */
   readonly code?: string;
-  /** For the developer. */
+  /** A text for the developer. */
   readonly message: string;
-  /** The stream's name, where the server could read it. */
+  /** The stream's name, if the server could read it. */
   readonly stream?: string;
-  /** What `url`, `query` or the WebSocket class has thrown. */
+  /** The exception of `url`, `query` or the WebSocket class. */
   readonly error?: unknown;
 }
 
-/** The socket was lost, or an attempt has failed, and another one will follow. */
+/** The socket was lost, or an attempt failed. Another attempt follows. */
 export interface ReconnectingEvent extends Event {
-  /** The close code of the socket that was lost. */
+  /** The close code of the lost socket. */
   readonly code: number;
   readonly reason: string;
   /** The wait until the next attempt, in ms. */
   readonly delay: number;
-  /** Its number: 1, and one more for each that follows without a stable socket in between. */
+  /** The number of the attempt, counted from 1 since the last stable socket. */
   readonly attempt: number;
 }
 
 /** The events of a `Stream`. */
 export interface StreamEventMap {
-  /** It can be used: as a WebSocket's. */
+  /** The stream is ready, as for a WebSocket. */
   open: Event;
-  /** `data` is what the consumer sent: text byte for byte, or bytes as `binaryType` says. */
+  /** `data` is what the consumer sent: text byte for byte, or bytes in the form of `binaryType`. */
   message: MessageEvent<any>;
-  /** The server has refused something that was sent. The stream goes on. */
+  /** The server refused a frame of this stream. The stream continues. */
   error: DemultiplexerErrorEvent;
-  /** It has ended, with the consumer's code. No other event follows. */
+  /** The stream ended, with the consumer's code. No other event follows. */
   close: CloseEvent;
-  /** It goes on with a new consumer, which has none of the state of the one before. */
+  /** The stream continues with a new consumer, which has none of the old one's state. */
   reopened: Event;
-  /** No worker takes it at present. The server goes on trying. */
+  /** No worker hosts the stream at present. The server keeps trying. */
   unavailable: Event;
 }
 
 /** The events of a `Demultiplexer`. */
 export interface DemultiplexerEventMap {
-  /** A socket has opened: the first one, or another one. */
+  /** A socket opened, the first or a later one. */
   open: Event;
-  /** A socket was lost, or an attempt has failed; another attempt follows. */
+  /** A socket was lost, or an attempt failed. Another attempt follows. */
   reconnecting: ReconnectingEvent;
-  /** The socket has closed, and with it all streams; no attempt follows. */
+  /** The socket closed, and so did all streams. No attempt follows. */
   close: CloseEvent;
-  /** The server has refused something, about no stream that is live; or a callback has thrown. */
+  /** The server refused a frame of no live stream, or a callback threw. */
   error: DemultiplexerErrorEvent;
 }
 
@@ -145,22 +145,22 @@ interface ReadyStates {
 }
 
 /**
- * One stream. It behaves as a WebSocket does, but for what follows from its coming back:
+ * One stream. It behaves like a WebSocket, except that it survives a lost socket:
  *
- * - `send()` may be called before it is open, and while the socket is away.
- * - While the socket is away it stays OPEN, and then gets `reopened`.
+ * - You can call `send()` before the stream is open, and while the client is disconnected.
+ * - While the client is disconnected, the stream stays OPEN. Then it gets `reopened`.
  */
 export interface Stream extends EventTarget, ReadyStates {
-  /** Its name. */
+  /** The stream's name. */
   readonly name: string;
   readonly readyState: 0 | 1 | 2 | 3;
-  /** `"blob"` or `"arraybuffer"`: what binary `data` is. Default: `"blob"`. */
+  /** The type of binary `data`: `"blob"` or `"arraybuffer"`. Default: `"blob"`. */
   binaryType: BinaryType;
-  /** Bytes of this stream that wait for a socket, and of all streams that wait in the socket. */
+  /** Bytes of this stream that wait for a socket, plus those of all streams in the socket. */
   readonly bufferedAmount: number;
   /** The socket's URL; empty before the first attempt. */
   readonly url: string;
-  /** The option `subprotocol`, without it the socket's own. */
+  /** The option `subprotocol`, or by default that of the socket. */
   readonly protocol: string;
   readonly extensions: string;
   onopen: Handler<Stream, Event>;
@@ -171,19 +171,19 @@ export interface Stream extends EventTarget, ReadyStates {
   onunavailable: Handler<Stream, Event>;
   /**
    * Send one payload. Text that is JSON reaches the consumer byte for byte, other text as a JSON
-   * string; with `{ text: true }` all text is sent bare. After `close()` it does nothing.
+   * string. With `{ text: true }`, all text is sent bare. After `close()`, the call does nothing.
    *
-   * @throws QuotaExceededError More than `maxBuffered` bytes would wait for the socket. Nothing
-   *     was dropped, and this payload was not taken.
+   * @throws QuotaExceededError More than `maxBuffered` bytes would wait for the socket. This
+   *     payload is not sent; those that wait are kept.
    */
   send(data: Data): void;
   /**
-   * End it, the other streams go on. The consumer gets what was sent before, and 1000: the
-   * arguments of a WebSocket's `close()` are taken and not passed on. What waits for a socket that
-   * is away is dropped.
+   * End the stream. Other streams continue. The consumer gets everything that was sent before, and
+   * then the code 1000. The arguments are ignored; WebSockets have them. While the client is
+   * disconnected, the call discards the buffered payloads.
    */
   close(code?: number, reason?: string): void;
-  /** Gives the `data` of each message from now on, until it ends. */
+  /** Yields the `data` of each message from now on, until the stream ends. */
   [Symbol.asyncIterator](): AsyncGenerator<any, void, undefined>;
   addEventListener<K extends keyof StreamEventMap>(
     type: K,
@@ -197,10 +197,10 @@ export interface Stream extends EventTarget, ReadyStates {
   ): void;
 }
 
-/** The class of streams, for `instanceof` and its constants; `Demultiplexer.stream()` makes them. */
+/** The class of streams, for `instanceof` and constants. `stream()` creates them. */
 export declare const Stream: ReadyStates & { readonly prototype: Stream };
 
-/** One WebSocket with many streams. It connects as soon as there is one, and comes back. */
+/** One WebSocket with many streams. It connects with the first stream, and reconnects when lost. */
 export declare class Demultiplexer extends EventTarget {
   static readonly CONNECTING: 0;
   static readonly OPEN: 1;
@@ -211,31 +211,31 @@ export declare class Demultiplexer extends EventTarget {
   readonly CLOSING: 2;
   readonly CLOSED: 3;
   /**
-   * @param url The WebSocket's address, relative to the page's (`"/ws/"`) or not, or a function
-   *     that gives it anew each time that it connects. `http` becomes `ws`, `https` becomes `wss`.
-   * @throws TypeError It is no URL.
+   * @param url The WebSocket's URL, which may be relative to the page's (`"/ws/"`), or a function
+   *     that returns it at each attempt to connect. `http` becomes `ws`, `https` becomes `wss`.
+   * @throws TypeError The URL is invalid.
    */
   constructor(
     url: string | URL | (() => string | URL | Promise<string | URL>),
     options?: DemultiplexerOptions,
   );
-  /** The socket's URL, the query parameters included; empty before the first attempt. */
+  /** The socket's URL, including query parameters; empty before the first attempt. */
   readonly url: string;
-  /** CONNECTING also while it waits for the next attempt; CLOSED also while there is no stream. */
+  /** Also CONNECTING while it waits for the next attempt, and CLOSED while it has no stream. */
   readonly readyState: 0 | 1 | 2 | 3;
   onopen: Handler<Demultiplexer, Event>;
   onerror: Handler<Demultiplexer, DemultiplexerErrorEvent>;
   onclose: Handler<Demultiplexer, CloseEvent>;
   onreconnecting: Handler<Demultiplexer, ReconnectingEvent>;
   /**
-   * Give the stream of this name: the same one while it lives, then a new one, which is opened
-   * again. Options count when it is made.
+   * Return the stream of this name: the same object while it lives, then a new one, which opens
+   * again. The options only apply to a new object.
    *
-   * @throws RangeError The name has not 1 to 255 bytes of UTF-8.
+   * @throws RangeError The name does not have 1 to 255 bytes of UTF-8.
    * @throws InvalidStateError `close()` was called before.
    */
   stream(name: string, options?: StreamOptions): Stream;
-  /** Close the socket for good, and with it all streams, whose consumers get this code. */
+  /** Close the socket permanently, and all streams with it. Their consumers get this code. */
   close(code?: number, reason?: string): void;
   addEventListener<K extends keyof DemultiplexerEventMap>(
     type: K,

@@ -1,14 +1,14 @@
-// Many streams over one WebSocket. The reference is demultiplexer.d.ts; a number such as (C5.3) is
-// that of a clause of docs/specification/client-wire.md.
+// Many streams over one WebSocket. demultiplexer.d.ts has the reference. A number such as (C5.3)
+// refers to a clause of docs/specification/client-wire.md.
 
 const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 const { CONNECTING, OPEN, CLOSING, CLOSED } = STATES;
-const STABLE = 5000; // ms that a socket must live for the back-off to start anew
+const STABLE = 5000; // ms that a socket must live to reset the back-off
 const FAILED = { code: 1006 };
-// Closes that another attempt would not mend, as those from 3000 on (C1.6).
+// After these codes, and those from 3000 on, a reconnect would fail again (C1.6).
 const FINAL = [1000, 1002, 1003, 1007, 1008, 1009, 1010];
 
-// What only a Demultiplexer does to its streams.
+// Methods of a stream that only the Demultiplexer calls.
 const BEGIN = Symbol("begin");
 const TAKE = Symbol("take");
 const LOSE = Symbol("lose");
@@ -34,10 +34,10 @@ const emit = (target, type, fields) =>
 const emitClose = (target, { code, reason = "", wasClean = false }) => {
   const fields = { code, reason, wasClean };
   if (globalThis.CloseEvent) target.dispatchEvent(new CloseEvent("close", fields));
-  else emit(target, "close", fields); // Node before release 23
+  else emit(target, "close", fields); // Node has no CloseEvent before release 23.
 };
 
-// Give a class its constants, and properties such as onopen.
+// Add the WebSocket constants to a class, and properties such as onopen.
 const dress = (target, types) => {
   Object.assign(target, STATES);
   Object.assign(target.prototype, STATES);
@@ -54,7 +54,7 @@ const dress = (target, types) => {
   }
 };
 
-// Halves of surrogate pairs become U+FFFD (C2.9).
+// Replace unpaired surrogates by U+FFFD (C2.9).
 const wellFormed = (text) => text.replace(/\p{Surrogate}/gu, "\ufffd");
 const quote = (text) => JSON.stringify(wellFormed(text));
 
@@ -72,7 +72,7 @@ const asJson = (text) => {
 
 const headOf = (wire, name, key) => `{${quote(wire.streamKey)}:${quote(name)},${quote(key)}:`;
 
-// One byte with the length of the name, the name, the payload (C3.1).
+// Encode one byte with the length of the name, the name, and the payload (C3.1).
 const encodeBinary = (name, data) => {
   name = encoder.encode(name);
   if (data instanceof Blob) return new Blob([Uint8Array.of(name.length), name, data]);
@@ -84,7 +84,7 @@ const encodeBinary = (name, data) => {
   return frame;
 };
 
-// Give name and data, or name, event and fields; throw where it is no JSON object.
+// Return name and data, or name, event and fields. Throws if the text is not a JSON object.
 const decode = (wire, frame) => {
   if (!isString(frame)) {
     const end = 1 + new Uint8Array(frame)[0];
@@ -94,7 +94,7 @@ const decode = (wire, frame) => {
   const fields = JSON.parse(frame);
   const { [wire.streamKey]: name, [wire.payloadKey]: payload, [wire.eventKey]: event } = fields;
   if (payload === undefined) return { name, event, fields }; // (C2.4)
-  // Byte for byte (C2.2), unless it was not the server that wrote it (C7.1).
+  // Slice the payload out byte for byte (C2.2), unless a consumer wrote the envelope (C7.1).
   const head = headOf(wire, name, wire.payloadKey);
   const fits = frame.startsWith(head) && Object.keys(fields).length === 2;
   const data = fits ? frame.slice(head.length, frame.lastIndexOf("}")) : JSON.stringify(payload);
@@ -107,9 +107,9 @@ export class Stream extends EventTarget {
   #options;
   #wire;
   #state = CONNECTING;
-  #socket; // the one that it was begun on
+  #socket; // the socket on which the stream began
   #waiting = [];
-  #size = 0; // of what waits, in bytes
+  #size = 0; // of the waiting frames, in bytes
 
   constructor(name, options, wire) {
     super();
@@ -127,7 +127,7 @@ export class Stream extends EventTarget {
   get #isBegun() { return this.#socket === this.#wire.socket && isOpen(this.#socket); }
 
   send(data) {
-    if (!isLive(this)) return; // in silence, as a WebSocket does
+    if (!isLive(this)) return; // silently, like a WebSocket
     let frame;
     if (data instanceof Blob || data instanceof ArrayBuffer || ArrayBuffer.isView(data)) {
       frame = encodeBinary(this.#name, data);
@@ -171,12 +171,12 @@ export class Stream extends EventTarget {
 
   [BEGIN]() {
     const { socket, closing, ended } = this.#wire;
-    // Until its predecessor has ended, the server would refuse its payloads (C6.3).
+    // Wait for the end of its predecessor. Until then, the server refuses payloads (C6.3).
     if (this.#isBegun || !isOpen(socket) || closing.has(this.#name)) return;
-    // If neither, the server has opened it with the connection (C1.2).
+    // If it is neither lazy nor ended, the server opened it with the connection (C1.2).
     const isAbsent = this.#options.lazy || ended.has(this.#name);
     if (!isLive(this)) {
-      if (!isAbsent) this.#ask("close"); // the page has done with it
+      if (!isAbsent) this.#ask("close"); // the page has closed it
       return;
     }
     this.#socket = socket;
@@ -185,7 +185,7 @@ export class Stream extends EventTarget {
     this.#state = OPEN;
     if (!isBack) this.#flush();
     emit(this, isBack ? "reopened" : "open");
-    this.#flush(); // behind what the handler sent to restore the consumer's state
+    this.#flush(); // after the messages that the handler sent to restore the consumer's state
   }
 
   [TAKE](data, payload, origin) {
@@ -195,7 +195,7 @@ export class Stream extends EventTarget {
     this.dispatchEvent(new MessageEvent("message", { data, origin }));
   }
 
-  // Where it is stateful, its state was the lost consumer's.
+  // A stateful stream ends, because its state was in the lost consumer.
   [LOSE](fields) {
     if (this.#options.stateful && this.#state === OPEN) this[END](fields);
   }
@@ -239,11 +239,11 @@ export class Stream extends EventTarget {
 export class Demultiplexer extends EventTarget {
   #getUrl;
   #options;
-  #wire; // what the streams share
-  #streams = new Map(); // by name, the ended ones too
-  #attempt; // to connect, until there is a socket: a timer or a token
+  #wire; // state that all streams share
+  #streams = new Map(); // by name, including ended ones
+  #attempt; // the current attempt to connect, until it has a socket: a timer or an object
   #failures = 0; // since the last stable socket
-  #lastCode; // of a stream's end, until anything else is heard
+  #lastCode; // of a stream's end, if that was the server's last message
   #isClosed = false;
 
   constructor(url, {
@@ -259,7 +259,7 @@ export class Demultiplexer extends EventTarget {
   } = {}) {
     super();
     const isFunction = typeof url === "function";
-    if (!isFunction) absolute(url); // throws now, not in each attempt
+    if (!isFunction) absolute(url); // throws now instead of at each attempt
     this.#getUrl = isFunction ? url : () => url;
     this.#options = { WebSocket, protocols, query, baseDelay, maxDelay };
     this.#wire = {
@@ -269,8 +269,8 @@ export class Demultiplexer extends EventTarget {
       eventKey,
       socket: null,
       url: "",
-      closing: new Map(), // streams that the server was asked to close, by name
-      ended: new Set(), // names of those that the server has closed
+      closing: new Map(), // streams for which a close was sent, by name
+      ended: new Set(), // names of the streams that the server has closed
       buffered: 0, // bytes
     };
   }
@@ -303,7 +303,7 @@ export class Demultiplexer extends EventTarget {
     if (this.#isClosed) return;
     const { socket } = this.#wire;
     if (isOpen(socket)) {
-      socket.close(code, reason); // throws for a bad code; its event ends the streams
+      socket.close(code, reason); // throws for an invalid code; its close event ends the streams
       this.#isClosed = true;
       return;
     }
@@ -314,7 +314,7 @@ export class Demultiplexer extends EventTarget {
     queueMicrotask(() => this.#finish({ code, reason }));
   }
 
-  // First the page gets its chance to listen.
+  // Begin in a microtask, so that the page can add its listeners first.
   #beginSoon(name) {
     queueMicrotask(() => this.#streams.get(name)?.[BEGIN]());
   }
@@ -347,7 +347,7 @@ export class Demultiplexer extends EventTarget {
     };
     const lose = current((event) => {
       this.#wire.socket = null;
-      socket.close(); // a library that reconnects by itself shall not
+      socket.close(); // keeps a library from reconnecting on its own
       if (Date.now() - openedAt >= STABLE) this.#failures = 0;
       this.#lose(openedAt ? event : FAILED);
     });
@@ -360,7 +360,7 @@ export class Demultiplexer extends EventTarget {
       for (const stream of [...this.#streams.values()]) stream[BEGIN]();
     });
     socket.onmessage = current((event) => this.#receive(event));
-    // An error voids the code of the close, which some have before it, and others not at all.
+    // After an error, ignore the close's code. Some sockets close before the error, some never.
     socket.onerror = () => lose(FAILED);
     socket.onclose = (event) => queueMicrotask(() => lose(event));
   }
@@ -394,7 +394,7 @@ export class Demultiplexer extends EventTarget {
     const target = stream?.readyState < CLOSED ? stream : this;
     emit(target, "error", { code, message, stream: name });
     if (code !== "unknown_stream") return;
-    // As a WebSocket ends that leads nowhere; and so does one that waits for this one's end.
+    // End it like a WebSocket without a server, and a newer stream that waits for its end.
     const streams = [stream, this.#streams.get(name)];
     this.#streams.delete(name);
     this.#wire.closing.delete(name);
@@ -405,7 +405,7 @@ export class Demultiplexer extends EventTarget {
     const { closing } = this.#wire;
     const ending = [...closing.values()];
     closing.clear();
-    // With its last stream's code (C1.3), the server says nothing about newer ones.
+    // The code of its last stream (C1.3) says nothing about newer streams.
     const isOver = isFinal(event.code) && event.code !== this.#lastCode;
     if (this.#isClosed || isOver) this.#finish(event);
     else this.#retry(event);
