@@ -1,1 +1,1 @@
-"""What links this package to others that a project may use; each needs an extra of its own."""
+"""Optional integrations with other libraries. Each one needs its own extra."""

@@ -1,15 +1,16 @@
-"""The channel layer of channels_postgres, made fit for many workers (extra ``postgres``).
+"""A channel layer in PostgreSQL for many workers, based on channels_postgres (extra ``postgres``).
 
-It keeps that layer's configuration, tables and encryption, and replaces how messages travel. There,
-one process alone hears what is sent to a normal channel such as ``demux.echo``, even after its end;
-a process that starts takes what waits for others; and none hears anything more once its connection
-was lost. Here:
+It keeps the configuration, tables and encryption of channels_postgres, and replaces the transport.
+There, only one process receives the messages of a normal channel such as ``demux.echo``, and no
+other takes over when it ends. A new process takes messages that wait for other processes. A process
+whose connection was lost receives nothing more. Here:
 
-- What is sent to one process's own channel, or to a group of such, goes with NOTIFY and leaves no
-  row, if it is short enough. What is longer waits in the table until it is fetched.
-- What is sent to a normal channel waits in the table. NOTIFY wakes all who listen, and one gets it.
-- A connection that is lost makes :meth:`PostgresChannelLayer.receive` raise. The next call listens
-  anew.
+- A short message to a channel of one process, or to a group, is the payload of a NOTIFY and leaves
+  no row. A longer one is a row until its receiver fetches it.
+- A message to a normal channel is a row. NOTIFY wakes all listening processes, and one of them
+  fetches the row.
+- If the connection is lost, :meth:`PostgresChannelLayer.receive` raises. The next call connects
+  again.
 """
 
 from __future__ import annotations
@@ -29,25 +30,26 @@ from psycopg_pool import AsyncConnectionPool
 
 __all__ = ["PostgresChannelLayer"]
 
-#: The channel of LISTEN and NOTIFY that the triggers of channels_postgres use.
+#: The LISTEN and NOTIFY channel of the triggers of channels_postgres.
 TOPIC = "channels_postgres_messages"
-#: NOTIFY takes less than 8000 bytes: what that leaves of them, beside the longest name and the
-#: time, as bytes before base64.
+#: The largest message that fits into a NOTIFY, in bytes before base64. PostgreSQL limits its
+#: payload to 7999 bytes; 150 of them are for the longest channel name and the expiry time.
 SHORT = (7999 - 150) // 4 * 3
-#: The length of the columns for names in the tables of channels_postgres.
+#: The length of the name columns in the tables of channels_postgres.
 MAX_KEY = 100
-#: What may be left out. A KeyError is what Channels takes for a layer that is not configured.
+#: Defaults for ``CONFIG``. Django raises KeyError for a missing key, and Channels would then report
+#: that the layer is not configured.
 DEFAULTS = {**dict.fromkeys(("USER", "PASSWORD", "HOST", "PORT"), ""), "TIME_ZONE": None}
-#: Connections that are open at once, beside the one that listens.
+#: The default number of connections, not counting the one that listens.
 CONNECTIONS = 4
-#: How long a call waits for a connection, and how long the pool tries to make one, in seconds.
-#: Whoever calls tries again by itself, sooner than the pool would after its growing pauses.
+#: How long a call waits for a connection, and how long the pool tries to open one, in seconds. Both
+#: are short because callers retry, and sooner than the pool, whose pauses grow.
 WAIT_LIMIT, RECONNECT_LIMIT = 5.0, 1.0
-#: The seconds for which a group remembers its members where ``group_expiry`` is 0: a century.
+#: The membership time if ``group_expiry`` is 0, in seconds: a century.
 FOR_EVER = 100 * 365 * 86_400
-#: How often what has expired is deleted, in seconds.
+#: The interval at which expired rows are deleted, in seconds.
 SWEEP_INTERVAL = 60.0
-#: A server that is gone without a word is noticed after a minute, as far as TCP is asked.
+#: With these options of libpq, TCP detects a server that vanished silently after a minute.
 KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 NOTIFY = "SELECT pg_notify(%s, '0:' || %s || ':' || %s || ':' || %s)"
@@ -71,7 +73,7 @@ FETCH_NEXT = (
     "SELECT id FROM channels_postgres_message WHERE channel = %s AND expire > now()"
     " ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1) RETURNING message"
 )
-# A channel that joins again stays one member.
+# Delete the old row first, so that a channel that joins again is a member only once.
 JOIN = (
     "WITH before AS (DELETE FROM channels_postgres_groupchannel"
     " WHERE group_key = %s AND channel = %s)"
@@ -86,13 +88,14 @@ SWEEP = (
 
 
 class PostgresChannelLayer(core.PostgresChannelLayer):
-    """A channel layer in PostgreSQL that many workers can wait on.
+    """A channel layer in PostgreSQL. Any number of workers can receive from one channel.
 
     Args:
-        group_expiry: How long a channel stays in a group that it does not join again, in seconds;
-            0 for ever.
-        **config: What channels_postgres' layer takes. Of ``PSYCOPG_OPTIONS`` only ``max_size``
-            counts: how many connections a process has, beside the one that listens.
+        group_expiry: How long a channel stays in a group without joining again, in seconds; 0 for
+            no limit.
+        **config: The configuration of channels_postgres' layer. Of ``PSYCOPG_OPTIONS``, only
+            ``max_size`` is used: the number of connections of a process, not counting the one that
+            listens.
     """
 
     def __init__(self, group_expiry: int = 86_400, **config: Any) -> None:
@@ -100,8 +103,8 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
         self._size: int = config.get("PSYCOPG_OPTIONS", {}).get("max_size", CONNECTIONS)
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._pool_loop: asyncio.AbstractEventLoop | None = None
-        # Of this process's own channels their messages; of normal ones a mark that there may be
-        # any. An exception tells that the connection was lost.
+        # A channel of this process has its messages here. A normal channel has at most one item,
+        # which means that its table may have messages. An exception means a lost connection.
         self._queues: dict[str, asyncio.Queue[str | Exception]] = {}
         self._listener: asyncio.Task[None] | None = None
         self._listens: asyncio.Future[None]
@@ -109,7 +112,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
 
     # -- messages -----------------------------------------------------------------------------
 
-    # Channels 4.3 renamed both, and warns of the old names.
+    # Channels 4.3 renamed both methods, and deprecates the old names.
     _check_channel: Any = getattr(
         BaseChannelLayer, "require_valid_channel_name", BaseChannelLayer.valid_channel_name
     )
@@ -121,12 +124,12 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
         """Send a message to a channel.
 
         Args:
-            channel: The channel, a process's own or a normal one.
+            channel: A normal channel, or a channel of one process.
             message: The message.
 
         Raises:
-            TypeError: The channel's name is none.
-            psycopg.Error: It cannot be sent.
+            TypeError: The channel's name is invalid.
+            psycopg.Error: The message cannot be sent.
         """
         self._check_channel(channel)
         data = self.serialize(message)
@@ -144,8 +147,8 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             message: The message.
 
         Raises:
-            TypeError: The group's name is none.
-            psycopg.Error: It cannot be sent.
+            TypeError: The group's name is invalid.
+            psycopg.Error: The message cannot be sent.
         """
         self._check_group(group)
         data = self.serialize(message)
@@ -160,10 +163,10 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
         return base64.b64encode(data).decode("ascii"), str(time.time() + self.expiry)
 
     async def new_channel(self, prefix: str = "specific") -> str:
-        """Return a new channel of this process, whose messages are kept from now on.
+        """Return a new channel of this process. From now on, its messages are queued.
 
         Args:
-            prefix: What its name begins with.
+            prefix: The beginning of its name.
 
         Raises:
             psycopg.Error: The server cannot be reached.
@@ -180,7 +183,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
     async def receive(self, channel: str) -> dict[str, Any]:
         """Return the next message of a channel.
 
-        A process's own channel is forgotten when this is cancelled: nobody listens any more.
+        If the call is cancelled, a channel of this process is deleted with its messages.
 
         Args:
             channel: The channel.
@@ -189,8 +192,8 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             The message.
 
         Raises:
-            TypeError: The channel's name is none.
-            psycopg.Error: The server cannot be reached, or no longer.
+            TypeError: The channel's name is invalid.
+            psycopg.Error: The server cannot be reached, or the connection was lost.
         """
         self._check_channel(channel)
         queue = self._queues.setdefault(channel, asyncio.Queue())
@@ -210,7 +213,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             key, _, *inline = (await _take(queue)).split(":")
             if not inline:
                 rows = await self._run(FETCH, (int(key),))
-                if rows:  # else it has expired
+                if rows:  # otherwise the message has expired
                     return bytes(rows[0][0])
             elif float(inline[1]) >= time.time():
                 return base64.b64decode(inline[0])
@@ -221,7 +224,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
                 await _take(queue)
             rows = await self._run(FETCH_NEXT, (channel,))
             if rows:
-                # There may be more, for who else of this process waits.
+                # Wake another receiver of this process: the table may have more messages.
                 self._deliver(channel, "")
                 return bytes(rows[0][0])
             await _take(queue)
@@ -237,8 +240,8 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             channel: The channel.
 
         Raises:
-            TypeError: The name of the group or of the channel is none.
-            psycopg.Error: It cannot be added.
+            TypeError: The name of the group or of the channel is invalid.
+            psycopg.Error: The channel cannot be added.
         """
         self._check_group(group)
         self._check_channel(channel)
@@ -247,7 +250,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
         await self._sweep()
 
     async def group_discard(self, group: str, channel: str, expire: int | None = None) -> None:
-        """Remove a channel from a group, if it is in it.
+        """Remove a channel from a group, if it is a member.
 
         Args:
             group: The group.
@@ -255,8 +258,8 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             expire: Not used.
 
         Raises:
-            TypeError: The name of the group or of the channel is none.
-            psycopg.Error: It cannot be removed.
+            TypeError: The name of the group or of the channel is invalid.
+            psycopg.Error: The channel cannot be removed.
         """
         self._check_group(group)
         self._check_channel(channel)
@@ -288,7 +291,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
         except Exception as error:
             if not listens.done():
                 listens.set_exception(error)
-                listens.exception()  # Who waited may be gone.
+                listens.exception()  # Mark it as retrieved: its waiters may have been cancelled.
                 return
             await (await self._opened()).check()
             for queue in self._queues.values():
@@ -328,7 +331,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
                 cursor = await connection.execute(statement, values)
                 return await cursor.fetchall() if cursor.description else []
         except psycopg.OperationalError:
-            # What one connection has met, the others will meet.
+            # The other connections are probably broken as well: let the pool replace them.
             await pool.check()
             raise
 
@@ -339,7 +342,7 @@ class PostgresChannelLayer(core.PostgresChannelLayer):
             await self._run(SWEEP, ())
 
     async def flush(self) -> None:
-        """Forget all messages and groups.
+        """Delete all messages and groups.
 
         Raises:
             psycopg.Error: The server cannot be reached.
