@@ -1,8 +1,7 @@
 """The settings of the package: one typed class, read from ``settings.CHANNELS_DEMUX_LAYER``.
 
 The names that channels-demultiplexer used are honoured where the dict does not set a value.
-What may be wrong with a configuration is found by one pure function, :func:`find_problems`;
-the system checks and the run time both say what it says.
+The system checks and the run time both report what :func:`find_problems` finds.
 """
 
 from __future__ import annotations
@@ -116,6 +115,9 @@ class Settings:
     DRAIN_TIMEOUT: float = 30.0
     """Seconds that the sessions of a worker that ends may take to move to others."""
 
+    STEADFAST_LAYERS: bool = True
+    """Calls of consumers in workers wait while their channel layer fails; groups are rejoined."""
+
     SYNC_THREADS: int = 16
     """Threads of one process that sessions of synchronous consumers share. Each thread may hold
     one connection to each database."""
@@ -204,13 +206,14 @@ _DELAY = _Rule(_is_bound, "a number of seconds, 0 or more, or None for no bound"
 _COUNT = _Rule(_at_least(1), "a whole number, 1 or more")
 _MAXIMUM = _Rule(_at_least(0), "a whole number, 0 (no bound) or more")
 _RATE = _Rule(_is_time, "a number, 0 (no bound) or more")
+_SWITCH = _Rule(lambda value: type(value) is bool, "True or False")
 _NAMES = _Rule(_is_names, "a list of names, or None for all")
 _HOSTINGS = ("auto", "inline", "workers")
 _RULES: Mapping[str, _Rule] = {
     "MULTIPLEX_KEY": _NAME,
     "PAYLOAD_KEY": _NAME,
     "EVENT_KEY": _NAME,
-    "MANAGE_ENVELOPE": _Rule(lambda value: type(value) is bool, "True or False"),
+    "MANAGE_ENVELOPE": _SWITCH,
     "CONSUMER_CLOSE_TIMEOUT": _DELAY,
     "HOSTING": _Rule(
         lambda value: isinstance(value, str) and value in _HOSTINGS,
@@ -231,6 +234,7 @@ _RULES: Mapping[str, _Rule] = {
     "PEER_TIMEOUT": _SECONDS,
     "MAX_DELIVERIES": _MAXIMUM,
     "DRAIN_TIMEOUT": _SECONDS,
+    "STEADFAST_LAYERS": _SWITCH,
     "SYNC_THREADS": _COUNT,
     "MAX_SESSIONS": _MAXIMUM,
     "MAX_OPEN_STREAMS": _MAXIMUM,

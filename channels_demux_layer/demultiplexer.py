@@ -23,7 +23,7 @@ from .hosting.outgoing import exact_bytes, exact_close, exact_disconnect, exact_
 from .hosting.scope import pack_scope
 from .protocol.envelope import EnvelopeCodec
 from .streams import Middleware, StreamTable, new_stream_table
-from .transport.nodes import find_node
+from .transport.nodes import find_steadfast_layer
 
 __all__ = ["WebsocketDemultiplexer"]
 
@@ -166,7 +166,6 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         self._codec = codec
         try:
             if self.listens:
-                self._prepare_layer()
                 await super().__call__(scope, receive, send)
             else:
                 await self._serve(receive, send)
@@ -178,19 +177,26 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         finally:
             self._connection.abandon()
 
-    def _prepare_layer(self) -> None:
-        """Have this process's node made, which puts the layer behind one that outlasts failures.
+    @property
+    def channel_layer(self) -> Any:
+        """The channel layer of this connection; None where the project has none.
 
-        Before the base class takes the layer: a process's first connection would else end with it.
+        A demultiplexer with groups or handlers of its own receives on the layer, so that the
+        socket would close whenever the layer fails. It gets a steadfast layer.
         """
+        return self._channel_layer
+
+    @channel_layer.setter
+    def channel_layer(self, layer: Any) -> None:
         alias = get_settings().CHANNEL_LAYER
-        is_there = get_channel_layer(alias) is not None
-        if is_there and any(self.hosting_of(name) == "workers" for name in self.stream_table()):
-            find_node(alias)
+        is_usual = layer is not None and self.channel_layer_alias == alias
+        if self.listens and is_usual and "workers" in map(self.hosting_of, self.stream_table()):
+            layer = find_steadfast_layer(alias)
+        self._channel_layer = layer
 
     async def _serve(self, receive: Any, send: Any) -> None:
         # What AsyncConsumer does, without a receiver on the channel layer for each connection.
-        self.channel_layer: Any = get_channel_layer(self.channel_layer_alias)
+        self.channel_layer = get_channel_layer(self.channel_layer_alias)
         self.base_send = send
         take = self._receive if self._connection.throttle is None else self._receive_throttled
         try:

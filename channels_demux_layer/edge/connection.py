@@ -114,8 +114,6 @@ class Connection:
     def open_streams(self) -> None:
         """Open the streams that are not lazy (C1.2)."""
         self._context = contextvars.copy_context()
-        if any(self._edge.hosting_of(name) != "inline" for name in self._streams):
-            self._access.prepare()
         for name, stream in self._streams.items():
             if not stream.lazy:
                 self._open(name)

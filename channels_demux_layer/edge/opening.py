@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -13,7 +12,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from channels_demux_layer.conf import get_settings
-from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.logs import FaultLog, about
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import Claim, Open
@@ -72,14 +70,6 @@ class RemoteAccess:
         self._lock = asyncio.Lock()
         self._node: Node | None = None
         self._has_left = False
-
-    def prepare(self) -> None:
-        """Have the channel layer outlast failures, before any consumer of this process asks for it.
-
-        Where there is none, each open will say so.
-        """
-        with contextlib.suppress(ConfigurationError):
-            find_node(get_settings().CHANNEL_LAYER)
 
     async def get_node(self) -> Node:
         """Return the node, a member of the connection's edge group.

@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 
 #: How long a node that stops may take to leave its groups, in seconds.
 LEAVE_LIMIT = 2.0
-
 #: Groups that are joined and left in the background at a time. When a peer dies, there are as many
 #: as it had sessions, and payloads of others must not wait for them.
 MAX_CHORES = 10
@@ -72,14 +71,14 @@ class Node:
             known: a single one where the layer gives each to one worker.
         hosted: The sessions that the workers of this process host.
         is_draining: Whether the workers of this process take no more sessions.
-        max_sessions: How many sessions the workers of this process host at a time; 0 for no
-            bound.
+        max_sessions: How many sessions its workers host at a time; 0 for no bound.
         ignored: How many messages of the layer made no sense, by reason.
         serves: The channels of the streams that the workers of this process host.
         reporter: Speaks for the node when somebody asks how it is.
         pacer: Spreads the opens of sessions that are opened anew.
         watchdog: Sends heartbeats while the event loop is blocked; None where nobody does.
         blocks: How often the event loop was found blocked.
+        memories: The groups of the process's consumers. The node rejoins them with its own.
     """
 
     def __init__(self, layer: Any, config: LinkConfig, alias: str = "default") -> None:
@@ -110,6 +109,7 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self.ignored = IgnoredMessages()
         self._own = OwnLayer(alias, layer, config.peer_timeout)
+        self.memories = self._own.memories
         self._calls = LayerCalls(
             self._own.typed, self._reconnected, self.ignored.unreadable, self.start_task
         )
@@ -216,7 +216,7 @@ class Node:
 
     def is_on(self, layer: Any) -> bool:
         """Tell whether a layer object is the one of the project that the node was made for."""
-        return inner_of(layer) is inner_of(self.layer)
+        return inner_of(layer) is self.layer
 
     def messages(self, channel: str) -> AsyncIterator[Any]:
         """Give the messages of another channel, over the node's connections.

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from channels_demux_layer.exceptions import ConfigurationError
 
 from .node import Node
-from .steadfast import make_steadfast, unsteady
+from .steadfast import SteadfastLayer, inner_of, steadfast_layer
 from .watchdog import Watchdog
 from .wire import link_config
 
-__all__ = ["all_nodes", "find_node", "get_node", "running_nodes", "stop_nodes"]
+__all__ = [
+    "all_nodes",
+    "find_node",
+    "find_steadfast_layer",
+    "get_node",
+    "running_nodes",
+    "stop_nodes",
+]
 
 _nodes: dict[asyncio.AbstractEventLoop, dict[str, Node]] = {}
+_steadfast: WeakKeyDictionary[Node, SteadfastLayer] = WeakKeyDictionary()
 
 
 def find_node(alias: str) -> Node:
@@ -42,9 +52,34 @@ def find_node(alias: str) -> Node:
             del _nodes[other]
     nodes = _nodes.setdefault(loop, {})
     node = nodes.get(alias)
-    if node is None or node.layer is not unsteady(layer):
-        node = nodes[alias] = Node(unsteady(make_steadfast(alias, layer)), link_config(), alias)
+    if node is None or not node.is_on(layer):
+        node = nodes[alias] = Node(inner_of(layer), link_config(), alias)
     return node
+
+
+def find_steadfast_layer(alias: str) -> Any:
+    """Return a steadfast layer in front of a project's layer; the node rejoins its groups.
+
+    The project's layer stays as it is: only the caller gets the steadfast one.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS.
+
+    Returns:
+        The steadfast layer, always the same one for a node; or what `steadfast_layer()` returns.
+
+    Raises:
+        ConfigurationError: There is no such layer.
+    """
+    node = find_node(alias)
+    layer = _steadfast.get(node)
+    if layer is None:
+        # Before the process's first session the node is not started, and would rejoin nothing.
+        layer = steadfast_layer(alias, node.layer, rejoins=True)
+        if isinstance(layer, SteadfastLayer):
+            node.memories.append(layer.unsteady)
+            _steadfast[node] = layer
+    return layer
 
 
 async def get_node(alias: str) -> Node:

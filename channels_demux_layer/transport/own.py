@@ -15,7 +15,7 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer, channel_layers
 from django.utils.module_loading import import_string
 
-from .steadfast import RememberingLayer, inner_of
+from .steadfast import RememberingLayer
 from .typed import TypedLayer
 
 __all__ = ["OwnLayer", "close_layer", "in_time", "maker_of"]
@@ -36,23 +36,22 @@ class OwnLayer:
 
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
-        layer: The project's object, in front of which there may be a memory for groups.
+        layer: The project's object.
         peer_timeout: How long a peer may be silent, in seconds.
 
     Attributes:
         typed: Makes the calls.
         groups: Joins and leaves groups for the node, and remembers them.
+        memories: The groups of the process's consumers, which are rejoined with those of the node.
     """
 
     def __init__(self, alias: str, layer: Any, peer_timeout: float) -> None:
-        self._project = layer if isinstance(layer, RememberingLayer) else None
-        shared = inner_of(layer)
-        make = maker_of(alias, shared)
-        self._make = make
+        make = self._make = maker_of(alias, layer)
+        self.memories: list[RememberingLayer] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._listeners: set[asyncio.Future[Any]] = set()
         self.typed = TypedLayer(
-            shared if make is None else make(),
+            layer if make is None else make(),
             alias,
             max(peer_timeout * LIMIT, MIN_LIMIT),
         )
@@ -115,7 +114,7 @@ class OwnLayer:
     @property
     def forgets(self) -> bool:
         """Whether the layer may forget who is in which group."""
-        return self._project is not None
+        return not isinstance(self.typed.inner, InMemoryChannelLayer)
 
     @property
     def alias(self) -> str:
@@ -137,9 +136,8 @@ class OwnLayer:
         Raises:
             Exception: Whatever the layer raises.
         """
-        await self.groups.rejoin(only)
-        if self._project is not None:
-            await self._project.rejoin(only)
+        for memory in (self.groups, *self.memories):
+            await memory.rejoin(only)
 
     async def settle(self) -> None:
         """Leave the groups that a rejoin which was cut off may have joined for nobody.
@@ -147,9 +145,8 @@ class OwnLayer:
         Raises:
             Exception: Whatever the layer raises.
         """
-        await self.groups.settle()
-        if self._project is not None:
-            await self._project.settle()
+        for memory in (self.groups, *self.memories):
+            await memory.settle()
 
     async def close(self) -> None:
         """Close the connections, unless others use them as well.

@@ -2,7 +2,8 @@
 
 A consumer of Channels ends when its channel layer's receive() raises, as channels_redis' core
 layer does when Redis restarts, and nobody puts it back into its groups when Redis has forgotten
-them. Processes that host streams therefore put their layers behind this one.
+them. Workers therefore put this layer in front of those that their consumers use. In a server
+process, the project's layer stays as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
+from channels_demux_layer.conf import get_settings
+
 from .calls import persist, receive
 
 __all__ = [
@@ -22,8 +25,8 @@ __all__ = [
     "RememberingLayer",
     "SteadfastLayer",
     "inner_of",
-    "make_steadfast",
-    "steady",
+    "install",
+    "steadfast_layer",
     "unsteady",
 ]
 
@@ -276,36 +279,46 @@ def _is_outage(error: Exception) -> bool:
     return any(cls.__name__ in OUTAGES for cls in type(error).__mro__)
 
 
-def make_steadfast(alias: str, layer: Any, *, rejoins: bool = False) -> Any:
-    """Put a steadfast layer in front of a project's layer, for all who ask for it from now on.
+def steadfast_layer(alias: str, layer: Any, *, rejoins: bool = False) -> Any:
+    """Return a steadfast layer in front of a project's layer, which is left as it is.
 
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
-        layer: The layer, if there is one.
+        layer: The layer, or None.
         rejoins: Whether it joins groups again by itself: where it has no node that does.
 
     Returns:
-        The steadfast layer; the layer itself where nothing of it can fail.
+        The steadfast layer. The layer itself if it is steadfast already, if it cannot fail, or if
+        STEADFAST_LAYERS is off.
     """
     if layer is None or isinstance(layer, (SteadfastLayer, InMemoryChannelLayer)):
         return layer
-    steadfast = SteadfastLayer(layer, alias, rejoins=rejoins)
-    channel_layers.set(alias, steadfast)
-    return steadfast
+    if not get_settings().STEADFAST_LAYERS:
+        return layer
+    return SteadfastLayer(layer, alias, rejoins=rejoins)
 
 
-def steady(alias: str, *, rejoins: bool = False) -> None:
-    """Make a layer of a worker's process steadfast, for all who have it already as well.
+def install(alias: str, *, rejoins: bool = False) -> RememberingLayer | None:
+    """Replace a project's layer by a steadfast one, for everything in this process.
+
+    For worker processes only. Consumers get the steadfast layer from get_channel_layer(). Modules
+    that already have the project's object keep it, and their groups are remembered as well.
 
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
-        rejoins: As for make_steadfast().
+        rejoins: As for steadfast_layer().
+
+    Returns:
+        The memory of the layer's groups; None if the layer was left as it is.
     """
-    # What is wrong with a layer is told where it is used, or by a check.
+    # A layer that cannot be made raises again where it is used, and a system check names it.
     with contextlib.suppress(Exception):
-        layer = make_steadfast(alias, get_channel_layer(alias), rejoins=rejoins)
+        layer = steadfast_layer(alias, get_channel_layer(alias), rejoins=rejoins)
         if isinstance(layer, SteadfastLayer):
+            channel_layers.set(alias, layer)
             layer.unsteady.adopt()
+            return layer.unsteady
+    return None
 
 
 def unsteady(layer: Any) -> Any:

@@ -19,7 +19,7 @@ from channels_demux_layer.protocol.handshake import OPEN, Claim, Open, parse_ope
 from channels_demux_layer.streams import ASGIApplication, Middleware, Stream, load_middleware
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import get_node
-from channels_demux_layer.transport.steadfast import steady
+from channels_demux_layer.transport.steadfast import install
 from channels_demux_layer.transport.tally import get_tally
 from channels_demux_layer.transport.wire import SessionPort
 
@@ -90,8 +90,7 @@ class StreamWorker:
             message = await receive()
             if desk is None:
                 node = await join_layer()
-                for alias in {node.alias, *layer_aliases(application)}:
-                    steady(alias, rejoins=alias != node.alias)
+                _install_steadfast_layers(node, layer_aliases(application))
                 desk = ClaimDesk(node, scope["channel"], application, self._stream)
             self._consider(message, desk)
 
@@ -122,6 +121,13 @@ class StreamWorker:
             desk.ignored.malformed(kind, error)
             return
         desk.consider(opening)
+
+
+def _install_steadfast_layers(node: Node, aliases: set[str]) -> None:
+    for alias in {node.alias, *aliases}:
+        memory = install(alias, rejoins=alias != node.alias)
+        if memory is not None and alias == node.alias:
+            node.memories.append(memory)
 
 
 class ClaimDesk:

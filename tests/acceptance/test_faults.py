@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from .harness.client import connect
 from .harness.layers import Kind
 from .harness.processes import Process
 from .harness.redis_server import RedisServer
-from .harness.site import Site
+from .harness.site import Server, Site
 from .harness.traffic import steady_traffic
 from .harness.waiting import wait_until
 
@@ -350,6 +351,34 @@ async def rooms_work(one: Any, other: Any) -> None:
     pytest.fail("The room stays silent.")
 
 
+def announce(server: Server) -> str:
+    """Has a view of the server send to the consumers' group.
+
+    Returns:
+        What the view, and a task that it started, were told.
+    """
+    url = f"http://127.0.0.1:{server.port}/announce/"
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        told: str = answer.read().decode()
+        return told
+
+
+async def test_views_of_a_server_are_told_that_redis_is_away(make_faulty: MakeFaulty) -> None:
+    """A view's group_send() raises as without this package, after sockets have been served."""
+    site = make_faulty()
+    server = site.server("uvicorn", "--ws-ping-interval", "600")
+    site.workers([ALL])
+    async with connect(server.url()) as client:
+        assert await client.ask("room", "hello") == {"said": "hello"}
+        assert await in_thread(announce, server) == "sent sent"
+        assert {(await client.receive_from("room"))["said"] for _ in range(2)} == {"view", "task"}
+        await in_thread(redis_of(site).go_away)
+        assert await in_thread(announce, server) == "ConnectionError ConnectionError"
+        await in_thread(redis_of(site).come_back)
+        assert (await client.ask("number", 1))[0] == 1
+        await rooms_work(client, client)
+
+
 async def test_connecting_while_redis_is_away(make_faulty: MakeFaulty) -> None:
     """Who connects without Redis gets `unavailable`, and the stream once Redis is back."""
     site = make_faulty()
@@ -503,7 +532,7 @@ async def test_another_version_is_refused(make_faulty: MakeFaulty) -> None:
 def other_version(site: Site) -> Process:
     """Starts a worker that speaks another version of the layer wire."""
     code = (
-        "from channels_demux_layer.link import frames; frames.VERSION = 99;"
+        "from channels_demux_layer.protocol import frames; frames.VERSION = 99;"
         "from django.core.management import execute_from_command_line as run;"
         "run(['manage.py', 'runworker', 'demux.number'])"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from channels.exceptions import AcceptConnection
 from channels.layers import get_channel_layer
 
@@ -150,11 +151,14 @@ async def test_a_demultiplexers_own_groups_and_handlers_work(quick_place: Place)
         assert await client.receive_from("news") == "hello"
 
 
-async def test_a_demultiplexers_own_receiver_outlasts_the_layer(settings: Any) -> None:
-    """A process's first connection already has its channel on a layer that outlasts failures."""
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_a_demultiplexers_own_receiver_outlasts_the_layer(settings: Any, is_on: bool) -> None:
+    """It alone has a steadfast layer, unless a setting is off: the project's layer raises."""
     inner = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
     faulty = "channels_demux_layer.testing.faulty.FaultyLayer"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": faulty, "CONFIG": {"layer": inner}}}
+    settings.CHANNELS_DEMUX_LAYER = {"STEADFAST_LAYERS": is_on}
+    project = get_channel_layer()
     layers: list[Any] = []
 
     class News(WebsocketDemultiplexer):
@@ -165,8 +169,31 @@ async def test_a_demultiplexers_own_receiver_outlasts_the_layer(settings: Any) -
             layers.append(self.channel_layer)
             await self.accept()
 
-    async with DemuxCommunicator(News.as_asgi(), timeout=LIMIT):
-        assert isinstance(layers[0], SteadfastLayer)
+        async def news_item(self, event: dict[str, Any]) -> None:
+            await self.send_json({"stream": "news", "payload": event["text"]})
+
+    communicator = DemuxCommunicator(News.as_asgi(), timeout=LIMIT)
+    await communicator.connect()
+    other = DemuxCommunicator(News.as_asgi(), timeout=LIMIT)
+    await other.connect()
+    assert layers == [layers[0]] * 2
+    assert isinstance(layers[0], SteadfastLayer) is is_on
+    assert get_channel_layer() is project
+    await project.go_down()
+    with pytest.raises(ConnectionError):
+        await get_channel_layer().group_send("news", {"type": "news.item", "text": "lost"})
+    project.come_back()
+    if is_on:
+        await until(lambda: len(project.groups.get("news", ())) == 2)
+        await get_channel_layer().group_send("news", {"type": "news.item", "text": "hello"})
+        for client in (communicator, other):
+            assert await client.receive_from("news") == "hello"
+            await client.disconnect()
+    else:
+        with pytest.raises(ConnectionError):
+            await communicator.wait(LIMIT)
+        with pytest.raises(ConnectionError):
+            await other.wait(LIMIT)
     await stop_nodes()
 
 

@@ -20,7 +20,7 @@ from channels_demux_layer.transport.nodes import find_node, stop_nodes
 from channels_demux_layer.transport.wire import SessionPort
 
 from . import consumers
-from .harness import LIMIT, Place, configure, demultiplexer, lone_worker, until, within
+from .harness import LIMIT, Place, closed, configure, demultiplexer, lone_worker, until, within
 
 QUICK = {"PEER_TIMEOUT": 0.8, "OPEN_RETRY": 0.1}
 
@@ -93,7 +93,6 @@ def shaky(monkeypatch: pytest.MonkeyPatch) -> Shaky:
         return layers[0]
 
     monkeypatch.setattr(nodes_module, "get_channel_layer", get)
-    monkeypatch.setattr(nodes_module, "make_steadfast", lambda alias, layer: layer)
     monkeypatch.setattr(calls_module, "BACK_OFF", (0.01, 0.02))
     monkeypatch.setattr("channels_demux_layer.workers.worker.JOIN_PAUSE", 0.01)
     return get("default")
@@ -403,3 +402,28 @@ async def test_a_scope_that_cannot_be_unpacked_ends_its_stream(
         assert await client.receive_close() == (1011, "")
         assert (await client.receive_event("echo"))["code"] == 1011
     assert "Stream 'echo' could not be hosted." in caplog.messages
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_consumers_in_workers_outlast_their_layer(settings: Any, is_on: bool) -> None:
+    """They stay, and rejoin their groups. With the setting off they end, as stock consumers do."""
+    inner = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    backend = "channels_demux_layer.testing.faulty.FaultyLayer"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": {"layer": inner}}}
+    configure(settings, {"STEADFAST_LAYERS": is_on})
+    project = get_channel_layer()
+    cls = demultiplexer({"chat": consumers.Chat})
+    client = DemuxCommunicator(cls.as_asgi(), timeout=LIMIT)
+    async with lone_worker(cls), client:
+        await client.send_to("chat", 1)
+        assert await client.receive_from("chat") == 1
+        await project.go_down()
+        project.come_back()
+        if is_on:
+            await until(lambda: project.groups.get("chat"))
+            await client.send_to("chat", 2)
+            assert await client.receive_from("chat") == 2
+        else:
+            event = await client.receive_event("chat")
+            assert event == closed("chat", 1011)
+    await stop_nodes()

@@ -130,9 +130,6 @@ async def test_an_open_that_comes_repeatedly_starts_one_consumer(
     monkeypatch.setattr(
         "channels_demux_layer.transport.nodes.get_channel_layer", _wrapped(Repeating)
     )
-    monkeypatch.setattr(
-        "channels_demux_layer.transport.nodes.make_steadfast", lambda alias, layer: layer
-    )
     async with memory.run(cls):
         for _ in range(5):
             async with DemuxCommunicator(cls.as_asgi(), timeout=LIMIT) as client:

@@ -258,6 +258,7 @@ def environment(scenario: Scenario, rng: random.Random, now: Any) -> Iterator[No
             (nodes_module, "get_channel_layer", LayersByProcess.get_channel_layer),
             (edge_module, "get_channel_layer", LayersByProcess.get_channel_layer),
             (steadfast_module, "channel_layers", LayersByProcess()),
+            (steadfast_module, "get_channel_layer", LayersByProcess.get_channel_layer),
             (nodes_module, "link_config", _link_config),
             (nodes_module, "watch", watch),
             (opening, "random", rng),

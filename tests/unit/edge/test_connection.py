@@ -15,8 +15,7 @@ from channels_demux_layer.edge.connection import Connection
 from channels_demux_layer.edge.limits import Limits
 from channels_demux_layer.exceptions import BadFrame
 from channels_demux_layer.protocol.envelope import EnvelopeCodec, Incoming
-from channels_demux_layer.transport.nodes import stop_nodes
-from channels_demux_layer.transport.steadfast import SteadfastLayer
+from channels_demux_layer.transport.nodes import find_node, stop_nodes
 from tests.integration.harness import until
 
 LIMIT = 20.0
@@ -183,23 +182,25 @@ async def test_nobody_waits_for_a_consumer_that_hangs(edge: Edge, settings: Any)
 
 
 @pytest.mark.parametrize("backend", ["core.RedisChannelLayer", "pubsub.RedisPubSubChannelLayer"])
-async def test_the_first_inline_consumer_has_a_steadfast_layer_too(
+async def test_a_server_leaves_the_projects_layer_alone(
     edge: Edge, settings: Any, backend: str
 ) -> None:
-    """Where any stream has workers, what a consumer asks for first outlasts failures already."""
+    """Views, tasks and inline consumers have the object that Channels has made, unchanged."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"channels_redis.{backend}"}}
+    project = get_channel_layer()
+    before = dict(vars(project))
     layers: list[Any] = []
 
     async def ask(scope: Any, receive: Any, send: Any) -> None:
         layers.append(get_channel_layer())
 
-    alone = connect(edge, one=Stream(ask))
+    connection = connect(edge, one=Stream(ask), remote=Stream(ask, lazy=True))
+    assert find_node("default").layer is project
     await until(lambda: len(layers) == 1)
-    together = connect(edge, one=Stream(ask), remote=Stream(ask, lazy=True))
-    await until(lambda: len(layers) == 2)
-    assert [isinstance(layer, SteadfastLayer) for layer in layers] == [False, True]
-    alone.abandon()
-    together.abandon()
+    assert layers == [project]
+    assert get_channel_layer() is project
+    assert vars(project) == before
+    connection.abandon()
     await stop_nodes()
 
 

@@ -17,6 +17,7 @@ from channels_demux_layer.protocol.frames import BATCH, VERSION, Grant, encode_f
 from channels_demux_layer.protocol.handshake import Claim
 from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.report import PROBE, STATUS
+from channels_demux_layer.testing.faulty import FaultyLayer
 from channels_demux_layer.transport import node as node_module
 from channels_demux_layer.transport import nodes as nodes_module
 from channels_demux_layer.transport import refresh
@@ -116,15 +117,17 @@ async def test_groups_are_joined_again_before_they_expire(monkeypatch: pytest.Mo
     reminded = asyncio.Event()
 
     def make(expiry: float) -> Node:
-        layer = RememberingLayer(InMemoryChannelLayer(group_expiry=expiry))
+        node = Node(FaultyLayer(InMemoryChannelLayer(group_expiry=expiry)), LinkConfig())
+        memory = RememberingLayer(node.layer)
 
         async def rejoin(only: Any = None) -> None:
             rejoins[expiry] += 1
             if rejoins[0.004] == 3:
                 reminded.set()
 
-        monkeypatch.setattr(layer, "rejoin", rejoin)
-        return Node(layer, LinkConfig())
+        monkeypatch.setattr(memory, "rejoin", rejoin)
+        node.memories.append(memory)
+        return node
 
     nodes = [make(expiry) for expiry in rejoins]
     for node in nodes:

@@ -89,8 +89,8 @@ def remote(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Remote:
 async def test_both_memories_are_joined_again(remote: Remote) -> None:
     """The node's groups on its own object, those of consumers on theirs."""
     project = RememberingLayer(remote)
-    own = OwnLayer("default", project, 10.0)
-    assert own.forgets
+    own = OwnLayer("default", remote, 10.0)
+    own.memories.append(project)
     await own.groups.group_add("of-node", "n")
     await project.group_add("of-consumer", "c")
     await remote.flush()
@@ -103,7 +103,7 @@ async def test_both_memories_are_joined_again(remote: Remote) -> None:
 
 async def test_only_its_own_object_is_closed(remote: Remote) -> None:
     """What consumers use stays open."""
-    own = OwnLayer("default", RememberingLayer(remote), 10.0)
+    own = OwnLayer("default", remote, 10.0)
     await own.close()
     assert (own.typed.inner.closed, remote.closed) == (1, 0)
     shared = Recorder()
@@ -112,11 +112,10 @@ async def test_only_its_own_object_is_closed(remote: Remote) -> None:
 
 
 async def test_a_layer_that_forgets_nothing() -> None:
-    """Without a memory in front of the project's object there is one group list to join."""
+    """Nobody has to join groups again on a layer that is kept in the process."""
     own = OwnLayer("missing", InMemoryChannelLayer(), 0.1)
     assert not own.forgets
-    await own.rejoin()
-    await own.settle()
+    assert OwnLayer("missing", FaultyLayer(InMemoryChannelLayer()), 0.1).forgets
 
 
 @pytest.mark.parametrize(("peer_timeout", "limit"), [(15.0, 5.0), (0.1, 1.0)])

@@ -47,6 +47,16 @@ class Layer(InMemoryChannelLayer):  # type: ignore[misc]
             await super().group_send(group, message)
 
 
+class Remote:
+    """What stands for a layer over a network: it is no in-memory one."""
+
+    def __init__(self, inner: Layer) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
 GROUPS = ["demux.a", "demux.b", "demux.c"]
 ALL = [NODES, *GROUPS, "room"]
 
@@ -77,12 +87,14 @@ async def node(pauses: list[Any]) -> AsyncIterator[Node]:
     Yields:
         The node.
     """
-    node = Node(RememberingLayer(Layer()), LinkConfig())
+    node = Node(Remote(Layer()), LinkConfig())
+    memory = RememberingLayer(node.layer)
+    node.memories.append(memory)
     await node.start()
     await until(lambda: node.reporter.has_joined)
     for group in GROUPS:
         await node.groups.join(group)
-    await node.layer.group_add("room", "consumer!1")
+    await memory.group_add("room", "consumer!1")
     node.layer.joins.clear()
     yield node
     await node.stop()

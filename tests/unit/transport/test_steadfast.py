@@ -7,14 +7,14 @@ from typing import Any
 import psycopg
 import pytest
 from channels.exceptions import ChannelFull
-from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from channels_demux_layer.logs import layer_faults
 from channels_demux_layer.transport import calls, steadfast
 from channels_demux_layer.transport.steadfast import (
     SteadfastLayer,
-    make_steadfast,
-    steady,
+    install,
+    steadfast_layer,
     unsteady,
 )
 
@@ -147,19 +147,28 @@ async def test_a_leave_during_a_rejoin_counts(recorder: Recorder) -> None:
     assert len([call for call in recorder.calls if call[0] == "add"]) == len(groups) - 1
 
 
-async def test_making_steadfast(recorder: Recorder, settings: Any) -> None:
-    """Who asks for the layer from then on gets the steadfast one; once is enough."""
-    settings.CHANNEL_LAYERS = {"x": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    layer = make_steadfast("x", recorder)
+async def test_a_steadfast_layer_replaces_nothing(recorder: Recorder, settings: Any) -> None:
+    """Others still get the project's own object."""
+    settings.CHANNEL_LAYERS = {"x": {"BACKEND": f"{__name__}.Recorder"}}
+    project = get_channel_layer("x")
+    layer = steadfast_layer("x", project)
     assert isinstance(layer, SteadfastLayer)
-    assert channel_layers["x"] is layer
-    assert make_steadfast("x", layer) is layer
+    assert get_channel_layer("x") is project
+    assert steadfast_layer("x", layer) is layer
 
 
-async def test_memory_needs_no_help() -> None:
-    """The in-memory layer neither fails nor forgets."""
+async def test_layers_that_stay_as_they_are(recorder: Recorder, settings: Any) -> None:
+    """The in-memory layer neither fails nor forgets, and the setting switches all of it off."""
     layer = InMemoryChannelLayer()
-    assert make_steadfast("x", layer) is layer
+    assert steadfast_layer("x", layer) is layer
+    assert steadfast_layer("x", None) is None
+    settings.CHANNELS_DEMUX_LAYER = {"STEADFAST_LAYERS": False}
+    settings.CHANNEL_LAYERS = {"x": {"BACKEND": f"{__name__}.Recorder"}}
+    project = get_channel_layer("x")
+    assert steadfast_layer("x", project) is project
+    assert install("x") is None
+    assert get_channel_layer("x") is project
+    assert "group_add" not in vars(project)
 
 
 async def test_a_leave_counts_though_the_rejoin_fails(recorder: Recorder) -> None:
@@ -278,18 +287,18 @@ async def test_a_layer_without_a_node_rejoins_by_itself(recorder: Recorder, rejo
     await asyncio.gather(*receiving, return_exceptions=True)
 
 
-async def test_a_layer_is_made_steady_where_there_is_one(settings: Any) -> None:
-    """What is wrong with a layer is told by others."""
+async def test_a_layer_is_installed_if_there_is_one(settings: Any) -> None:
+    """A layer that is missing, or cannot be made, raises where it is used."""
     settings.CHANNEL_LAYERS = {
         "good": {"BACKEND": f"{__name__}.Recorder"},
         "bad": {"BACKEND": "no.such.Layer"},
     }
-    for alias in ("good", "bad", "none"):
-        steady(alias, rejoins=True)
+    memories = [install(alias, rejoins=True) for alias in ("good", "bad", "none")]
     layer = get_channel_layer("good")
     assert isinstance(layer, SteadfastLayer)
     assert layer._rejoins
-    steady("good")
+    assert memories == [layer.unsteady, None, None]
+    assert install("good") is layer.unsteady
     assert get_channel_layer("good") is layer
 
 
@@ -297,8 +306,8 @@ async def test_a_layer_that_a_module_has_taken_is_remembered_for(settings: Any) 
     """In a worker: whoever has the project's own object joins, and leaves, with it as before."""
     settings.CHANNEL_LAYERS = {"good": {"BACKEND": f"{__name__}.Recorder"}}
     taken = get_channel_layer("good")
-    steady("good")
-    steady("good")
+    install("good")
+    install("good")
     await taken.group_add("kept", "channel")
     await taken.group_add("left", "channel")
     await taken.group_discard("left", "channel")

@@ -22,7 +22,7 @@ from channels_demux_layer.protocol.handshake import Open
 from channels_demux_layer.protocol.report import NODES
 from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.transport.node import Node
-from channels_demux_layer.transport.nodes import get_node, stop_nodes
+from channels_demux_layer.transport.nodes import find_node, get_node, stop_nodes
 from channels_demux_layer.transport.steadfast import SteadfastLayer
 from channels_demux_layer.transport.tally import Tally, get_tally
 from channels_demux_layer.workers import worker as worker_module
@@ -331,3 +331,28 @@ async def test_the_layers_of_consumers_are_steadfast(node: Node, settings: Any) 
     await until(lambda: isinstance(get_channel_layer("progress"), SteadfastLayer))
     assert isinstance(get_channel_layer("unused"), OtherLayer)
     running.cancel()
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_the_groups_of_consumers_are_rejoined(settings: Any, is_on: bool) -> None:
+    """The node joins them again with its own. A setting leaves layers and groups alone."""
+    memory = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    faulty = {"BACKEND": "channels_demux_layer.testing.faulty.FaultyLayer"}
+    settings.CHANNEL_LAYERS = {"default": {**faulty, "CONFIG": {"layer": memory}}}
+    settings.CHANNELS_DEMUX_LAYER = {"STEADFAST_LAYERS": is_on}
+    project = get_channel_layer()
+    node = await get_node("default")
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    messages.put_nowait({"type": "foreign"})
+    running = asyncio.ensure_future(StreamWorker(Stream(raw))(SCOPE, messages.get, None))
+    await until(lambda: "demux.s" in node.serves)
+    layer = get_channel_layer()
+    assert node.memories == ([layer.unsteady] if is_on else [])
+    assert (layer is project) is not is_on
+    await layer.group_add("room", "consumer!1")
+    assert find_node("default") is node
+    await project.forget()
+    await node._own.rejoin()
+    assert ("room" in project.groups) is is_on
+    running.cancel()
+    await stop_nodes()
