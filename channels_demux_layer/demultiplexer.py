@@ -292,7 +292,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
                     data if type(data) is bytes else exact_bytes(data)
                 )
             elif self._decodes_itself:
-                self._codec.limit.check(text_data)
+                self._codec.check_length(text_data)
                 return self._receive_decoded(text_data, kwargs)
             else:
                 incoming = self._codec.decode_text(

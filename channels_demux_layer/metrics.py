@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from .protocol.report import NodeReport, StreamReport
+from .transport.nodes import all_nodes
+from .transport.tally import all_tallies
 
-__all__ = ["METRICS", "Metric", "Sample", "samples"]
+__all__ = ["METRICS", "Metric", "Sample", "measure_process", "samples"]
 
 
 class Metric(NamedTuple):
@@ -125,6 +127,13 @@ METRICS: tuple[Metric, ...] = (
     *(LINKS, ROUND_TRIP, BATCHES, BATCHES_IN_FLIGHT, RETRANSMITS, REPEATS, IGNORED, BLOCKS),
     *(LOAD, MAX_SESSIONS, DRAINING, CUT_OFF, INFO),
 )
+
+
+def measure_process() -> list[Sample]:
+    """Return the values of all metrics for all event loops of this process, from any thread."""
+    streams = [tally.report() for tally in all_tallies()]
+    nodes = [node.reporter.report() for node in all_nodes() if node.channel]
+    return list(samples(streams, nodes))
 
 
 def samples(streams: Iterable[StreamReport], nodes: Iterable[NodeReport]) -> Iterator[Sample]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from .exceptions import ConfigurationError
+from .protocol.envelope_format import MAX_STREAM_NAME
 
 __all__ = [
     "MAX_STREAM_NAME",
@@ -35,8 +36,6 @@ Target = type[Any] | ASGIApplication | str
 #: Who may open a stream: the name of a Django permission, or a function of the scope.
 Permission = str | Callable[[dict[str, Any]], bool | Awaitable[bool]]
 
-#: Maximum length of a stream name in bytes of UTF-8: binary frames use one byte for it (C1.5).
-MAX_STREAM_NAME = 255
 
 #: The name of a subprotocol by RFC 6455 (4.1): an HTTP token.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

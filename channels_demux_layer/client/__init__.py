@@ -16,13 +16,11 @@ from __future__ import annotations
 from typing import Any
 
 from channels_demux_layer.exceptions import ClientError, ConnectFailed, StreamClosed
+from channels_demux_layer.protocol.client_envelope import ClientCodec, Event
 
 from .demultiplexer import DemuxClient
-from .dialing import Dialer, Headers, Renewed
-from .options import Options
-from .reconnect import Backoff
+from .dialing import Backoff, Dialer, Headers, Options, Renewed
 from .stream import ClientStream
-from .wire import ClientCodec, Event
 
 __all__ = [
     "Backoff",

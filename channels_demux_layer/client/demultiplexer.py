@@ -22,13 +22,11 @@ from websockets.protocol import State
 
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.exceptions import ConnectFailed
+from channels_demux_layer.protocol.client_envelope import Event
 
-from .dialing import Dialer
-from .options import Options
-from .reconnect import Attempts
+from .dialing import Attempts, Dialer, Options
 from .stream import ClientStream
 from .table import StreamTable
-from .wire import Event
 
 __all__ = ["DemuxClient"]
 

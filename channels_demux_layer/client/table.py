@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 from channels_demux_layer.codes import ClientEvent, CloseCode, ErrorCode, ServerEvent
 from channels_demux_layer.exceptions import StreamClosed
+from channels_demux_layer.protocol.client_envelope import Event, Payload
+from channels_demux_layer.protocol.envelope_format import check_name
 
-from .buffer import Buffer
-from .options import Options
-from .reconnect import is_final_close
-from .stream import ClientStream
-from .wire import Event, Payload, check_name
+from .dialing import Options, is_final_close
+from .stream import Buffer, ClientStream
 
 __all__ = ["Outgoing", "StreamTable"]
 

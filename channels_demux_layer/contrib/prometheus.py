@@ -27,9 +27,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from channels_demux_layer.logs import FaultLog
-from channels_demux_layer.metrics import METRICS, Metric, Sample
-from channels_demux_layer.monitoring.http_pages import Page, Pages
-from channels_demux_layer.monitoring.measuring import measure_process
+from channels_demux_layer.metrics import METRICS, Metric, Sample, measure_process
+from channels_demux_layer.monitoring.readiness import Page, Pages
 
 __all__ = ["DemuxCollector", "metrics_view", "register", "render", "worker_pages"]
 

@@ -1,38 +1,24 @@
-"""What clients send and get: envelopes taken apart and put together, payloads left as they are.
+"""The server's codec for envelopes. `envelope_format` describes them.
 
-Text, both ways (C2.1)::
-
-    {"stream": "echo", "payload": <any JSON>}
-
-Binary, both ways: one byte with the length of the stream's name, the name in UTF-8, the payload
-(C3.1).
-
-Events, told from payloads by their key (C5.1): ``{"stream": "echo", "event": "close"}`` from a
-client, ``{"stream": "echo", "event": "closed", "code": 1000, "reason": ""}`` from the server.
-
-An envelope with a payload is a payload, whatever else it has (C2.4). Other keys are ignored, but no
-key may stand twice: two readers could take it for two different frames (C2.3). A payload is
-validated and never decoded (C2.2). Whatever a client sends, it is either understood or refused with
-`BadFrame`.
+The server is strict. No key of an envelope may appear twice, because two readers could see two
+different frames (C2.3). Payloads are validated but never decoded (C2.2). A frame that is not
+understood raises `BadFrame`.
 """
 
-from collections.abc import Callable
-from functools import lru_cache
-from typing import cast
+import re
 
 import msgspec
 from msgspec import Raw
 
-from channels_demux_layer.codes import EVENT_FIELDS, ClientEvent, ErrorCode
-from channels_demux_layer.exceptions import BadFrame, ConfigurationError
+from channels_demux_layer.codes import ClientEvent, ErrorCode
+from channels_demux_layer.exceptions import BadFrame
 
-from .frame_limit import FrameLimit
+from .envelope_format import EnvelopeFormat, split_binary
 from .json_text import (
     REFUSALS,
     decode_members,
     decode_string,
     explain,
-    has_more,
     has_repeated_key,
     is_deeper,
     quote,
@@ -40,23 +26,33 @@ from .json_text import (
     validate,
 )
 
-__all__ = ["MAX_DEPTH", "EnvelopeCodec", "Incoming"]
+__all__ = [
+    "ENVELOPE_ROOM",
+    "MAX_DEPTH",
+    "EnvelopeCodec",
+    "Incoming",
+]
 
-#: Nested arrays and objects that an envelope may have (C2.5). Consumers decode with json.loads,
-#: which gives up near 1,000 levels, less the call stack, on Python 3.10: this leaves room for both,
-#: and is the same on every Python, where msgspec's own limit is anything from 900 to 10,000.
+#: The maximum depth of an envelope's arrays and objects (C2.5). Consumers decode with json.loads.
+#: On Python 3.10 it fails near 1,000 levels, minus the depth of the call stack. msgspec's own limit
+#: is between 900 and 10,000, depending on the release of Python.
 MAX_DEPTH = 500
-
-#: How much of a wrong value is shown, in characters.
+#: How much longer than its payload a frame may be (C2.6). This is the room for the stream's name,
+#: keys, white space, and ignored keys.
+ENVELOPE_ROOM = 65_536
+#: The part of a long frame that is searched for the stream's name, in characters. The longest name
+#: has 255 characters, and each may be an escape of six.
+_HEAD = 2_048
+#: The maximum length of an invalid value in an error message, in characters.
 _SHOWN = 40
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
-    """One frame of a client, taken apart.
+    """A decoded frame of a client.
 
     Attributes:
-        stream: Name of the stream; whether there is such a stream is for the caller to see.
-        data: The payload, as JSON text or as bytes; None for an event.
+        stream: The stream's name. The caller checks that the stream exists.
+        data: The payload as JSON text or as bytes; None for an event.
         event: The client's event; None for a payload.
     """
 
@@ -65,48 +61,23 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     event: ClientEvent | None
 
 
-class _Envelope(msgspec.Struct):
-    """The static type of what the decoder of an `EnvelopeCodec` makes."""
-
-    stream: str
-    payload: Raw
-
-
-class EnvelopeCodec:
-    """Reads and writes the frames of one kind of demultiplexer; keeps no state between frames.
+class EnvelopeCodec(EnvelopeFormat):
+    """The server's codec for one kind of demultiplexer. It keeps no state between frames.
 
     Args:
-        stream_key: Key of the stream's name.
-        payload_key: Key of the payload.
-        event_key: Key of an event.
-        manage_envelope: Whether consumers are spared the envelope. If not, they get whole
-            envelopes, which are checked all the same, and what they send passes unchanged (C7.1).
-        max_payload: The most bytes that a payload may have. Frames that are longer than any
-            envelope of such a payload are refused before they are read.
-
-    Attributes:
-        limit: Refuses those.
+        stream_key: The key of the stream's name.
+        payload_key: The key of the payload.
+        event_key: The key of an event.
+        manage_envelope: Whether consumers receive and send bare payloads. Otherwise they receive
+            whole envelopes, still validated, and what they send passes unchanged (C7.1).
+        max_payload: The maximum size of a payload in bytes. Longer frames than any envelope of such
+            a payload are refused before they are parsed.
 
     Raises:
-        ConfigurationError: The keys cannot be told apart from one another or from other keys
-            of an event.
+        ConfigurationError: The keys are invalid, equal, or used by events.
     """
 
-    __slots__ = (
-        "_before",
-        "_binary_head",
-        "_decode",
-        "_event_key",
-        "_example",
-        "_largest_plain",
-        "_longest",
-        "_payload_key",
-        "_shortest",
-        "_stream_key",
-        "_text_head",
-        "_whole",
-        "limit",
-    )
+    __slots__ = ("_example", "_largest_plain", "_longest", "_shortest", "_stream_at_head", "_whole")
 
     def __init__(
         self,
@@ -116,39 +87,29 @@ class EnvelopeCodec:
         manage_envelope: bool = True,
         max_payload: int = 786_432,
     ) -> None:
-        _check_configured_keys(stream_key, payload_key, event_key)
-        # The encoder takes no subclass of str.
-        stream_key, payload_key, event_key = map(str.__str__, (stream_key, payload_key, event_key))
-        self._stream_key = stream_key
-        self._payload_key = payload_key
-        self._event_key = event_key
+        super().__init__(stream_key, payload_key, event_key)
+        stream, payload = quote(self.stream_key), quote(self.payload_key)
         self._whole = not manage_envelope
-        self.limit = FrameLimit(max_payload, stream_key)
-        self._longest = self.limit.longest
-        self._decode = _envelope_decoder(stream_key, payload_key)
-        self._largest_plain = _largest_plain(stream_key, payload_key)
-        self._example = f'{{{quote(stream_key)}: "<name>", {quote(payload_key)}: <any JSON>}}'
-        self._shortest = _shortest(stream_key, payload_key)
-        self._before = before = f"{{{quote(stream_key)}:"
-        after = f",{quote(payload_key)}:"
-        self._text_head = lru_cache(1024)(lambda stream: f"{before}{quote(stream)}{after}")
-        self._binary_head = lru_cache(1024)(_binary_head)
+        self._longest = max_payload + ENVELOPE_ROOM
+        self._stream_at_head = re.compile(rf'\s*{{\s*{re.escape(stream)}\s*:\s*("(?:[^"\\]|\\.)*")')
+        self._largest_plain = _largest_plain(self.stream_key, self.payload_key)
+        self._shortest = _shortest(self.stream_key, self.payload_key)
+        self._example = f'{{{stream}: "<name>", {payload}: <any JSON>}}'
 
     def decode_text(self, text: str) -> Incoming:
-        """Take a text frame apart.
+        """Decode a text frame.
 
         Args:
             text: The frame, any string.
 
         Returns:
-            The stream and its payload's JSON, byte for byte as the client wrote it, or the
-            client's event.
+            The stream, and the payload's JSON as the client wrote it or the client's event.
 
         Raises:
-            BadFrame: It is no envelope.
+            BadFrame: The frame is not a valid envelope.
         """
         if len(text) > self._longest:
-            self.limit.check(text)
+            self.check_length(text)
         try:
             envelope = self._decode(text)
         except REFUSALS:
@@ -162,52 +123,57 @@ class EnvelopeCodec:
         if len(text) > MAX_DEPTH * 2:
             self._check_depth(text)
         if rest > self._largest_plain:
-            self._check_keys(text, decode_members(text))
+            self._check_repeats(text, decode_members(text))
         if self._whole:
             return Incoming(stream, text, None)
         if is_ascii and rest == self._shortest and text.startswith(self._before):
-            # With nothing else in it, the payload is all but the head: half the cost of decoding.
+            # The payload is everything after the head. A slice costs half as much as decoding it.
             return Incoming(stream, text[-1 - len(payload) : -1], None)
         return Incoming(stream, str(payload, "utf-8"), None)
 
     def decode_binary(self, data: bytes) -> Incoming:
-        """Take a binary frame apart.
+        """Decode a binary frame.
 
         Args:
             data: The frame, any bytes.
 
         Returns:
-            The stream and its payload's bytes.
+            The stream and the payload's bytes.
 
         Raises:
-            BadFrame: It does not start with a stream's name.
+            BadFrame: The frame does not start with a stream's name.
         """
-        if not data:
-            raise _invalid_binary("The frame is empty")
-        self.limit.check(data)
-        end = 1 + data[0]
-        if end == 1:
-            raise _invalid_binary("The frame's first byte says that the name has no bytes")
-        if len(data) < end:
-            raise _invalid_binary(
-                f"The frame's first byte says that the name has {end - 1} bytes, but "
-                f"{len(data) - 1} follow"
-            )
-        try:
-            stream = str(data[1:end], "utf-8")
-        except UnicodeDecodeError:
-            raise _invalid_binary("The name is not UTF-8") from None
-        return Incoming(stream, data if self._whole else data[end:], None)
+        if len(data) > self._longest:
+            self.check_length(data)
+        stream, payload = split_binary(data)
+        return Incoming(stream, data if self._whole else payload, None)
+
+    def check_length(self, frame: str | bytes) -> None:
+        """Refuse a frame that is too long for any envelope of a payload of the maximum size.
+
+        The length is checked before anything is parsed: 16 MiB of JSON would block the event loop
+        for seconds.
+
+        Args:
+            frame: A text or binary frame.
+
+        Raises:
+            BadFrame: The frame is too long. It has the stream if the frame starts with its name.
+        """
+        if len(frame) > self._longest:
+            problem = f"The frame's length is {len(frame)}, and {self._longest} are allowed."
+            text = f"{problem} Send the payload in parts."
+            raise BadFrame(ErrorCode.TOO_LARGE, text, self._guess_stream(frame))
 
     def decode_string(self, payload_json: str, stream: str) -> str:
         """Decode the payload of a stream of plain text (C2.8).
 
         Args:
-            payload_json: The payload's JSON, as `decode_text` gives it.
-            stream: The stream's name, for the refusal.
+            payload_json: The payload's JSON, from `decode_text`.
+            stream: The stream's name, for the error.
 
         Returns:
-            The bare string; a whole envelope unchanged, where envelopes are not managed.
+            The string; a whole envelope unchanged if envelopes are not managed.
 
         Raises:
             BadFrame: The payload is not a string.
@@ -219,16 +185,16 @@ class EnvelopeCodec:
         except REFUSALS:
             raise BadFrame(
                 ErrorCode.NOT_A_STRING,
-                f"This stream takes plain text. Make {self._payload_key!r} a JSON string.",
+                f"This stream takes plain text. Make {self.payload_key!r} a JSON string.",
                 stream,
             ) from None
 
     def encode_text(self, stream: str, payload: str) -> str:
-        """Put a payload into an envelope, as it is.
+        """Encode a text frame.
 
         Args:
             stream: The stream's name, as in the demultiplexer's table.
-            payload: The payload's JSON: what whoever hosts the consumer has made of its text.
+            payload: The payload's JSON, which is inserted unchanged.
 
         Returns:
             The frame.
@@ -236,11 +202,11 @@ class EnvelopeCodec:
         return payload if self._whole else f"{self._text_head(stream)}{payload}}}"
 
     def encode_binary(self, stream: str, data: bytes) -> bytes:
-        """Put a consumer's bytes behind the stream's name.
+        """Encode a binary frame.
 
         Args:
             stream: The stream's name, as in the demultiplexer's table.
-            data: What the consumer sends.
+            data: The payload.
 
         Returns:
             The frame.
@@ -248,19 +214,19 @@ class EnvelopeCodec:
         return data if self._whole else self._binary_head(stream) + data
 
     def encode_event(self, event: str, stream: str | None, **fields: str | int) -> str:
-        """Write an event for the client (C5.5).
+        """Encode an event for the client (C5.5).
 
         Args:
             event: A `ServerEvent`.
-            stream: The stream that it is about; None for one about the connection, which then
-                has no such key.
-            **fields: What else it says, such as ``code`` and ``reason``.
+            stream: The stream's name; None for an event about the connection, which has no such
+                key.
+            **fields: Further members, such as ``code`` and ``reason``.
 
         Returns:
             The frame.
         """
-        named = {} if stream is None else {self._stream_key: stream}
-        members: dict[str, str | int] = {**named, self._event_key: event, **fields}
+        named = {} if stream is None else {self.stream_key: stream}
+        members: dict[str, str | int] = {**named, self.event_key: event, **fields}
         return msgspec.json.encode(
             {
                 key: sendable(value) if isinstance(value, str) else value
@@ -269,20 +235,20 @@ class EnvelopeCodec:
         ).decode()
 
     def _decode_event(self, text: str) -> Incoming:
-        """Read what is no envelope with a payload: an event, or why it is neither (C6.3)."""
+        """Decode a frame without a payload, or raise what is wrong with it (C6.3)."""
         members = self._members(text)
-        stream = self._string(members, self._stream_key, None)
+        stream = self._string(members, self.stream_key, None)
         if stream is None:
-            raise self._bad(ErrorCode.MISSING_KEY, f"The key {self._stream_key!r} is missing.")
-        event = self._string(members, self._event_key, stream)
+            raise self._bad(ErrorCode.MISSING_KEY, f"The key {self.stream_key!r} is missing.")
+        event = self._string(members, self.event_key, stream)
         if event is None:
-            problem = f"The key {self._payload_key!r} is missing."
+            problem = f"The key {self.payload_key!r} is missing."
             raise self._bad(ErrorCode.MISSING_KEY, problem, stream)
         try:
             return Incoming(stream, None, ClientEvent(event))
         except ValueError:
             known = ", ".join(repr(str(known)) for known in ClientEvent)
-            problem = f"{event[:_SHOWN]!r} is no event that a client can send: those are {known}."
+            problem = f"{event[:_SHOWN]!r} is not an event of clients. Those are {known}."
             raise self._bad(ErrorCode.UNKNOWN_EVENT, problem, stream) from None
 
     def _members(self, text: str) -> dict[str, Raw]:
@@ -294,10 +260,9 @@ class EnvelopeCodec:
         except RecursionError:
             raise self._too_deep() from None
         except REFUSALS as error:
-            problem = explain(text, error)
-            raise self._bad(ErrorCode.INVALID_JSON, problem) from None
+            raise self._bad(ErrorCode.INVALID_JSON, explain(text, error)) from None
         self._check_depth(text)
-        self._check_keys(text, members)
+        self._check_repeats(text, members)
         return members
 
     def _string(self, members: dict[str, Raw], key: str, stream: str | None) -> str | None:
@@ -310,14 +275,12 @@ class EnvelopeCodec:
             raise self._bad(ErrorCode.WRONG_TYPE, problem, stream) from None
 
     def _check_depth(self, text: str) -> None:
-        # Many frames have too few brackets to be deep, in strings or not: do not take them apart.
-        has_many = any(has_more(text, bracket, MAX_DEPTH // 2) for bracket in "[{")
-        if has_many and is_deeper(text, MAX_DEPTH):
+        if is_deeper(text, MAX_DEPTH):
             raise self._too_deep()
 
-    def _check_keys(self, text: str, members: dict[str, Raw]) -> None:
+    def _check_repeats(self, text: str, members: dict[str, Raw]) -> None:
         if has_repeated_key(text, members):
-            problem = "A key stands twice in the envelope, and its values may differ."
+            problem = "A key appears twice in the envelope, and its values may differ."
             raise self._bad(ErrorCode.DUPLICATE_KEY, problem)
 
     def _too_deep(self) -> BadFrame:
@@ -327,60 +290,27 @@ class EnvelopeCodec:
     def _bad(self, code: ErrorCode, problem: str, stream: str | None = None) -> BadFrame:
         return BadFrame(code, f"{problem} Send {self._example}.", stream)
 
-
-def _check_configured_keys(stream_key: str, payload_key: str, event_key: str) -> None:
-    keys = (stream_key, payload_key, event_key)
-    if not all(isinstance(key, str) and key and sendable(key) == key for key in keys):
-        raise ConfigurationError(
-            f"The keys of the envelope {keys!r} are not all non-empty strings. Change "
-            "MULTIPLEX_KEY, PAYLOAD_KEY or EVENT_KEY."
-        )
-    if len(set(keys)) < len(keys):
-        raise ConfigurationError(
-            f"The keys of the envelope {keys!r} are not all different. Change MULTIPLEX_KEY, "
-            "PAYLOAD_KEY or EVENT_KEY."
-        )
-    if taken := EVENT_FIELDS.intersection((stream_key, event_key)):
-        raise ConfigurationError(
-            f"{', '.join(map(repr, sorted(taken)))} stands for something else in events. Change "
-            "MULTIPLEX_KEY or EVENT_KEY."
-        )
-
-
-def _envelope_decoder(stream_key: str, payload_key: str) -> Callable[[str], _Envelope]:
-    struct = msgspec.defstruct(
-        "Envelope",
-        [("stream", str), ("payload", Raw)],
-        rename={"stream": stream_key, "payload": payload_key},
-        gc=False,
-    )
-    return cast(Callable[[str], _Envelope], msgspec.json.Decoder(struct).decode)
+    def _guess_stream(self, frame: str | bytes) -> str | None:
+        try:
+            if isinstance(frame, bytes):
+                return str(frame[1 : 1 + frame[0]], "utf-8") or None
+            found = self._stream_at_head.match(frame[:_HEAD])
+            return found and decode_string(found[1])
+        except REFUSALS:
+            return None
 
 
 def _shortest(stream_key: str, payload_key: str) -> int:
-    """Return how long an envelope, less name and payload, is with nothing else in it."""
+    """Return the length of the shortest envelope, without name and payload."""
     return len('{"":"","":}') + len(stream_key.encode()) + len(payload_key.encode())
 
 
 def _largest_plain(stream_key: str, payload_key: str) -> int:
-    """Return how long an envelope, less name and payload, can be without room for a repeated key.
+    """Return the maximum length of an envelope, without name and payload, that repeats no key.
 
-    The shortest repetition is either a second ``"stream":0,`` or ``"payload":0,``, or twice
-    ``"":0,`` beside both. Anything longer (white space, escapes, other keys) is looked at closely.
+    The shortest repetition is a second ``"stream":0,`` or ``"payload":0,``, or two ``"":0,``. In a
+    longer envelope (white space, escapes, other keys), the keys are checked one by one.
     """
     shorter_key = min(len(stream_key.encode()), len(payload_key.encode()))
     repetition = min(2 * len('"":0,'), len('"":0,') + shorter_key)
     return _shortest(stream_key, payload_key) + repetition - 1
-
-
-def _binary_head(stream: str) -> bytes:
-    name = stream.encode()
-    return bytes([len(name)]) + name
-
-
-def _invalid_binary(problem: str) -> BadFrame:
-    return BadFrame(
-        ErrorCode.INVALID_BINARY,
-        f"{problem}. Send one byte with the length of the stream's name in bytes, the name in "
-        "UTF-8, then the payload.",
-    )

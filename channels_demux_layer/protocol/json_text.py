@@ -1,4 +1,4 @@
-"""JSON looked at as text: is it JSON, how deep is it, what can be sent. Nothing is decoded."""
+"""JSON as text: whether it is valid, how deep it is, how to make it valid. Nothing is decoded."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -17,7 +17,6 @@ __all__ = [
     "decode_members",
     "decode_string",
     "explain",
-    "has_more",
     "has_repeated_key",
     "is_deeper",
     "is_json",
@@ -28,41 +27,40 @@ __all__ = [
     "validate",
 ]
 
-#: The most bytes that a character takes in UTF-8.
+#: The maximum size of a character in UTF-8, in bytes.
 UTF8_BYTES = 4
-#: What msgspec's decoders raise for text: a fault in it, a lone surrogate, too many levels.
+#: The exceptions of msgspec's decoders for text: invalid, a lone surrogate, too many levels.
 REFUSALS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
-#: Raise one of REFUSALS for text that is not JSON as RFC 8259 has it.
+#: Raises one of REFUSALS for text that is not JSON by RFC 8259.
 validate = msgspec.json.Decoder(Raw).decode
-#: Take the members of an object apart; of a repeated key, the last value stays.
+#: Returns the members of an object. For a repeated key, it has the last value.
 decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
-#: Decode a JSON string.
+#: Decodes a JSON string.
 decode_string = msgspec.json.Decoder(str).decode
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-#: Every escape of a JSON string, a surrogate pair being one.
+#: Any escape in a JSON string. A surrogate pair counts as one.
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)"
 )
 _NOT_FINITE = re.compile(r"-?(?:NaN|Infinity)")
-#: A JSON string, which is left alone, or one of the numbers that JSON does not have. The closing
-#: quote may be missing: a match that starts never fails, so the search takes linear time.
+#: A JSON string, or a number that JSON lacks. The closing quote is optional, so that a match which
+#: has started never fails and the search takes linear time.
 _STRING_OR_NOT_FINITE = re.compile(rf'"[^"\\]*(?:\\.[^"\\]*)*"?|({_NOT_FINITE.pattern})', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-#: Few large payloads have more levels.
+#: Few large payloads are deeper.
 _USUAL_DEPTH = 16
 _DEPTH_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def is_json(text: str) -> bool:
-    """Return whether a text is JSON as RFC 8259 has it (C2.5).
+    """Return whether a text is JSON by RFC 8259 (C2.5).
+
+    NaN, lone surrogates, and JSON that is too deep for msgspec are not.
 
     Args:
         text: Any string.
-
-    Returns:
-        False also for NaN, for halves of surrogate pairs, and for more levels than msgspec takes.
     """
     try:
         validate(text)
@@ -72,14 +70,11 @@ def is_json(text: str) -> bool:
 
 
 def explain(text: str, error: Exception) -> str:
-    """Say what is wrong with text that msgspec refused.
+    """Return what is wrong with a text, in one or two sentences for its author.
 
     Args:
-        text: The refused text.
-        error: What msgspec raised.
-
-    Returns:
-        One or two sentences for the developer who wrote the text.
+        text: A text that msgspec refused.
+        error: The exception that msgspec raised.
     """
     if not text.strip():
         return "The frame is empty."
@@ -91,25 +86,25 @@ def explain(text: str, error: Exception) -> str:
 
 
 def quote(text: str) -> str:
-    """Write a JSON string.
+    """Encode a string as JSON.
 
     Args:
-        text: Any `sendable` string.
+        text: A string without lone surrogates.
 
     Returns:
-        The JSON string that stands for it.
+        The JSON string.
     """
     return msgspec.json.encode(text).decode()
 
 
 def sendable(text: str) -> str:
-    """Make a text one that UTF-8, and so a WebSocket, can carry.
+    """Replace lone surrogates by U+FFFD, because UTF-8 cannot encode them.
 
     Args:
         text: Any string.
 
     Returns:
-        The same, each half of a surrogate pair replaced by U+FFFD.
+        The text that can be sent.
     """
     if text.isascii():
         return text
@@ -120,39 +115,38 @@ def sendable(text: str) -> str:
     return text
 
 
-#: What `as_json` notices about a text, as it reads after "The text".
-NOT_FINITE = "has NaN or Infinity, which JSON does not have: they became null"
-TOO_DEEP = "is nested too deeply to be checked: it became a JSON string"
+#: The notices of `as_json`, worded to follow "The text".
+NOT_FINITE = "has NaN or Infinity, which JSON lacks. They became null"
+TOO_DEEP = "is nested too deeply to be validated. It became a JSON string"
 
 
 def as_json(text: str, notice: Callable[[str], None] | None = None) -> str:
-    """Find the JSON that stands for a text (C2.7).
+    """Return a text as JSON (C2.7).
 
     Args:
         text: Any string.
-        notice: Called with NOT_FINITE or TOO_DEEP where the client gets something else than the
-            consumer had in mind.
+        notice: Called with NOT_FINITE or TOO_DEEP if the client receives something other than what
+            the consumer probably meant.
 
     Returns:
-        What `mend` makes of it. Where that is nothing, a JSON string of the text; a lone surrogate
-        becomes U+FFFD.
+        The result of `mend`. If that is None, a JSON string of the text, with U+FFFD for lone
+        surrogates.
     """
     mended = mend(text, notice)
     return quote(sendable(text)) if mended is None else mended
 
 
 def mend(text: str, notice: Callable[[str], None] | None = None) -> str | None:
-    """Find the JSON that a text is, or nearly is.
+    """Return a text as JSON if it is valid or nearly valid JSON.
 
     Args:
         text: Any string.
         notice: Called with NOT_FINITE or TOO_DEEP.
 
     Returns:
-        The text itself where it is JSON, character for character; also where only escaped halves
-        of surrogate pairs are wrong with it, which json.dumps writes and every browser reads. An
-        object or an array that has NaN or Infinity gets null in their place. None where it is
-        anything else, JSON too deep to be validated included.
+        The unchanged text if it is JSON. Escaped lone surrogates are allowed: json.dumps writes
+        them, and all browsers read them. In an object or an array, NaN and Infinity become null.
+        None for any other text, and for JSON that is too deep to be validated.
     """
     if is_json(text):
         return text
@@ -160,7 +154,7 @@ def mend(text: str, notice: Callable[[str], None] | None = None) -> str | None:
     if _is_nearly_json(text):
         return text
     if text.lstrip()[:1] not in ("[", "{"):
-        return None  # A lone word NaN may be what somebody has typed.
+        return None  # A user may have typed the word NaN.
     finite = _STRING_OR_NOT_FINITE.sub(lambda found: "null" if found[1] else found[0], text)
     problem = NOT_FINITE if _is_nearly_json(finite) else _depth_problem(text)
     if problem and notice is not None:
@@ -183,25 +177,25 @@ def _depth_problem(text: str) -> str | None:
 
 
 def as_string(text: str) -> str:
-    """Write a JSON string, whatever the text holds.
+    """Encode any string as JSON, with U+FFFD for lone surrogates.
 
     Args:
-        text: Any string. A lone surrogate becomes U+FFFD.
+        text: Any string.
 
     Returns:
-        The JSON string that stands for it.
+        The JSON string.
     """
     return quote(sendable(text))
 
 
 def mend_escapes(text: str) -> str:
-    """Replace what msgspec refuses in JSON that json.dumps and browsers write.
+    """Replace escaped lone surrogates, which json.dumps writes and msgspec refuses.
 
     Args:
         text: JSON.
 
     Returns:
-        The same, each escaped half of a surrogate pair replaced by an escaped U+FFFD.
+        The JSON with an escaped U+FFFD for each of them.
     """
     return _ESCAPE.sub(
         lambda found: "\\ufffd" if _SURROGATE_ESCAPE.fullmatch(found[0]) else found[0], text
@@ -209,53 +203,48 @@ def mend_escapes(text: str) -> str:
 
 
 def has_repeated_key(text: str, members: Mapping[str, Raw]) -> bool:
-    """Return whether a key of an object stands twice in it.
+    """Return whether an object has a key twice, even if the two are escaped differently.
 
     Args:
         text: The object's JSON.
-        members: What `decode_members` makes of it.
-
-    Returns:
-        True also where the two are written differently, as with an escape.
+        members: The result of `decode_members`.
     """
-    # A value that was dropped took one comma with it, and those that it had inside.
+    # A dropped duplicate makes the text have more commas than the members.
     kept = sum(_commas(str(value, "utf-8")) for value in members.values())
     return _commas(text) > kept + max(len(members) - 1, 0)
 
 
-def has_more(text: str, bracket: str, count: int) -> bool:
-    """Return whether a bracket stands in a text more often than so many times.
-
-    Looks no further than it must, and at memchr's speed: str.count() takes as long for a large
-    text as all of its JSON does to be validated.
-
-    Args:
-        text: Any string.
-        bracket: One character.
-        count: As often as it may.
-    """
-    at = -1
-    for _ in range(count + 1):
-        at = text.find(bracket, at + 1)
-        if at < 0:
-            return False
-    return True
-
-
 def is_deeper(text: str, levels: int) -> bool:
-    """Return whether arrays and objects are nested more deeply than so many levels.
+    """Return whether arrays and objects are nested more deeply than a number of levels.
 
     Args:
         text: Valid JSON.
-        levels: The most arrays and objects that may be around a value.
+        levels: The maximum number of arrays and objects around a value.
     """
+    # Most texts have too few brackets to be that deep, even if those in strings count.
+    if not any(_has_more(text, bracket, levels // 2) for bracket in "[{"):
+        return False
     all_brackets = brackets = _outside_strings(text).encode().translate(None, _NOT_BRACKETS)
-    for taken_off in range(0, _USUAL_DEPTH, 2):
-        if taken_off + len(brackets) // 2 <= levels:
+    for removed in range(0, _USUAL_DEPTH, 2):
+        if removed + len(brackets) // 2 <= levels:
             return False
-        # Without those that hold no other, which are one level or two, and quickly found.
+        # Remove the innermost pairs. A pass removes two levels at most, as of "[{}]".
         brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
     return max(accumulate(map(_DEPTH_STEP.__getitem__, all_brackets))) > levels
+
+
+def _has_more(text: str, char: str, count: int) -> bool:
+    """Return whether a text contains a character more than a number of times.
+
+    This stops early and runs at the speed of memchr. In a large text, str.count() takes as long as
+    a validation of its JSON.
+    """
+    at = -1
+    for _ in range(count + 1):
+        at = text.find(char, at + 1)
+        if at < 0:
+            return False
+    return True
 
 
 def _commas(text: str) -> int:

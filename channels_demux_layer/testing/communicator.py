@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from channels_demux_layer.codes import ClientEvent, ServerEvent
-from channels_demux_layer.conf import get_settings
 
-from .arrivals import Arrival, Kind
-from .socket import SocketCommunicator
+from .socket import Arrival, Kind, SocketCommunicator, current_codec
 
 __all__ = ["DemuxCommunicator"]
 
@@ -55,13 +53,13 @@ class DemuxCommunicator(SocketCommunicator):
             stream: The stream's name.
             payload: ``bytes`` are sent as a binary frame, anything else as JSON in an envelope.
         """
+        codec = current_codec()
         if isinstance(payload, bytes):
-            name = stream.encode()
-            await self.send_frame(bytes([len(name)]) + name + payload)
+            await self.send_frame(codec.encode_payload(stream, payload))
         else:
-            settings = get_settings()
-            envelope = {settings.MULTIPLEX_KEY: stream, settings.PAYLOAD_KEY: payload}
-            await self.send_frame(self.encode(envelope))
+            await self.send_frame(
+                self.encode({codec.stream_key: stream, codec.payload_key: payload})
+            )
 
     async def receive_from(self, stream: str, timeout: float | None = None) -> Any:
         """Return the next payload of a stream.
@@ -125,9 +123,8 @@ class DemuxCommunicator(SocketCommunicator):
         await self._send_event(stream, ClientEvent.CLOSE)
 
     async def _send_event(self, stream: str, event: ClientEvent) -> None:
-        settings = get_settings()
-        envelope = {settings.MULTIPLEX_KEY: stream, settings.EVENT_KEY: str(event)}
-        await self.send_frame(self.encode(envelope))
+        codec = current_codec()
+        await self.send_frame(self.encode({codec.stream_key: stream, codec.event_key: str(event)}))
 
     async def receive_nothing(
         self, timeout: float = 0.1, interval: float = 0.01, *, stream: str | None = None

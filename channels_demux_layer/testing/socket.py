@@ -1,22 +1,142 @@
-"""A client's socket for tests, which talks to the ASGI application without a server."""
+"""A client's socket for tests, which talks to the ASGI application without a server.
+
+Received frames are sorted into payloads, events, and others, with the Python client's codec.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
+from unittest import mock
 
 from channels.testing import WebsocketCommunicator
 
-from channels_demux_layer.codes import CloseCode
+from channels_demux_layer.codes import CloseCode, ServerEvent
+from channels_demux_layer.conf import get_settings
+from channels_demux_layer.protocol.client_envelope import ClientCodec, Payload
 
-from .arrivals import Arrival, sort
-from .database import connections_kept
+__all__ = [
+    "PATIENCE",
+    "Arrival",
+    "Closure",
+    "Kind",
+    "SocketCommunicator",
+    "connections_kept",
+    "current_codec",
+    "sort",
+]
 
-__all__ = ["PATIENCE", "Closure", "SocketCommunicator"]
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 200
+_brief.maxdict = _brief.maxlist = 20
+
+
+class Kind(Enum):
+    """The kind of a frame."""
+
+    PAYLOAD = "payload"
+    EVENT = "event"
+    OTHER = "frame that is no envelope"
+
+
+class Arrival(NamedTuple):
+    """One received frame.
+
+    Attributes:
+        kind: The frame's kind.
+        stream: The stream that the frame names, or None.
+        content: The payload, the whole event, or the frame.
+        frame: The unchanged frame.
+    """
+
+    kind: Kind
+    stream: str | None
+    content: Any
+    frame: str | bytes
+
+    def is_event(self, name: ServerEvent) -> bool:
+        """Return whether the frame is an event with this name."""
+        return self.kind is Kind.EVENT and self.content[get_settings().EVENT_KEY] == name
+
+    def __str__(self) -> str:
+        origin = "" if self.stream is None else f" of {self.stream!r}"
+        return f"{self.kind.value}{origin}: {_brief.repr(self.content)}"
+
+
+@lru_cache(maxsize=8)
+def _codec(stream_key: str, payload_key: str, event_key: str) -> ClientCodec:
+    return ClientCodec(stream_key, payload_key, event_key)
+
+
+def current_codec() -> ClientCodec:
+    """Return a client's codec with the keys of the current settings."""
+    settings = get_settings()
+    return _codec(settings.MULTIPLEX_KEY, settings.PAYLOAD_KEY, settings.EVENT_KEY)
+
+
+def sort(frame: str | bytes, decode: Callable[[str | bytes], Any]) -> Arrival:
+    """Decode a frame and return it with its kind.
+
+    Args:
+        frame: The frame.
+        decode: Decodes the envelope of a text frame, or raises ValueError.
+    """
+    if isinstance(frame, bytes):
+        incoming = current_codec().decode(frame)
+        if isinstance(incoming, Payload):
+            return Arrival(Kind.PAYLOAD, incoming.stream, incoming.data, frame)
+        return _other(frame)
+    try:
+        envelope = decode(frame)
+    except ValueError:
+        return _other(frame)
+    return _sort_envelope(envelope, frame) if isinstance(envelope, dict) else _other(frame)
+
+
+def _sort_envelope(envelope: dict[str, Any], frame: str) -> Arrival:
+    codec = current_codec()
+    stream = envelope.get(codec.stream_key)
+    if stream is not None and codec.payload_key in envelope:
+        return Arrival(Kind.PAYLOAD, stream, envelope[codec.payload_key], frame)
+    if codec.event_key in envelope:
+        return Arrival(Kind.EVENT, stream, envelope, frame)
+    return _other(frame)
+
+
+def _other(frame: str | bytes) -> Arrival:
+    return Arrival(Kind.OTHER, None, frame, frame)
+
+
+_patch = mock.patch("channels.db.close_old_connections", return_value=None)
+_users = 0
+
+
+@contextmanager
+def connections_kept() -> Iterator[None]:
+    """Keep Channels from closing the test's database connections around each handler.
+
+    Channels' communicators do the same. Here several users may overlap: the first one applies the
+    patch, and the last one removes it.
+    """
+    global _users  # noqa: PLW0603 - the patch is global, too
+    if not _users:
+        _patch.start()
+    _users += 1
+    try:
+        yield
+    finally:
+        _users -= 1
+        if not _users:
+            _patch.stop()
+
 
 #: Seconds that a communicator waits for anything by default. Only failing tests wait that long.
 PATIENCE = 10.0

@@ -21,7 +21,7 @@ from channels_demux_layer.logs import about
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.transport.nodes import stop_nodes
 
-from .database import connections_kept
+from .socket import connections_kept
 
 if TYPE_CHECKING:
     from channels_demux_layer.demultiplexer import WebsocketDemultiplexer

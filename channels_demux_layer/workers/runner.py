@@ -21,7 +21,7 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.hosting.exits import contain_exits
 from channels_demux_layer.logs import RepeatedLog, about
-from channels_demux_layer.monitoring.http_pages import Pages, serve_pages
+from channels_demux_layer.monitoring.readiness import Pages, serve_pages
 from channels_demux_layer.transport.calls import messages
 from channels_demux_layer.transport.node import LEAVE_LIMIT
 from channels_demux_layer.transport.nodes import find_node, stop_nodes

@@ -13,8 +13,8 @@ from channels.layers import get_channel_layer
 from channels_demux_layer import Stream, __version__
 from channels_demux_layer import status as status_module
 from channels_demux_layer.exceptions import ConfigurationError, LayerFailed
+from channels_demux_layer.metrics import measure_process
 from channels_demux_layer.monitoring.fleet import FleetReport
-from channels_demux_layer.monitoring.measuring import measure_process
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.report import NODES, REPORT_VERSION, Answer, NodeReport, Question
 from channels_demux_layer.status import ask_nodes

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from channels_demux_layer.protocol.portable import pack, unpack
-from tests.unit.hosting.test_portable import same
+from tests.unit.protocol.test_portable import same
 
 ZONES = (
     st.none()

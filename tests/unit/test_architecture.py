@@ -43,9 +43,6 @@ OUTSIDE = {"contrib", "demo", "management", "templatetags", "testing"}
 #: The root modules outside of the ground: each puts rooms together for users. The folders of the
 #: site do not import them.
 FACES = {"apps", "demultiplexer", "health", "metrics", "middleware", "routing", "status"}
-#: What a room asks of a face all the same.
-TO_FACES = {("monitoring.measuring", "metrics")}
-
 #: The modules that may name a class of the other side, for its type alone.
 BY_TYPE_ONLY = {("routing", "demultiplexer")}
 
@@ -204,7 +201,7 @@ def test_rooms_use_each_other_one_way(room: str) -> None:
         for target in ours(module, by_type=True)
         if _room(target) not in allowed
     }
-    assert wrong <= TO_FACES
+    assert not wrong
 
 
 @pytest.mark.parametrize("module", sorted(GROUND - {PACKAGE}))
@@ -252,9 +249,10 @@ def test_only_the_client_loads_the_client() -> None:
 
 
 def test_only_the_edge_knows_envelopes() -> None:
-    """Of what a site runs, only the edge reads and writes what clients see."""
-    users = {module for module in MODULES if "protocol.envelope" in ours(module, by_type=True)}
-    assert {user for user in users if _room(user) not in OUTSIDE} <= EDGE
+    """In the processes of a site, only the edge encodes and decodes envelopes."""
+    codecs = {"protocol.envelope", "protocol.client_envelope"}
+    users = {module for module in MODULES if ours(module, by_type=True) & codecs}
+    assert {user for user in users if _room(user) not in OUTSIDE} <= EDGE | CLIENT
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -13,7 +13,8 @@ from channels.layers import get_channel_layer
 from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
-from channels_demux_layer.testing import DemuxCommunicator, database, run_workers, workers
+from channels_demux_layer.testing import DemuxCommunicator, run_workers, workers
+from channels_demux_layer.testing.socket import connections_kept
 from channels_demux_layer.transport import nodes as nodes_module
 from tests.integration.harness import until
 
@@ -319,7 +320,7 @@ async def test_database_connections_are_kept_while_anybody_needs_them() -> None:
     from channels import db
 
     real = db.close_old_connections
-    one, two = database.connections_kept(), database.connections_kept()
+    one, two = connections_kept(), connections_kept()
     with one:
         two.__enter__()
         assert db.close_old_connections is not real

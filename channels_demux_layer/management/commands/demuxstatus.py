@@ -14,8 +14,8 @@ from django.core.management import BaseCommand, CommandError
 
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import DemuxError
-from channels_demux_layer.monitoring.fleet import FleetReport
-from channels_demux_layer.monitoring.view import (
+from channels_demux_layer.monitoring.fleet import (
+    FleetReport,
     TableView,
     links_table,
     nodes_table,

@@ -18,8 +18,7 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.hosting.applications import object_name
 from channels_demux_layer.hosting.discovery import find_routes, stream_applications, stream_routes
-from channels_demux_layer.monitoring.http_pages import Pages
-from channels_demux_layer.monitoring.readiness import health_pages
+from channels_demux_layer.monitoring.readiness import Pages, health_pages
 from channels_demux_layer.workers.runner import DrainingWorker, ListenerDied
 
 logger = logging.getLogger("django.channels.worker")

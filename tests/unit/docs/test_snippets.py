@@ -16,8 +16,8 @@ from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.template import Context, Engine
 
-from channels_demux_layer.client.wire import ClientCodec
 from channels_demux_layer.codes import ServerEvent
+from channels_demux_layer.protocol.client_envelope import ClientCodec
 from channels_demux_layer.protocol.envelope import EnvelopeCodec
 
 from .pages import all_snippets, snippets

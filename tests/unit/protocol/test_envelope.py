@@ -1,14 +1,18 @@
-"""What clients send and get, case by case."""
+"""The server's codec reads and writes envelopes, and refuses those that are invalid or too long."""
+
+from __future__ import annotations
 
 import json
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 
 from channels_demux_layer.codes import ClientEvent, ErrorCode, ServerEvent
 from channels_demux_layer.exceptions import BadFrame, ConfigurationError
-from channels_demux_layer.protocol.envelope import MAX_DEPTH, EnvelopeCodec, Incoming
+from channels_demux_layer.protocol import envelope as envelope_module
+from channels_demux_layer.protocol.envelope import ENVELOPE_ROOM, MAX_DEPTH, EnvelopeCodec, Incoming
 from channels_demux_layer.protocol.json_text import as_string
 
 CODEC = EnvelopeCodec()
@@ -210,9 +214,9 @@ def test_brackets_in_strings_do_not_hide_levels() -> None:
         ('{"stream":"a"}', "The key 'payload' is missing"),
         ('{"stream":1,"payload":1}', "The value of 'stream' is not a string"),
         ('{"stream":"a","event":[]}', "The value of 'event' is not a string"),
-        ('{"stream":"a","event":"shut"}', "'shut' is no event that a client can send"),
-        ('{"stream":"a","event":"shut"}', "those are 'open', 'close'"),
-        ('{"stream":"a","stream":"a"}', "A key stands twice"),
+        ('{"stream":"a","event":"shut"}', "'shut' is not an event of clients"),
+        ('{"stream":"a","event":"shut"}', "Those are 'open', 'close'"),
+        ('{"stream":"a","stream":"a"}', "A key appears twice"),
         (nested(10_000), "more than 500 levels deep"),
     ],
 )
@@ -374,8 +378,8 @@ def test_keys_can_be_configured(keys: tuple[str, str, str]) -> None:
         (("stream", "p\ud800", "event"), "not all non-empty strings"),
         (("a", "a", "event"), "not all different"),
         (("stream", "a", "a"), "not all different"),
-        (("code", "payload", "event"), "'code' stands for something else in events"),
-        (("stream", "payload", "reason"), "'reason' stands for something else in events"),
+        (("code", "payload", "event"), "'code' has another meaning in events"),
+        (("stream", "payload", "reason"), "'reason' has another meaning in events"),
     ],
 )
 def test_keys_that_cannot_be_told_apart_are_refused(keys: Any, says: str) -> None:
@@ -406,3 +410,67 @@ def test_reading_works_deep_in_the_call_stack() -> None:
     while frame := frame.f_back:  # type: ignore[assignment]
         used += 1
     assert descend(sys.getrecursionlimit() - used - 60) in {"a", ErrorCode.TOO_DEEP}
+
+
+LIMIT = 100 + ENVELOPE_ROOM
+
+
+def padded(start: str, size: int) -> str:
+    """Return a text of this length, which need not be JSON."""
+    return start + "x" * (size - len(start))
+
+
+@pytest.mark.parametrize(
+    ("frame", "stream"),
+    [
+        (padded('{"stream":"echo","payload":"', LIMIT + 1), "echo"),
+        (padded(' { "stream" : "\\u00e9\\"" , ', LIMIT + 1), 'é"'),
+        (padded('{"payload":"', LIMIT + 1), None),
+        (padded('{"stream":"\\ud800","payload":"', LIMIT + 1), None),
+        (padded('{"stream":"', LIMIT + 1), None),
+        (padded("[", LIMIT + 1), None),
+        (b"\x04echo" + bytes(LIMIT), "echo"),
+        (b"\x00" + bytes(LIMIT), None),
+        (b"\x02\xff\xff" + bytes(LIMIT), None),
+    ],
+)
+def test_a_frame_that_is_too_long_is_refused(frame: str | bytes, stream: str | None) -> None:
+    """The error names the stream where the frame begins with its name (C6.2)."""
+    with pytest.raises(BadFrame) as caught:
+        EnvelopeCodec(max_payload=100).check_length(frame)
+    assert (caught.value.code, caught.value.stream) == (ErrorCode.TOO_LARGE, stream)
+    assert f"length is {len(frame)}, and {LIMIT} are allowed" in caught.value.message
+
+
+@pytest.mark.parametrize("frame", [padded("", LIMIT), bytes(LIMIT), "", b""])
+def test_a_frame_that_is_not_too_long_passes(frame: str | bytes) -> None:
+    """Whatever it holds: that is for others to see."""
+    EnvelopeCodec(max_payload=100).check_length(frame)
+
+
+def test_a_long_frame_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing looks at what is in it: not at its JSON, nor at its characters."""
+
+    def must_not_be_called(*args: Any) -> Any:
+        raise AssertionError("the frame was read")
+
+    codec = EnvelopeCodec(max_payload=100)
+    for name in ("validate", "decode_members", "explain", "is_deeper"):
+        monkeypatch.setattr(envelope_module, name, must_not_be_called)
+    codec._decode = must_not_be_called
+    for frame in (padded('{"stream":"e","payload":"', LIMIT + 1), "é" * (LIMIT + 1)):
+        with pytest.raises(BadFrame) as caught:
+            codec.decode_text(frame)
+        assert caught.value.code == ErrorCode.TOO_LARGE
+    with pytest.raises(BadFrame):
+        codec.decode_binary(b"\x01e" + bytes(LIMIT))
+
+
+def test_the_largest_payload_has_room_in_any_envelope() -> None:
+    """Also with a long name, all of it in escapes, white space, and keys that are ignored."""
+    name = "é" * 127
+    payload = "x" * 98
+    head = msgspec.json.encode(name).decode().replace("é", "\\u00e9")
+    text = f'{{ "more": "{"y" * 60_000}", "stream" : {head} , "payload": "{payload}" }}'
+    incoming = EnvelopeCodec(max_payload=100).decode_text(text)
+    assert (incoming.stream, incoming.data) == (name, f'"{payload}"')

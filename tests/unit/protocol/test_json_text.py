@@ -140,13 +140,6 @@ def test_repaired_json_stays_json() -> None:
     assert json_text.as_json('["\ud800"]') == '["\ufffd"]'
 
 
-@pytest.mark.parametrize("text", ["", "x", "[x[x", "x[x[x[", "[[[["])
-def test_brackets_are_counted_as_far_as_they_may_go(text: str) -> None:
-    """Where a bracket stands more often than so many times, nobody looks for how many more."""
-    for count in range(5):
-        assert json_text.has_more(text, "[", count) is (text.count("[") > count)
-
-
 @pytest.mark.parametrize(
     ("text", "mended"),
     [

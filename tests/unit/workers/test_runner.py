@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
-from channels_demux_layer.monitoring.http_pages import Page, serve_pages
+from channels_demux_layer.monitoring.readiness import Page, serve_pages
 from channels_demux_layer.transport.nodes import find_node, running_nodes
 from channels_demux_layer.workers import runner
 from channels_demux_layer.workers.runner import DrainingWorker, ListenerDied

@@ -13,7 +13,7 @@ from channels_demux_layer.protocol.json_text import as_json, as_string
 
 Case = dict[str, Any]
 
-FILE = Path(__file__).parents[1] / "vectors" / "client_wire.json"
+FILE = Path(__file__).parents[2] / "vectors" / "client_wire.json"
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
 SECTIONS = {
     "client_to_server": {"sent", "events", "understood", "refused"},

@@ -1,4 +1,4 @@
-"""The wire as all its readers and writers have it: tests/vectors/client_wire.json."""
+"""The client's codec and the tools for tests agree with tests/vectors/client_wire.json."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from channels_demux_layer.client.wire import ClientCodec, Event, Payload
 from channels_demux_layer.codes import ClientEvent, ServerEvent
+from channels_demux_layer.protocol.client_envelope import ClientCodec, Event, Payload
 from channels_demux_layer.protocol.json_text import is_json, mend_escapes
+from channels_demux_layer.testing.socket import Kind, sort
 
 FILE = Path(__file__).parents[2] / "vectors" / "client_wire.json"
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
@@ -88,3 +89,30 @@ def test_ignored(vector: Vector) -> None:
     """What other clients pass over is nothing here, or is about a stream that nobody has."""
     incoming = ClientCodec().decode(on_wire(vector["frame"]))
     assert incoming is None or incoming.stream == "other"
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [case for case in TO_CLIENT["sent"] + TO_CLIENT["understood"] if "keys" not in case],
+    ids=lambda vector: vector["about"],
+)
+def test_payloads_that_the_tools_for_tests_receive(vector: Vector) -> None:
+    """The communicator for tests sorts each frame of the server as the client does."""
+    arrival = sort(on_wire(vector["frame"]), json.loads)
+    assert (arrival.kind, arrival.stream) == (Kind.PAYLOAD, vector["stream"])
+    received = on_wire(vector["received"])
+    if isinstance(received, str) and not (vector.get("text") and isinstance(arrival.content, str)):
+        received = json.loads(received)
+    assert arrival.content == received
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [case for case in TO_CLIENT["events"] if "keys" not in case],
+    ids=lambda vector: vector["frame"],
+)
+def test_events_that_the_tools_for_tests_receive(vector: Vector) -> None:
+    """The communicator for tests finds the events of the server, with all their keys."""
+    arrival = sort(vector["frame"], json.loads)
+    assert (arrival.kind, arrival.stream) == (Kind.EVENT, vector["stream"])
+    assert arrival.content == json.loads(vector["frame"])

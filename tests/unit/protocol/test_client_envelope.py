@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels_demux_layer.client.wire import ClientCodec, Event, Payload, check_name
 from channels_demux_layer.codes import ClientEvent, ErrorCode, ServerEvent
+from channels_demux_layer.protocol.client_envelope import ClientCodec, Event, Payload
 from channels_demux_layer.protocol.envelope import EnvelopeCodec, Incoming
+from channels_demux_layer.protocol.envelope_format import check_name
 
 client = ClientCodec()
 server = EnvelopeCodec()

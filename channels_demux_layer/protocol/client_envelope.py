@@ -1,31 +1,30 @@
-"""Encodes the client's envelopes and decodes the server's.
+"""The client's codec for envelopes. `envelope_format` describes them.
 
-The counterpart of `channels_demux_layer.protocol.envelope`. A client ignores frames that it does
-not know (C5.9), so `decode` returns a payload, an event or None. Payloads stay undecoded JSON.
+The client is tolerant: it ignores frames that it does not know (C5.9). Payloads stay undecoded
+JSON. The tools for tests use this codec, too.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw
 
 from channels_demux_layer.codes import ClientEvent, ServerEvent
-from channels_demux_layer.protocol.json_text import (
+from channels_demux_layer.exceptions import BadFrame
+
+from .envelope_format import EnvelopeFormat, split_binary
+from .json_text import (
     REFUSALS,
     decode_members,
     decode_string,
     mend_escapes,
-    quote,
     sendable,
     validate,
 )
 
-__all__ = ["MAX_STREAM_NAME", "NO_STATUS", "ClientCodec", "Event", "Payload", "check_name"]
+__all__ = ["NO_STATUS", "ClientCodec", "Event", "Payload"]
 
-#: Maximum length of a stream name in bytes of UTF-8: binary frames use one byte for it (C1.5).
-MAX_STREAM_NAME = 255
 #: The code of a close without one (RFC 6455, section 7.1.5).
 NO_STATUS = 1005
 
@@ -67,33 +66,10 @@ class Event(NamedTuple):
     message: str = ""
 
 
-class _Envelope(msgspec.Struct):
-    """The static type of what the decoder of a `ClientCodec` returns."""
+class ClientCodec(EnvelopeFormat):
+    """Encodes the client's frames and decodes the server's. It keeps no state between frames."""
 
-    stream: str
-    payload: Raw
-
-
-class ClientCodec:
-    """Encodes the client's frames and decodes the server's. It keeps no state between frames.
-
-    Args:
-        stream_key: Key of the stream's name.
-        payload_key: Key of the payload.
-        event_key: Key of an event.
-    """
-
-    __slots__ = ("_binary_head", "_decode", "_event_key", "_stream_key", "_text_head")
-
-    def __init__(
-        self, stream_key: str = "stream", payload_key: str = "payload", event_key: str = "event"
-    ) -> None:
-        self._stream_key = stream_key
-        self._event_key = event_key
-        self._decode = _envelope_decoder(stream_key, payload_key)
-        before, after = f"{{{quote(stream_key)}:", f",{quote(payload_key)}:"
-        self._text_head = lru_cache(1024)(lambda stream: f"{before}{quote(stream)}{after}")
-        self._binary_head = lru_cache(1024)(_binary_head)
+    __slots__ = ()
 
     def encode_payload(self, stream: str, payload: Any) -> str | bytes:
         """Encode a payload as a frame.
@@ -131,7 +107,7 @@ class ClientCodec:
         Returns:
             The frame.
         """
-        members = {self._stream_key: stream, self._event_key: str(event)}
+        members = {self.stream_key: stream, self.event_key: str(event)}
         return msgspec.json.encode(members).decode()
 
     def decode(self, frame: str | bytes) -> Payload | Event | None:
@@ -144,7 +120,10 @@ class ClientCodec:
             The payload or event; None for a frame that this release does not know.
         """
         if isinstance(frame, bytes):
-            return _decode_binary(frame)
+            try:
+                return Payload(*split_binary(frame))
+            except BadFrame:
+                return None
         incoming = self._decode_text(frame)
         if incoming is None and "\\u" in frame:  # servers may send escaped lone surrogates (C2.7)
             return self._decode_text(mend_escapes(frame))
@@ -162,9 +141,9 @@ class ClientCodec:
             members = decode_members(frame)
         except REFUSALS:
             return None
-        event = _member(members, self._event_key, _decode_event_name, None)
-        stream = _member(members, self._stream_key, decode_string, None)
-        if event is None or (stream is None and self._stream_key in members):
+        event = _member(members, self.event_key, _decode_event_name, None)
+        stream = _member(members, self.stream_key, decode_string, None)
+        if event is None or (stream is None and self.stream_key in members):
             return None
         if event == ServerEvent.CLOSED:
             code = _member(members, "code", _decode_integer, NO_STATUS)
@@ -174,21 +153,6 @@ class ClientCodec:
             event,
             _member(members, "code", _decode_code, None),
             message=_member(members, "message", decode_string, ""),
-        )
-
-
-def check_name(stream: str) -> None:
-    """Raise ValueError for an invalid stream name.
-
-    Args:
-        stream: The name.
-
-    Raises:
-        ValueError: The name is empty, has more than 255 bytes, or contains a lone surrogate.
-    """
-    if sendable(stream) != stream or not 0 < len(stream.encode()) <= MAX_STREAM_NAME:
-        raise ValueError(
-            f"{stream!r} is not a valid stream name. A name has 1 to 255 bytes of UTF-8."
         )
 
 
@@ -211,28 +175,3 @@ def _member(
         return decode(members[key])
     except (KeyError, *REFUSALS):
         return default
-
-
-def _decode_binary(frame: bytes) -> Payload | None:
-    end = 1 + frame[0] if frame else 0
-    if end < 2 or len(frame) < end:
-        return None
-    try:
-        return Payload(str(frame[1:end], "utf-8"), frame[end:])
-    except UnicodeDecodeError:
-        return None
-
-
-def _envelope_decoder(stream_key: str, payload_key: str) -> Callable[[str], _Envelope]:
-    struct = msgspec.defstruct(
-        "Envelope",
-        [("stream", str), ("payload", Raw)],
-        rename={"stream": stream_key, "payload": payload_key},
-        gc=False,
-    )
-    return cast(Callable[[str], _Envelope], msgspec.json.Decoder(struct).decode)
-
-
-def _binary_head(stream: str) -> bytes:
-    name = stream.encode()
-    return bytes([len(name)]) + name

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from channels_demux_layer.client.buffer import Buffer
+from channels_demux_layer.client.stream import Buffer
 
 
 def test_items_keep_their_order() -> None:
