@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from .plan import Options
-from .problems import DemoError
+from .preflight import DemoError
 from .supervisor import Supervisor
 
 DESCRIPTION = """

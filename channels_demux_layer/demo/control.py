@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from .problems import DemoError
+from .preflight import DemoError
 
 LOOPBACK = "127.0.0.1"
 LIMIT = 10.0

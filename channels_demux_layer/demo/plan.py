@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .addresses import LOOPBACK
+from .preflight import LOOPBACK
 
 WORKERS = {"echo": 2, "chat": 1, "prices": 1, "upload": 1}
 """Worker processes per stream by default. With two for echo, killing one shows the failover."""

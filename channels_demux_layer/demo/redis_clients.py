@@ -1,7 +1,7 @@
 """Lists the clients of Redis, to see whether a worker is ready.
 
 A worker of the demo listens on no port, so it cannot be asked. But it names its connections to
-Redis (``DEMUX_DEMO_NAME``, see ``project/layers.py``), and Redis lists these names. Run as a
+Redis (``DEMUX_DEMO_NAME``, see ``project/settings.py``), and Redis lists these names. Run as a
 module, this is the health check of a worker's container: exit code 0 if the worker of this host is
 connected, else 1.
 """
@@ -12,8 +12,7 @@ import socket
 import sys
 from collections.abc import Mapping
 
-from .addresses import without_password
-from .problems import DemoError
+from .preflight import DemoError, without_password
 
 ANSWER_LIMIT = 3.0
 """Seconds that Redis may take to answer. It runs on the same machine or network."""

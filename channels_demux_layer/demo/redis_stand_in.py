@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import lifeline
+from .child import STANDARD_INPUT
+from .child import watch as watch_parent
 
 ANNOUNCEMENT = "listening on "
 
@@ -49,7 +50,7 @@ def announced_address(log: Path) -> str | None:
     return found[1] if found else None
 
 
-def main(watch: Callable[[int], object] = lifeline.watch) -> None:
+def main(watch: Callable[[int], object] = watch_parent) -> None:
     """Serve until the process ends.
 
     Args:
@@ -57,7 +58,7 @@ def main(watch: Callable[[int], object] = lifeline.watch) -> None:
     """
     server = make_server()
     print(f"{ANNOUNCEMENT}{address(server)}", flush=True)
-    watch(lifeline.STANDARD_INPUT)
+    watch(STANDARD_INPUT)
     server.serve_forever()
 
 

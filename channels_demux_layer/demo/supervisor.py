@@ -13,12 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from .addresses import reachable_host, reserve_port, web_address, without_password
 from .child import Child
 from .control import Add, Command, ControlServer, Drain
 from .plan import EDGE, STAND_IN, STOP_ORDER, STREAMS, Options, Plan, Project, plan_stand_in
-from .preflight import check_extras
-from .problems import DemoError
+from .preflight import (
+    DemoError,
+    check_extras,
+    reachable_host,
+    reserve_port,
+    web_address,
+    without_password,
+)
 from .redis_clients import client_names
 from .redis_stand_in import announced_address
 

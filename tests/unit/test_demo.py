@@ -17,9 +17,8 @@ import pytest
 
 from channels_demux_layer.demo import (
     __main__,
-    addresses,
+    child,
     control,
-    lifeline,
     preflight,
     redis_clients,
     redis_stand_in,
@@ -28,7 +27,7 @@ from channels_demux_layer.demo import (
 from channels_demux_layer.demo.child import Child
 from channels_demux_layer.demo.control import Add, Answer, Drain, Kill
 from channels_demux_layer.demo.plan import WORKERS, Options, Plan, Project
-from channels_demux_layer.demo.problems import DemoError
+from channels_demux_layer.demo.preflight import DemoError
 from channels_demux_layer.demo.project import apps
 
 LIMIT = 30.0
@@ -58,14 +57,14 @@ async def written(child: Child, text: str) -> None:
 
 def test_a_free_port_is_found() -> None:
     """Port 0 stands for any port that is free."""
-    port = addresses.reserve_port("127.0.0.1", 0)
-    assert addresses.reserve_port("127.0.0.1", port) == port
+    port = preflight.reserve_port("127.0.0.1", 0)
+    assert preflight.reserve_port("127.0.0.1", port) == port
 
 
 def test_a_free_port_is_found_where_sockets_are_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system whose SO_REUSEADDR shares a port is not asked for it."""
-    monkeypatch.setattr(addresses, "REUSE_IS_HARMLESS", False)
-    assert addresses.reserve_port("127.0.0.1", 0) > 0
+    monkeypatch.setattr(preflight, "REUSE_IS_HARMLESS", False)
+    assert preflight.reserve_port("127.0.0.1", 0) > 0
 
 
 def test_a_port_in_use_is_told() -> None:
@@ -73,13 +72,13 @@ def test_a_port_in_use_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(DemoError, match=rf"port {port} of 127\.0\.0\.1 is in use: stop what"):
-            addresses.reserve_port("127.0.0.1", port)
+            preflight.reserve_port("127.0.0.1", port)
 
 
 def test_a_host_of_another_machine_is_told() -> None:
     """An address that is not this machine's is refused, with what to do."""
     with pytest.raises(DemoError, match=r"cannot listen on 192\.0\.2\.1 port 80.*--host"):
-        addresses.reserve_port("192.0.2.1", 80)
+        preflight.reserve_port("192.0.2.1", 80)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +92,13 @@ def test_a_host_of_another_machine_is_told() -> None:
 )
 def test_a_web_address_can_be_opened(host: str, expected: str) -> None:
     """What is shown is what a browser on this machine can open."""
-    assert addresses.web_address("ws", host, 80, "/ws/") == expected
+    assert preflight.web_address("ws", host, 80, "/ws/") == expected
 
 
 def test_a_password_is_not_shown() -> None:
     """A URL loses user and password, and nothing else, before it is shown."""
-    assert addresses.without_password("redis://me:secret@box:1/2") == "redis://***@box:1/2"
-    assert addresses.without_password(URL) == URL
+    assert preflight.without_password("redis://me:secret@box:1/2") == "redis://***@box:1/2"
+    assert preflight.without_password(URL) == URL
 
 
 # What must be there
@@ -174,7 +173,7 @@ def test_the_health_check_says_why(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_dead_redis_is_told() -> None:
     """Where nobody answers the message says where, what to do, and no password."""
-    port = addresses.reserve_port("127.0.0.1", 0)
+    port = preflight.reserve_port("127.0.0.1", 0)
     with pytest.raises(DemoError, match=rf"no Redis server answers at redis://\*\*\*@.*:{port}/0"):
         redis_clients.client_names(f"redis://:secret@127.0.0.1:{port}/0")
 
@@ -194,7 +193,7 @@ def test_the_stand_in_announces_itself(
     monkeypatch.setattr(redis_stand_in, "make_server", lambda: server)
     watched: list[int] = []
     redis_stand_in.main(watched.append)
-    assert watched == [lifeline.STANDARD_INPUT]
+    assert watched == [child.STANDARD_INPUT]
 
     log = tmp_path / "log"
     log.write_text("starting\n")
@@ -210,7 +209,7 @@ def test_the_lifeline_is_felt() -> None:
     """When the parent's end of the pipe closes, the child is told; what comes in is ignored."""
     reading, writing = os.pipe()
     ended = threading.Event()
-    thread = lifeline.watch(reading, ended.set)
+    thread = child.watch(reading, ended.set)
     os.write(writing, b"x")
     assert not ended.is_set()
     os.close(writing)
@@ -225,7 +224,7 @@ def test_a_lifeline_that_is_none_counts_as_cut() -> None:
     os.close(reading)
     os.close(writing)
     ended = threading.Event()
-    lifeline.watch(reading, ended.set).join(LIMIT)
+    child.watch(reading, ended.set).join(LIMIT)
     assert ended.is_set()
 
 
@@ -233,14 +232,14 @@ def test_the_end_is_a_polite_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its parent a process gets the signal that the supervisor would have sent."""
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
-    lifeline.end_this_process()
+    child.end_this_process()
     assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_only_supervised_processes_watch_a_lifeline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of the project that nobody supervises leaves its standard input alone."""
     watched: list[int] = []
-    monkeypatch.setattr(lifeline, "watch", watched.append)
+    monkeypatch.setattr(child, "watch", watched.append)
     module = importlib.import_module("channels_demux_layer.demo.project")
     config = apps.DemoConfig("channels_demux_layer.demo.project", module)
     monkeypatch.delenv("DEMUX_DEMO_LIFELINE", raising=False)
@@ -248,7 +247,7 @@ def test_only_supervised_processes_watch_a_lifeline(monkeypatch: pytest.MonkeyPa
     assert watched == []
     monkeypatch.setenv("DEMUX_DEMO_LIFELINE", "1")
     config.ready()
-    assert watched == [lifeline.STANDARD_INPUT]
+    assert watched == [child.STANDARD_INPUT]
 
 
 # Plans
@@ -364,7 +363,7 @@ async def test_a_stranger_is_not_answered(obeyed: tuple[str, list[object]]) -> N
 
 async def test_a_supervisor_that_is_gone_is_told() -> None:
     """Where nobody listens any more the page is told so."""
-    port = addresses.reserve_port("127.0.0.1", 0)
+    port = preflight.reserve_port("127.0.0.1", 0)
     answer = await control.send_command(f"{port}:token", {"do": "kill", "pid": 1})
     assert answer.error == "The demo's supervisor does not answer."
 

@@ -18,7 +18,8 @@ from django.test import RequestFactory, override_settings
 
 from channels_demux_layer.demo import control
 from channels_demux_layer.demo.plan import STREAMS, Options, Project, plan_stand_in
-from channels_demux_layer.demo.project import consumers, layers, market, picture, system, views
+from channels_demux_layer.demo.project import consumers, system, views
+from channels_demux_layer.demo.project.settings import channel_layers
 from channels_demux_layer.exceptions import ConfigurationError, LayerFailed
 from channels_demux_layer.monitoring.fleet import FleetReport
 from channels_demux_layer.protocol.report import NodeReport, StreamReport
@@ -30,7 +31,7 @@ STATIC = Path(views.__file__).parent / "static" / "demux_demo"
 
 def test_without_redis_the_layer_is_in_memory() -> None:
     """A server alone hosts all streams itself."""
-    (layer,) = layers.channel_layers({}).values()
+    (layer,) = channel_layers({}).values()
     assert layer == {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 
 
@@ -40,7 +41,7 @@ def test_without_redis_the_layer_is_in_memory() -> None:
 def test_redis_layers_wait_without_limit(name: str, module: str) -> None:
     """Both layers keep idle connections, each under the name of its process."""
     environ = {"REDIS_URL": URL, "DEMUX_DEMO_LAYER": name, "DEMUX_DEMO_NAME": "me"}
-    (layer,) = layers.channel_layers(environ).values()
+    (layer,) = channel_layers(environ).values()
     assert layer["BACKEND"].startswith(f"channels_redis.{module}.")
     assert layer["CONFIG"]["hosts"] == [
         {"address": URL, "socket_timeout": None, "client_name": "me"}
@@ -50,7 +51,7 @@ def test_redis_layers_wait_without_limit(name: str, module: str) -> None:
 def test_an_unknown_layer_is_told() -> None:
     """A layer that does not exist is refused by name."""
     with pytest.raises(ConfigurationError, match="DEMUX_DEMO_LAYER is 'x': set it to core or"):
-        layers.channel_layers({"REDIS_URL": URL, "DEMUX_DEMO_LAYER": "x"})
+        channel_layers({"REDIS_URL": URL, "DEMUX_DEMO_LAYER": "x"})
 
 
 def test_the_project_has_no_secret_and_no_database() -> None:
@@ -238,7 +239,7 @@ async def test_prices_are_pushed_until_the_end(
     times = [tick["at"] for tick in itertools.chain(past, *present)]
     numbers = [round(at / 0.01) for at in times]
     assert numbers == list(range(numbers[0], numbers[0] + 24))
-    assert past[0]["prices"].keys() == market.OPENING_PRICES.keys()
+    assert past[0]["prices"].keys() == consumers.OPENING_PRICES.keys()
     await client.disconnect(timeout=LIMIT)
     assert not [task for task in asyncio.all_tasks() if "push_prices" in repr(task)]
 
@@ -252,10 +253,10 @@ async def test_what_never_began_can_end(consumer: Any) -> None:
 def test_the_market_is_the_same_everywhere() -> None:
     """Prices follow from the time alone, move without jumps, and never vanish."""
     times = [1_700_000_000 + step / 4 for step in range(4000)]
-    prices = [market.prices_at(at)["Cocoa"] for at in times]
-    assert prices == [market.prices_at(at)["Cocoa"] for at in times]
+    prices = [consumers.prices_at(at)["Cocoa"] for at in times]
+    assert prices == [consumers.prices_at(at)["Cocoa"] for at in times]
     assert len(set(prices)) > 1000
-    assert min(prices) > market.OPENING_PRICES["Cocoa"] / 2
+    assert min(prices) > consumers.OPENING_PRICES["Cocoa"] / 2
     steps = [abs(after / before - 1) for before, after in itertools.pairwise(prices)]
     assert max(steps) < 0.02
 
@@ -327,7 +328,7 @@ def test_the_picture_is_what_the_nodes_say() -> None:
             ),
         ]
     )
-    drawn = picture.draw(fleet)
+    drawn = system.draw(fleet)
     assert drawn["nodes"] == [
         {"node": "node-1", "kind": "server", "host": "box", "pid": 1, "uptime": 2}
         | {"draining": False, "hosts": [], "sessions": 2, "frames": 9},

@@ -4,7 +4,7 @@ import os
 
 from django.apps import AppConfig
 
-from channels_demux_layer.demo import lifeline
+from channels_demux_layer.demo import child
 
 
 class DemoConfig(AppConfig):
@@ -16,4 +16,4 @@ class DemoConfig(AppConfig):
     def ready(self) -> None:
         """Watch the lifeline if a supervisor started this process."""
         if "DEMUX_DEMO_LIFELINE" in os.environ:
-            lifeline.watch(lifeline.STANDARD_INPUT)
+            child.watch(child.STANDARD_INPUT)
