@@ -5,7 +5,7 @@ They are part of the public wire format, so a released one is never renamed.
 
 from enum import Enum, IntEnum
 
-__all__ = ["EVENT_FIELDS", "ClientEvent", "CloseCode", "ErrorCode", "ServerEvent"]
+__all__ = ["ClientEvent", "CloseCode", "ErrorCode", "ServerEvent"]
 
 
 class _Word(str, Enum):

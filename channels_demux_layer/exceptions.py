@@ -12,7 +12,8 @@
           ├── ConnectFailed   the server or the network: the WebSocket could not be opened
           └── StreamClosed    nobody: the stream has ended
 
-Errors of a peer on the channel layer are events of its link, never exceptions.
+Internal exceptions derive from DemuxError, too. Errors of a peer on the channel layer are events of
+its link, never exceptions.
 """
 
 from .codes import ErrorCode

@@ -13,7 +13,7 @@ from .protocol.report import NodeReport, StreamReport
 from .transport.nodes import all_nodes
 from .transport.tally import all_tallies
 
-__all__ = ["METRICS", "Metric", "Sample", "measure_process", "samples"]
+__all__ = ["METRICS", "Metric", "Sample", "measure_process"]
 
 
 class Metric(NamedTuple):

@@ -1,4 +1,4 @@
-"""Asks all nodes of a deployment how they are: over the channel layer, from any process.
+"""Asks all nodes of a deployment for their reports, over the channel layer and from any process.
 
 >>> fleet = await ask_nodes()
 >>> [(node.kind, node.host, len(node.links)) for node in fleet.nodes]
@@ -19,23 +19,39 @@ from channels.layers import get_channel_layer
 from .conf import get_settings
 from .exceptions import ConfigurationError, LayerFailed
 from .logs import about, printable
-from .monitoring.fleet import FleetReport
-from .protocol.report import NODES, REPORT, REPORT_VERSION, NodeReport, Question, parse_answer
+from .monitoring.fleet import FleetReport, StreamSummary
+from .protocol.report import (
+    NODES,
+    REPORT,
+    REPORT_VERSION,
+    LinkReport,
+    NodeReport,
+    Question,
+    StreamReport,
+    parse_answer,
+)
 from .transport.failures import Unreadable, failure_of
 from .transport.steadfast import unsteady
 from .transport.typed import new_own_channel
 
-__all__ = ["LIMIT", "QUIET", "ask_nodes"]
+__all__ = [
+    "FleetReport",
+    "LinkReport",
+    "NodeReport",
+    "StreamReport",
+    "StreamSummary",
+    "ask_nodes",
+]
 
 logger = logging.getLogger(__name__)
 
-#: How long to wait for answers at most, in seconds.
+#: How long to wait for answers, in seconds.
 LIMIT = 2.0
-#: How long no further answer must have come before the asking ends, in seconds. Not a multiple of
-#: 0.1: so long channels_redis' pub/sub layer waits for messages at a time, and on Python 3.10 a
-#: task that is cancelled as its wait ends lives on.
+#: Stop early if no further answer arrives for this long, in seconds. It is not a multiple of 0.1,
+#: because channels_redis' pub/sub layer waits for messages in steps of 0.1 s. On Python 3.10, a
+#: task that is cancelled at the end of such a step ignores it.
 QUIET = 0.35
-#: How long a receive that is cancelled may take to end before it is cancelled again, in seconds.
+#: How long a cancelled receive may take to end before it is cancelled again, in seconds.
 PATIENCE = 0.15
 
 Result = TypeVar("Result")
@@ -46,16 +62,16 @@ async def ask_nodes(
 ) -> FleetReport:
     """Ask all nodes on a channel layer for their reports.
 
-    Every running server and worker of this package answers: a server from its first connection
-    with a stream that workers host, a worker of this package's ``runworker`` from its start.
+    A server answers from its first connection with a stream that workers host. A worker of this
+    package's ``runworker`` answers from its start.
 
     Args:
-        alias: The layer's name in CHANNEL_LAYERS; None for what CHANNEL_LAYER says.
-        limit: How long to wait for answers at most, in seconds.
-        quiet: How long no further answer must have come before the asking ends, in seconds.
+        alias: The layer's alias in CHANNEL_LAYERS; None for the setting CHANNEL_LAYER.
+        limit: How long to wait for answers, in seconds.
+        quiet: Stop early if no further answer arrives for this long, in seconds.
 
     Returns:
-        What they said, and how many said what this release cannot read.
+        The reports, and the number of answers that this release cannot read.
 
     Raises:
         ConfigurationError: There is no such layer.
@@ -64,7 +80,7 @@ async def ask_nodes(
     alias = get_settings().CHANNEL_LAYER if alias is None else alias
     layer = get_channel_layer(alias)
     if layer is None:
-        raise ConfigurationError(f"CHANNEL_LAYERS has no {alias!r}: no node can be asked.")
+        raise ConfigurationError(f"CHANNEL_LAYERS has no {alias!r}, so no node can be asked.")
     asking = _Asking(unsteady(layer), limit)
     try:
         await asking.ask()
@@ -100,7 +116,7 @@ class _Asking:
         await self._in_time(self._layer.group_send(NODES, question.to_message()))
 
     async def listen(self, quiet: float) -> None:
-        """Take answers until none has come for a while."""
+        """Collect answers until none has arrived for a while."""
         assert self._receiving is not None
         patience = self._ends_at - self._now()
         while (await asyncio.wait([self._receiving], timeout=max(patience, 0)))[0]:
@@ -128,13 +144,13 @@ class _Asking:
                 report = _printable(answer.unpack())
                 self._nodes[report.node] = report
                 return
-            problem: object = f"it is of version {answer.version}"
+            problem: object = f"it has version {answer.version}"
         except msgspec.DecodeError as error:
             problem = error
         self._pass_over(problem)
 
     def _pass_over(self, problem: object) -> None:
-        logger.debug("A report cannot be read: %s.", problem, extra=about())
+        logger.debug("Ignored a report that this release cannot read: %s.", problem, extra=about())
         self._unreadable += 1
 
     async def _in_time(self, call: Awaitable[Result]) -> Result:
@@ -144,16 +160,16 @@ class _Asking:
             raise _failure(error) from error
 
     async def end(self) -> None:
-        """Listen no more."""
+        """Stop receiving."""
         receiving = self._receiving
         while receiving is not None and not receiving.done():
-            receiving.cancel()  # again, where it is swallowed below
+            receiving.cancel()  # repeatedly, because a layer may swallow it
             await asyncio.wait([receiving], timeout=PATIENCE)
         if receiving is not None and not receiving.cancelled():
-            receiving.exception()  # seen: nobody waits for it any more
+            receiving.exception()  # retrieve it, so that asyncio does not log it
 
     def fleet(self) -> FleetReport:
-        """Return what the nodes have said."""
+        """Return the reports."""
         nodes = sorted(self._nodes.values(), key=lambda node: (node.kind, node.host, node.pid))
         return FleetReport(nodes=nodes, unreadable=self._unreadable)
 
@@ -163,7 +179,7 @@ def _is_unreadable(error: Exception) -> bool:
 
 
 def _printable(report: NodeReport) -> NodeReport:
-    # Anybody who can write to the layer can answer, and readers print the strings on terminals.
+    # Every process on the layer can answer, and its strings are printed on terminals.
     return msgspec.convert(_shown(msgspec.to_builtins(report)), NodeReport)
 
 

@@ -1,6 +1,7 @@
 """How Sphinx builds this documentation."""
 
 import re
+from importlib import import_module
 from importlib.metadata import version as installed_version
 from typing import Any
 
@@ -40,7 +41,9 @@ html_theme = "furo"
 html_title = f"channels_demux_layer {release}"
 nitpicky = True
 # What is not of this package, or not public, has nothing to link to.
-_NOT_PUBLIC = r"client\.(dialing|options|demultiplexer|stream)|edge\.limits|streams|workers\.worker"
+_NOT_PUBLIC = r"client\.(dialing|demultiplexer|stream)|edge\.limits|streams|workers\.worker"
+#: Modules that offer classes which internal modules define. Signatures name those.
+_PUBLIC = ("client", "status")
 nitpick_ignore_regex = [
     ("py:.*", r"(?!channels_demux_layer\.).*"),
     ("py:.*", rf"channels_demux_layer\.({_NOT_PUBLIC})\..*"),
@@ -56,6 +59,26 @@ def link_clauses(app: Any, page: str, source: list[str]) -> None:
         source[0] = re.sub(r"(?<!\*)\b([CL]\d+)\.(\d+)\b", r"[\g<0>](#\1-\2)", text)
 
 
+def public_names() -> dict[str, str]:
+    """Return the public name of each class that is defined elsewhere, by its full name there."""
+    found = {}
+    for module in (import_module(f"channels_demux_layer.{name}") for name in _PUBLIC):
+        for name in module.__all__:
+            thing = getattr(module, name)
+            found[f"{thing.__module__}.{thing.__qualname__}"] = f"{module.__name__}.{name}"
+    return found
+
+
+def link_public(app: Any, env: Any, node: Any, text: Any) -> Any:
+    """Link a name that has its documentation in another module."""
+    target = public_names().get(node.get("reftarget"))
+    if target is None:
+        return None
+    page, kind = node["refdoc"], node["reftype"]
+    return env.domains["py"].resolve_xref(env, page, app.builder, kind, target, node, text)
+
+
 def setup(app: Any) -> None:
     """Have Sphinx call what is above."""
     app.connect("source-read", link_clauses)
+    app.connect("missing-reference", link_public)

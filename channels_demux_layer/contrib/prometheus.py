@@ -30,7 +30,7 @@ from channels_demux_layer.logs import FaultLog
 from channels_demux_layer.metrics import METRICS, Metric, Sample, measure_process
 from channels_demux_layer.monitoring.readiness import Page, Pages
 
-__all__ = ["DemuxCollector", "metrics_view", "register", "render", "worker_pages"]
+__all__ = ["metrics_view", "register"]
 
 faults: FaultLog = FaultLog(logging.getLogger(__name__))
 

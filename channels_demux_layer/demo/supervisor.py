@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from channels_demux_layer.exceptions import DemuxError
+
 from .child import Child
 from .control import Add, Command, ControlServer, Drain
 from .plan import EDGE, STAND_IN, STOP_ORDER, STREAMS, Options, Plan, Project, plan_stand_in
@@ -39,7 +41,7 @@ MOST_WORKERS = 16
 Result = TypeVar("Result")
 
 
-class StopRequested(Exception):  # noqa: N818 - not an error: the user wants to stop
+class StopRequested(DemuxError):  # noqa: N818 - not an error: the user wants to stop
     """The user asked the demo to stop."""
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from channels_demux_layer.conf import get_settings
+from channels_demux_layer.exceptions import DemuxError
 from channels_demux_layer.logs import FaultLog, about
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import Claim, Open
@@ -48,7 +49,7 @@ FIRST_WINDOW = 0.1
 LATEST = 3
 
 
-class ScopeFailed(Exception):  # noqa: N818 - it says what happened
+class ScopeFailed(DemuxError):  # noqa: N818 - it says what happened
     """The scope of a connection cannot be packed; the log has the traceback."""
 
 

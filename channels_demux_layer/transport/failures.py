@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from channels.exceptions import ChannelFull
 
+from channels_demux_layer.exceptions import DemuxError
+
 __all__ = ["Full", "LayerFailure", "Outage", "TimedOut", "Unreadable", "failure_of"]
 
 #: Raised by calls that cannot work, and by servers that are gone.
@@ -16,7 +18,7 @@ OUTAGES = (OSError, asyncio.TimeoutError, AssertionError, RuntimeError)
 ROOTS = (("redis.exceptions", "RedisError"), ("psycopg", "Error"))
 
 
-class LayerFailure(Exception):  # noqa: N818 - says what happened, as its subclasses do
+class LayerFailure(DemuxError):  # noqa: N818 - says what happened, as its subclasses do
     """A call of the channel layer failed."""
 
 

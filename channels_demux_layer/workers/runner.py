@@ -18,7 +18,7 @@ from typing import Any
 from channels.worker import Worker
 
 from channels_demux_layer.conf import get_settings
-from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.exceptions import ConfigurationError, DemuxError
 from channels_demux_layer.hosting.exits import contain_exits
 from channels_demux_layer.logs import RepeatedLog, about
 from channels_demux_layer.monitoring.readiness import Pages, serve_pages
@@ -44,7 +44,7 @@ LAST_RESORT = LAST_WORDS + LEAVE_LIMIT + CANCEL_LIMIT
 Receive = Callable[[], Awaitable[Any]]
 
 
-class ListenerDied(Exception):  # noqa: N818 - it says what happened
+class ListenerDied(DemuxError):  # noqa: N818 - it says what happened
     """A listener of the worker has ended, and nothing would be heard on its channel."""
 
 

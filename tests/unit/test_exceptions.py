@@ -1,8 +1,11 @@
 """The exceptions: one root, the fault in the type, messages that say what to do."""
 
+import ast
+import builtins
 import copy
 import inspect
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +21,8 @@ from channels_demux_layer.exceptions import (
     PayloadTooLarge,
     StreamClosed,
 )
+
+PACKAGE = Path(exceptions.__file__).parent
 
 EXAMPLES = [
     DemuxError(),
@@ -41,6 +46,22 @@ def _classes() -> list[type[BaseException]]:
 def test_all_exceptions_share_one_root() -> None:
     """Catching DemuxError catches whatever the package raises."""
     assert all(issubclass(found, DemuxError) for found in _classes())
+
+
+def test_no_exception_of_the_package_has_another_root() -> None:
+    """Not even an internal one, so that one handler is enough should it ever reach a user."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            bases = set(map(ast.unparse, node.bases))
+            built_in = {base for base in bases if _is_exception(getattr(builtins, base, None))}
+            if built_in:
+                assert "DemuxError" in {*bases, node.name}, path
+
+
+def _is_exception(found: object) -> bool:
+    return inspect.isclass(found) and issubclass(found, BaseException)
 
 
 def test_module_docstring_draws_every_exception() -> None:

@@ -15,24 +15,20 @@ from channels_demux_layer.transport.link_log import LOGGER
 
 from .pages import DOCS, PACKAGE, PAGES, ROOT, code_in_prose, name_of, text_of, words
 
+PACKAGE_NAME = "channels_demux_layer"
 #: A dotted name of the package; not a path, a file or a part of an address.
 DOTTED = re.compile(
     r"(?<![\w/.\"-])channels_demux_layer(?:\.[A-Za-z_]\w*)+(?![\w/-]|\.(?:js|json|md))"
 )
-#: What is public: the module, and what of its `__all__` is for the package alone.
-PUBLIC: dict[str, set[str]] = {
-    "channels_demux_layer": set(),
-    "channels_demux_layer.client": {"ClientError"},
-    "channels_demux_layer.codes": {"EVENT_FIELDS"},
-    "channels_demux_layer.contrib.opentelemetry": set(),
-    "channels_demux_layer.contrib.prometheus": {"DemuxCollector", "render", "worker_pages"},
-    "channels_demux_layer.health": set(),
-    "channels_demux_layer.middleware": set(),
-    "channels_demux_layer.routing": set(),
-    "channels_demux_layer.status": {"LIMIT", "QUIET"},
-    "channels_demux_layer.testing": set(),
-    "channels_demux_layer.testing.faulty": set(),
+#: The modules that users import from.
+PUBLIC = {
+    PACKAGE_NAME,
+    *(f"{PACKAGE_NAME}.{name}" for name in ("client", "codes", "health", "metrics", "middleware")),
+    *(f"{PACKAGE_NAME}.{name}" for name in ("routing", "status", "testing", "testing.faulty")),
+    *(f"{PACKAGE_NAME}.contrib.{name}" for name in ("opentelemetry", "prometheus")),
 }
+#: The modules at the root that users do not import from: those of Django, and what rooms share.
+INTERNAL = {"apps", "conf", "demultiplexer", "logs", "streams", "tracing"}
 #: Modules of whose names the page has them all by one directive.
 WHOLE = {"channels_demux_layer.exceptions"}
 #: Words in capitals that are of others: settings of projects and of Channels, variables of tools.
@@ -120,11 +116,20 @@ def test_public_names_have_their_docstring_in_the_api(module: str) -> None:
         assert f".. automodule:: {module}\n   :members:" in page
         return
     named = re.findall(
-        rf"^\.\. auto(?:class|function):: {re.escape(module)}\.(\w+)(?:\(\))?$", page, re.MULTILINE
+        rf"^\.\. auto(?:class|function|data):: {re.escape(module)}\.(\w+)(?:\(\))?$",
+        page,
+        re.MULTILINE,
     )
-    public = set(importlib.import_module(module).__all__) - PUBLIC[module] - exceptions()
+    public = set(importlib.import_module(module).__all__) - exceptions()
     assert set(named) == public
     assert len(named) == len(public)
+
+
+def test_each_module_at_the_root_is_public_or_not() -> None:
+    """A new module at the root is either in the page of the Python API, or internal."""
+    names = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    public = {name.partition(".")[2] for name in {*PUBLIC, *WHOLE} if name.count(".") == 1}
+    assert names == (public - {"client", "testing"}) | INTERNAL
 
 
 def exceptions() -> set[str]:
