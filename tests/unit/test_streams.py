@@ -116,17 +116,6 @@ def test_other_strings_are_refused(path: str) -> None:
         Stream(path)
 
 
-def test_options_have_defaults() -> None:
-    """A stream is eager, JSON, and hosted as the settings say, unless told otherwise."""
-    stream = Stream(Consumer)
-    assert (stream.lazy, stream.text, stream.hosting, stream.own_thread) == (
-        False,
-        False,
-        None,
-        None,
-    )
-
-
 @pytest.mark.parametrize("hosting", [None, "auto", "inline", "workers"])
 def test_hosting_is_one_of_a_few(hosting: Any) -> None:
     """Each documented hosting is taken."""
