@@ -1,7 +1,7 @@
-"""The settings of the package: one typed class, read from ``settings.CHANNELS_DEMUX_LAYER``.
+"""The settings of the package: a typed class, read from ``settings.CHANNELS_DEMUX_LAYER``.
 
-The names that channels-demultiplexer used are honoured where the dict does not set a value.
-The system checks and the run time both report what :func:`find_problems` finds.
+The settings of channels-demultiplexer apply if the dict does not have theirs. One pure function,
+`find_problems`, validates a configuration for the system checks and at run time.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ __all__ = [
 ]
 
 SETTING = "CHANNELS_DEMUX_LAYER"
-"""Name of the dict in the Django settings."""
+"""The name of the dict in Django's settings."""
 
 OLD_NAMES: Mapping[str, str] = {
     key: f"CHANNELS_DEMULTIPLEXER_{key}"
     for key in ("MULTIPLEX_KEY", "PAYLOAD_KEY", "CONSUMER_CLOSE_TIMEOUT", "MANAGE_ENVELOPE")
 }
-"""The settings of channels-demultiplexer, by the key that they set here."""
+"""The names of channels-demultiplexer's settings, by their key here."""
 
 _ENVELOPE_KEYS = ("MULTIPLEX_KEY", "PAYLOAD_KEY", "EVENT_KEY")
 _SPARE_EVENT_KEY = "demux_event"
@@ -50,116 +50,115 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting with its default.
+    """All settings with their defaults.
 
-    All times are in seconds, all sizes in bytes. Payload sizes are those of its JSON text in
-    UTF-8, or of the binary payload.
+    Times are in seconds, sizes in bytes. The size of a payload is that of its JSON in UTF-8, or of
+    its bytes.
     """
 
     MULTIPLEX_KEY: str = "stream"
-    """Key of an envelope that holds the name of its stream."""
+    """The key of the stream's name in an envelope."""
 
     PAYLOAD_KEY: str = "payload"
-    """Key of an envelope that holds its payload."""
+    """The key of the payload in an envelope."""
 
     EVENT_KEY: str = "event"
-    """Key that tells an event from a payload. Where one of the two keys above is ``"event"``
-    by an old name and this one is not set, it is ``"demux_event"``."""
+    """The key of an event. If an old name sets one of the keys above to ``"event"``, the default is
+    ``"demux_event"``."""
 
     MANAGE_ENVELOPE: bool = True
-    """Take envelopes off for consumers and put them on what they send. Off, consumers get whole
-    envelopes and what they send passes unchanged."""
+    """Whether consumers receive and send bare payloads. Otherwise they receive whole envelopes, and
+    what they send passes unchanged."""
 
     CONSUMER_CLOSE_TIMEOUT: float = 5.0
-    """Seconds that a consumer has for its ``disconnect()``; None, which is read as infinity:
-    as long as it takes."""
+    """Seconds that a consumer's ``disconnect()`` may take; None for no limit."""
 
     HOSTING: Literal["auto", "inline", "workers"] = "auto"
-    """Where consumers run: ``"inline"`` in the server's process, ``"workers"`` in workers,
-    ``"auto"`` inline where there is no channel layer or it is in-memory, else in workers."""
+    """Where consumers run: ``"inline"`` in the server's process, or ``"workers"``. ``"auto"`` is
+    ``"workers"`` unless there is no channel layer or it is in memory."""
 
     CHANNEL_LAYER: str = "default"
-    """Alias of the channel layer that carries payloads."""
+    """The alias of the channel layer for payloads."""
 
     DISPATCH_LAYER: str | None = None
-    """Alias of the channel layer that carries opens to workers; None: ``CHANNEL_LAYER``."""
+    """The alias of the channel layer for opens; None for ``CHANNEL_LAYER``."""
 
     MAX_PAYLOAD: int = 786_432
-    """Largest payload in bytes, either way. A larger one is refused with an ``error`` event."""
+    """The maximum size of a payload, both ways. Larger ones get an ``error`` event."""
 
     BATCH_BYTES: int = 786_432
-    """Bytes of frames at which a batch is full; a larger frame goes alone."""
+    """The maximum size of a batch. A larger frame gets a batch of its own."""
 
     WINDOW_FRAMES: int = 64
-    """Frames that may be on their way, per session and direction."""
+    """The maximum number of frames in flight, per session and direction."""
 
     WINDOW_BYTES: int = 1_048_576
-    """Bytes of payload, characters of text, that may be on their way, per session and direction."""
+    """The maximum of payload bytes (characters of text) in flight, per session and direction."""
 
     OPEN_RETRY: float = 2.0
-    """Seconds without a claim after which an open is tried again."""
+    """Seconds without a claim until an open is retried."""
 
     OPEN_TIMEOUT: float = 10.0
-    """Seconds without a consumer that has accepted, after which the client gets ``unavailable``."""
+    """Seconds without an accepting consumer until the client gets ``unavailable``."""
 
     STALL_TIMEOUT: float = 60.0
-    """Seconds that a session may go without taking a frame before its stream is closed."""
+    """Seconds that a session may take no frame until its stream is closed."""
 
     PEER_TIMEOUT: float = 10.0
-    """Seconds of silence after which a node is taken for dead."""
+    """Seconds of silence until a node counts as dead."""
 
     MAX_DELIVERIES: int = 3
-    """Workers that may die with the same payload in hand, one after the other, before its stream
-    is closed; 0: no bound."""
+    """How many workers may die with the same payload, one after the other, until its stream is
+    closed; 0 for no limit."""
 
     DRAIN_TIMEOUT: float = 30.0
-    """Seconds that the sessions of a worker that ends may take to move to others."""
+    """Seconds that the sessions of a draining worker may take to move to other workers."""
 
     STEADFAST_LAYERS: bool = True
-    """Calls of consumers in workers wait while their channel layer fails; groups are rejoined."""
+    """Whether consumers' calls in workers wait while the channel layer fails, and rejoin groups."""
 
     SYNC_THREADS: int = 16
-    """Threads of one process that sessions of synchronous consumers share. Each thread may hold
-    one connection to each database."""
+    """The number of threads that sessions of synchronous consumers share in a process. Each thread
+    may hold one connection to each database."""
 
     MAX_SESSIONS: int = 0
-    """Sessions that one worker process hosts at a time; 0: no bound."""
+    """The maximum number of sessions of a worker process; 0 for no limit."""
 
     MAX_OPEN_STREAMS: int = 0
-    """Streams that one connection may have open at a time; 0: no bound."""
+    """The maximum number of open streams of a connection; 0 for no limit."""
 
     OPENS_PER_MINUTE: int = 0
-    """Opens that one client may ask for in a minute; 0: no bound."""
+    """The maximum number of opens per minute from a client; 0 for no limit."""
 
     FRAMES_PER_SECOND: float = 0.0
-    """WebSocket frames that are read from one client in a second; 0: no bound."""
+    """The maximum rate of WebSocket frames from a client; 0 for no limit."""
 
     BYTES_PER_SECOND: float = 0.0
-    """Bytes of WebSocket frames that are read from one client in a second; 0: no bound."""
+    """The maximum rate of bytes of WebSocket frames from a client; 0 for no limit."""
 
     MAX_BUFFERED: int = 0
-    """Bytes of payload that may wait at the edge for one connection, per direction and over all
-    of its streams; 0: no bound beside the windows."""
+    """The maximum of payload bytes that wait at the edge for one connection, per direction and over
+    all its streams; 0 for no limit but the windows."""
 
     SCOPE_HEADERS: tuple[str, ...] | None = None
-    """Names of the headers that travel to workers; None: all."""
+    """The headers that are sent to workers; None for all."""
 
     SCOPE_COOKIES: tuple[str, ...] | None = None
-    """Names of the cookies that travel to workers; None: all."""
+    """The cookies that are sent to workers; None for all."""
 
     @property
     def dispatch_layer(self) -> str:
-        """Alias of the layer that carries opens, resolved (str)."""
+        """The alias of the channel layer for opens."""
         return self.CHANNEL_LAYER if self.DISPATCH_LAYER is None else self.DISPATCH_LAYER
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with the configuration.
+    """A problem of the configuration.
 
     Attributes:
-        key: The key concerned, as a user wrote it.
-        message: What is wrong, a sentence that names the setting.
-        hint: What to do, a sentence.
+        key: The setting's key.
+        message: A sentence that names the setting and the problem.
+        hint: A sentence that says what to do.
     """
 
     key: str
@@ -168,14 +167,14 @@ class Problem(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """What a value must be: a test and the words for it."""
+    """A rule for values: a test, and its description."""
 
     accepts: Callable[[Any], bool]
     expected: str
 
 
 def _is_name(value: object) -> bool:
-    # A lone surrogate has no UTF-8 form: no envelope could ever hold such a key.
+    # UTF-8 cannot encode a lone surrogate, so no envelope can contain such a key.
     return isinstance(value, str) and value != "" and not _SURROGATE.search(value)
 
 
@@ -248,21 +247,21 @@ _RULES: Mapping[str, _Rule] = {
 
 
 def find_problems(configured: object, old: Mapping[str, object] | None = None) -> list[Problem]:
-    """Find all that is wrong with a configuration.
+    """Return all problems of a configuration.
 
     Args:
         configured: The value of ``settings.CHANNELS_DEMUX_LAYER``.
-        old: Values of channels-demultiplexer's settings by their key here.
+        old: The values of channels-demultiplexer's settings by their key here.
 
     Returns:
-        The problems in the order of the keys, an empty list where there are none.
+        The problems in the order of the keys.
     """
     if not isinstance(configured, Mapping):
         return [
             Problem(
                 SETTING,
                 f"{SETTING} must be a dict, not {reprlib.repr(configured)}.",
-                "Set it to a dict of settings, or leave it out for all defaults.",
+                "Set it to a dict of settings, or remove it for all defaults.",
             )
         ]
     values = _merge(configured, old or {})
@@ -273,17 +272,14 @@ def find_problems(configured: object, old: Mapping[str, object] | None = None) -
 
 
 def build_settings(configured: object, old: Mapping[str, object] | None = None) -> Settings:
-    """Make typed settings out of a configuration.
+    """Return typed settings from a configuration.
 
     Args:
         configured: The value of ``settings.CHANNELS_DEMUX_LAYER``.
-        old: Values of channels-demultiplexer's settings by their key here.
-
-    Returns:
-        The settings, defaults filled in.
+        old: The values of channels-demultiplexer's settings by their key here.
 
     Raises:
-        ConfigurationError: Something is wrong with it; the message says all of it.
+        ConfigurationError: The configuration has problems. The message names all of them.
     """
     problems = find_problems(configured, old)
     if problems:
@@ -299,11 +295,11 @@ def build_settings(configured: object, old: Mapping[str, object] | None = None) 
 
 
 def read_django_settings() -> tuple[object, dict[str, object]]:
-    """Read what the project has configured.
+    """Return the project's configuration.
 
     Returns:
-        The value of ``settings.CHANNELS_DEMUX_LAYER`` (an empty dict where it is not set), and
-        the values of channels-demultiplexer's settings that are set, by their key here.
+        The value of ``settings.CHANNELS_DEMUX_LAYER`` or an empty dict, and the values of
+        channels-demultiplexer's settings by their key here.
     """
     configured = getattr(django_settings, SETTING, {})
     old = {
@@ -316,33 +312,30 @@ def read_django_settings() -> tuple[object, dict[str, object]]:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Return the project's settings, read once and again after a settings override.
-
-    Returns:
-        The settings, defaults filled in.
+    """Return the project's settings. They are cached until a test overrides them.
 
     Raises:
-        ConfigurationError: A key, type or value is wrong; the message says which and what to do.
+        ConfigurationError: The configuration has problems. The message names all of them.
     """
     return build_settings(*read_django_settings())
 
 
 def _merge(configured: Mapping[Any, Any], old: Mapping[str, object]) -> dict[Any, Any]:
-    """Put the old names' values under the dict's."""
+    """Return the values of the dict, and those of old names for keys that it lacks."""
     values = {key: _convert_old(key, value) for key, value in old.items()} | dict(configured)
     taken = (old.get("MULTIPLEX_KEY"), old.get("PAYLOAD_KEY"))
     if Settings.EVENT_KEY in taken:
-        # Who comes from channels-demultiplexer changes an import only, whatever its keys are.
+        # Projects that come from channels-demultiplexer change only an import, with any keys.
         values.setdefault("EVENT_KEY", _SPARE_EVENT_KEY)
     return values
 
 
 def _convert_old(key: str, value: object) -> object:
-    """Read an old name's value as channels-demultiplexer did."""
+    """Convert the value of an old name as channels-demultiplexer did."""
     if key == "MANAGE_ENVELOPE":
         return value is True
     if key == "CONSUMER_CLOSE_TIMEOUT" and isinstance(value, (int, float)):
-        # It was the timeout of asyncio.wait(): a negative number is 0 there, and True is 1.
+        # It was a timeout for asyncio.wait(), which treats a negative number as 0 and True as 1.
         return max(0, +value)
     return value
 
@@ -355,13 +348,13 @@ def _bad_value(key: str, value: object, name: str) -> Problem:
     return Problem(
         key,
         f"{name} must be {_RULES[key].expected}, not {reprlib.repr(value)}.",
-        f"Correct it, or leave it out for the default, {getattr(Settings, key)!r}.",
+        f"Correct it, or remove it for the default, {getattr(Settings, key)!r}.",
     )
 
 
 def _unknown_key(key: object) -> Problem:
     close = difflib.get_close_matches(str(key).upper(), _RULES, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(_RULES)}."
+    hint = f"Did you mean {close[0]!r}?" if close else f"Settings: {', '.join(_RULES)}."
     return Problem(str(key), f"{SETTING} has no setting {reprlib.repr(key)}.", hint)
 
 
@@ -371,13 +364,13 @@ def _equal_keys(values: Mapping[Any, Any], names: Mapping[str, str]) -> list[Pro
         value = values.get(one, getattr(Settings, one))
         if value == values.get(other, getattr(Settings, other)):
             message = f"{names[one]} and {names[other]} are both {value!r}."
-            hint = f"An envelope could not be read: set {names[other]} to another string."
+            hint = f"Envelopes would be ambiguous. Set {names[other]} to another string."
             found.append(Problem(other, message, hint))
     return found
 
 
 def _taken_keys(values: Mapping[Any, Any], names: Mapping[str, str]) -> list[Problem]:
-    hint = "It stands for something else in events: set another string."
+    hint = "It has another meaning in events. Set another string."
     return [
         Problem(key, f"{names[key]} is {values[key]!r}.", hint)
         for key in ("MULTIPLEX_KEY", "EVENT_KEY")
@@ -386,7 +379,7 @@ def _taken_keys(values: Mapping[Any, Any], names: Mapping[str, str]) -> list[Pro
 
 
 def _written_names(configured: Mapping[Any, Any], old: Mapping[str, object]) -> dict[str, str]:
-    """Name each setting as the user wrote it, so that it is found by searching for it."""
+    """Return each setting's name as the user wrote it, so that a search finds it."""
     names = {key: f"{SETTING}[{key!r}]" for key in _RULES}
     return names | {key: OLD_NAMES[key] for key in old if key not in configured}
 

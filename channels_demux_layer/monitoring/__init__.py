@@ -1,1 +1,1 @@
-"""What nodes tell about themselves, and who may ask."""
+"""Reports of nodes, health checks, and a worker's HTTP pages."""

@@ -1,15 +1,16 @@
-"""Python values to bytes and back, types included, for what a scope may hold.
+"""Encodes the values of a scope as bytes and back, with their types.
 
-The form is MessagePack. What it has no type for (and what the encoder would quietly turn into
-something else, a tuple into a list for one) travels as one of the extension types below (L6.2).
+The encoding is MessagePack. A type that MessagePack lacks is encoded as one of the extension types
+below (L6.2). So is a type that the encoder would silently change, such as a tuple, which becomes a
+list.
 
-A scalar of a subclass travels as its base type, to which it compares equal: a ``SafeString`` as a
-str, a member of an ``IntEnum`` as an int. ``OrderedDict`` and ``defaultdict`` travel as dict. A
-`Report` names each such change. Other subclasses of containers may hold more than their items, so
-they have no portable form.
+A scalar of a subclass is encoded as its base type, to which it compares equal: a ``SafeString`` as
+a str, a member of an ``IntEnum`` as an int. ``OrderedDict`` and ``defaultdict`` are encoded as
+dict. A `Report` names each such change. Other subclasses of containers have no portable form,
+because they may hold more than their items.
 
-A dict loses the entries that have no portable form. A list, tuple or set that lost an item would
-pass for a complete one, so it is left out as a whole.
+A dict loses the entries that have no portable form. A list, tuple or set without one of its items
+would look complete, so it is omitted as a whole.
 """
 
 import re
@@ -27,10 +28,10 @@ from channels_demux_layer.exceptions import NotPortable
 
 __all__ = ["MAX_DEPTH", "Report", "pack", "pack_zone", "unpack", "unpack_zone"]
 
-#: Deepest nesting of containers (L6.3).
+#: The maximum depth of containers (L6.3).
 MAX_DEPTH = 64
 
-# The codes of the extension types; they are on the wire, so a code is never used again.
+# The codes of the extension types. They are part of the wire, so a code is never reused.
 _TUPLE = 1  # an array
 _PAIRS = 2  # a dict with keys other than plain strings: an array of keys and values in turn
 _SURROGATES = 3  # a str that has no UTF-8: its bytes with surrogates passed
@@ -48,7 +49,7 @@ _BYTEARRAY = 13  # its bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 
-# What the readers below raise for bytes that are not theirs; an OSError is a time zone's.
+# The exceptions of the decoders below for invalid bytes. ZoneInfo raises OSError.
 _DECODING_ERRORS = (
     msgspec.MsgspecError,
     ArithmeticError,
@@ -62,11 +63,11 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Report:
-    """What became of values that did not travel as they are.
+    """Names the values that were omitted or changed.
 
     Attributes:
-        left_out: The values that have no portable form.
-        changed: The path of each value that arrives as another type, and what that type is.
+        left_out: The values without a portable form.
+        changed: The path and the change of each value that arrives as another type.
     """
 
     def __init__(self) -> None:
@@ -75,35 +76,35 @@ class Report:
 
 
 def pack(value: object, path: str = "", report: Report | None = None) -> bytes:
-    """Turn a value into bytes.
+    """Encode a value.
 
     Args:
         value: None, a bool, int, float, str, bytes, bytearray, UUID, Decimal, datetime, date,
             time, timedelta, or a list, tuple, dict, set or frozenset of such.
-        path: Where the value stands, for the exception and the report.
-        report: Where to note the entries of dicts that are left out, and the values that arrive
-            as another type. Without one, an entry that would be left out raises.
+        path: The value's path in the scope, for the exception and the report.
+        report: Collects omitted entries of dicts, and values that arrive as another type. Without
+            it, an entry without a portable form raises.
 
     Returns:
         The value as MessagePack.
 
     Raises:
-        NotPortable: The value has no portable form; names the path to what has none.
+        NotPortable: A value has no portable form. The exception has its path.
     """
     return _encoder.encode(_Walk(report).portable(value, path))
 
 
 def unpack(data: bytes) -> Any:
-    """Turn what `pack` made back into the value.
+    """Decode a value.
 
     Args:
-        data: The bytes.
+        data: The result of `pack`.
 
     Returns:
-        A value that equals the one packed, of the same types but for what the report names.
+        A value that is equal to the original. Its types differ only as the report says.
 
     Raises:
-        ValueError: The bytes are none that `pack` makes.
+        ValueError: The bytes are not a result of `pack`.
     """
     try:
         return _decoder.decode(data)
@@ -112,15 +113,15 @@ def unpack(data: bytes) -> Any:
 
 
 class _Walk:
-    """Goes through one value, all the way down."""
+    """Encodes one value with all its items."""
 
     def __init__(self, report: Report | None) -> None:
         self._report = report
         self._entered: set[int] = set()
 
     def portable(self, value: Any, path: str) -> Any:
-        """Replace what MessagePack does not have by extension types."""
-        # By type() and not isinstance(): a lazy proxy claims the class of what it has not fetched.
+        """Return a value in which extension types replace what MessagePack lacks."""
+        # type() rather than isinstance(): a lazy proxy claims the class of an object it lacks.
         kind = type(value)
         if kind in _CONTAINERS:
             return self._container(value, path)
@@ -134,7 +135,7 @@ class _Walk:
 
     def _container(self, value: Any, path: str) -> Any:
         if id(value) in self._entered:
-            raise NotPortable(path, "it holds itself")
+            raise NotPortable(path, "it contains itself")
         if len(self._entered) == MAX_DEPTH:
             raise NotPortable(path, f"it is nested deeper than {MAX_DEPTH} levels")
         self._entered.add(id(value))
@@ -144,7 +145,7 @@ class _Walk:
             self._entered.discard(id(value))
 
     def entry(self, key: Any, item: Any, path: str) -> tuple[Any, Any] | None:
-        """Return one entry of a dict; None where it is left out."""
+        """Return one entry of a dict; None if it is omitted."""
         try:
             return self.portable(key, path), self.portable(item, path)
         except NotPortable as error:
@@ -158,7 +159,7 @@ class _Walk:
             self._report.changed.append((path, f"{_name(type(value))} as {base.__name__}"))
 
     def renamed(self, value: Any, path: str) -> None:
-        """Note a dict of a subclass, which arrives as a dict."""
+        """Report a subclass of dict, which arrives as a dict."""
         if type(value) is not dict:
             self._note_change(value, dict, path)
 
@@ -198,7 +199,7 @@ def _join(path: str, key: object) -> str:
 
 
 def _str(value: str, path: str) -> Any:
-    # A member of a str enum has a str() of its own.
+    # A member of a str enum overrides __str__().
     text = str.__str__(value)
     if _SURROGATE.search(text):
         return msgspec.msgpack.Ext(_SURROGATES, text.encode("utf-8", "surrogatepass"))
@@ -236,17 +237,17 @@ def _time(value: time, path: str) -> Any:
 
 
 def pack_zone(zone: tzinfo, path: str) -> str | tuple[int, str]:
-    """Write a time zone down.
+    """Encode a time zone.
 
     Args:
         zone: A ``ZoneInfo`` with a key, or a ``datetime.timezone``.
-        path: Where it stands, for the exception.
+        path: Its path in the scope, for the exception.
 
     Returns:
         The key of the ``ZoneInfo``, or the offset in microseconds and the name.
 
     Raises:
-        NotPortable: It is another time zone.
+        NotPortable: The time zone is of another class, or has no key.
     """
     if type(zone) is ZoneInfo and zone.key is not None:
         return zone.key
@@ -256,7 +257,7 @@ def pack_zone(zone: tzinfo, path: str) -> str | tuple[int, str]:
 
 
 def unpack_zone(content: str | tuple[int, str]) -> tzinfo:
-    """Read the time zone that `pack_zone` wrote.
+    """Decode a result of `pack_zone`.
 
     Raises:
         ValueError: There is no such time zone.

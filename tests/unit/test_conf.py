@@ -154,8 +154,8 @@ def test_times_become_floats_and_none_no_bound() -> None:
     [
         ("HOSTNG", "Did you mean 'HOSTING'?"),
         ("max_payload", "Did you mean 'MAX_PAYLOAD'?"),
-        ("XYZZY", "There are: MULTIPLEX_KEY, "),
-        (7, "There are: MULTIPLEX_KEY, "),
+        ("XYZZY", "Settings: MULTIPLEX_KEY, "),
+        (7, "Settings: MULTIPLEX_KEY, "),
     ],
 )
 def test_unknown_keys_are_named_with_the_nearest(key: object, hint: str) -> None:

@@ -110,7 +110,7 @@ def test_json(answers: list[Any], run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_rich(answers: list[Any], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to install."""
     monkeypatch.setitem(sys.modules, "rich.console", None)
-    with pytest.raises(CommandError, match=r"'channels-demux-layer\[status\]', or take --json"):
+    with pytest.raises(CommandError, match=r"'channels-demux-layer\[status\]', or use --json"):
         run()
 
 
@@ -140,7 +140,7 @@ def test_a_layer_that_fails(answers: list[Any], run: Run) -> None:
 def test_an_in_memory_layer(run: Run, settings: Any) -> None:
     """Nobody else is on it, and the message says so."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    with pytest.raises(CommandError, match="'default' is in-memory: no other process"):
+    with pytest.raises(CommandError, match="'default' is in memory, so no other process"):
         run()
 
 

@@ -109,14 +109,15 @@ def test_limits(worker: type[FakeWorker]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Name the channels to listen on, or give --all-streams."),
+        ([], "Name the channels to listen on, or use --all-streams."),
         (
             ["demux.eco"],
-            "No application is routed for 'demux.eco'; there are: demux.echo, demux.other, plain.",
+            "There is no route for channel 'demux.eco'. "
+            "Routed channels: demux.echo, demux.other, plain.",
         ),
         (
             ["demux.echo", "--layer", "none"],
-            "CHANNEL_LAYERS has no 'none': a worker needs a channel layer.",
+            "CHANNEL_LAYERS has no 'none', and a worker needs a channel layer.",
         ),
     ],
 )
@@ -151,7 +152,7 @@ def test_routes_that_cannot_be_seen(
 def test_a_fault_is_an_error(worker: type[FakeWorker], monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that cannot go on ends the command with an error: exit code 1."""
     monkeypatch.setattr(worker, "failure", ListenerDied("OSError()"))
-    with pytest.raises(CommandError, match=r"The worker cannot go on: OSError\(\)") as caught:
+    with pytest.raises(CommandError, match=r"The worker has to stop: OSError\(\)") as caught:
         run("demux.echo")
     assert caught.value.returncode == 1
 
@@ -314,9 +315,9 @@ def test_an_application_that_nobody_can_look_through(
     run("demux.echo")
     assert worker.made[0][1] == ["demux.echo"]
     (warning,) = warnings_in(caplog)
-    assert "Cannot tell whether channel 'demux.echo' is routed" in warning
+    assert "Cannot find out whether channel 'demux.echo' has a route" in warning
     assert "late_function" in warning
-    with pytest.raises(CommandError, match=r"Cannot find any stream: .*late_function"):
+    with pytest.raises(CommandError, match=r"No stream was found: .*late_function"):
         run("--all-streams")
 
 
@@ -328,5 +329,5 @@ def test_a_function_may_route_more_than_is_seen(
     run("demux.echo", "of.its.own")
     assert worker.made[0][1] == ["demux.echo", "of.its.own"]
     (warning,) = warnings_in(caplog)
-    assert "Cannot tell whether channel 'of.its.own' is routed" in warning
+    assert "Cannot find out whether channel 'of.its.own' has a route" in warning
     assert "ASGI_APPLICATION is tests.unit.test_runworker.plain_function," in warning

@@ -1,4 +1,4 @@
-"""``manage.py demuxstatus``: how all servers and workers of a deployment are."""
+"""``manage.py demuxstatus``: shows the state of all servers and workers of a deployment."""
 
 from __future__ import annotations
 
@@ -24,44 +24,44 @@ from channels_demux_layer.monitoring.fleet import (
 )
 from channels_demux_layer.status import LIMIT, ask_nodes
 
-#: Seconds between the two looks that make rates, where nobody watches.
+#: Seconds between the two reports that rates are computed from, without --watch.
 GLANCE = 1.0
-#: Seconds after which a task that does not end is cancelled again.
+#: Seconds until a task that does not end is cancelled again.
 PATIENCE = 0.15
-#: Seconds between two looks of --watch.
+#: Seconds between two reports of --watch by default.
 INTERVAL = 2.0
 
 
 class Command(BaseCommand):
-    """Asks all nodes how they are, and shows what they say."""
+    """Asks all nodes for their reports, and shows them."""
 
     help = "Shows all servers and workers, their streams and their links."
     requires_system_checks = ()
     leave_locale_alone = True
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Take how to show it."""
+        """Add the options."""
         shapes = parser.add_mutually_exclusive_group()
-        shapes.add_argument("--once", action="store_true", help="Show it once; the default.")
+        shapes.add_argument("--once", action="store_true", help="Show the state once (default).")
         shapes.add_argument(
             "--watch",
             type=float,
             nargs="?",
             const=INTERVAL,
             metavar="SECONDS",
-            help=f"Show it again and again, every {INTERVAL:g} seconds if no number is given.",
+            help=f"Refresh the state every SECONDS (default: {INTERVAL:g}).",
         )
-        shapes.add_argument("--json", action="store_true", help="Print it as JSON, once.")
+        shapes.add_argument("--json", action="store_true", help="Print the state once, as JSON.")
         parser.add_argument(
             "--limit",
             type=float,
             default=LIMIT,
             metavar="SECONDS",
-            help="Wait for answers so long at most.",
+            help=f"Seconds to wait for answers (default: {LIMIT:g}).",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Ask and show; the exit code is 1 where nobody answers."""
+        """Ask the nodes and show their reports. If no node answers, the exit code is 1."""
         try:
             if options["json"]:
                 self._print_json(asyncio.run(_ask_once(options["limit"])))
@@ -70,12 +70,12 @@ class Command(BaseCommand):
         except DemuxError as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
-            pass  # --watch ends so.
+            pass  # Ctrl-C is the way to end --watch.
 
     def _print_json(self, fleet: FleetReport) -> None:
         text = msgspec.json.format(msgspec.json.encode(_as_json(fleet)), indent=2).decode()
         self.stdout.write(text)
-        _check_somebody(fleet)
+        _check_answered(fleet)
 
     async def _show(self, watch: float | None, limit: float) -> None:
         screen = _Screen(self.stdout)
@@ -85,21 +85,21 @@ class Command(BaseCommand):
                 if before is not None:
                     screen.show(fleet, before, now - asked_at, again=watch is not None)
                 if watch is None and (before is not None or not fleet.nodes):
-                    _check_somebody(fleet)
+                    _check_answered(fleet)
                     return
                 before, asked_at = fleet, now
 
 
 def _check_layer() -> None:
-    # Called where an event loop runs: some layers can be made nowhere else.
+    # Call this in an event loop: some layers cannot be created elsewhere.
     alias = get_settings().CHANNEL_LAYER
     if isinstance(get_channel_layer(alias), InMemoryChannelLayer):
         raise CommandError(
-            f"The channel layer {alias!r} is in-memory: no other process can be asked."
+            f"The channel layer {alias!r} is in memory, so no other process can be asked."
         )
 
 
-def _check_somebody(fleet: FleetReport) -> None:
+def _check_answered(fleet: FleetReport) -> None:
     if not fleet.nodes:
         raise CommandError(remarks(fleet)[0])
 
@@ -128,7 +128,7 @@ async def _close_layer() -> None:
     layer: Any = get_channel_layer(get_settings().CHANNEL_LAYER)
     if hasattr(layer, "close_pools"):
         await layer.close_pools()
-    # What layers have under way, until it has ended: one cancellation may be swallowed below.
+    # End the tasks of the layer. A layer may swallow a cancellation, so repeat it.
     while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
         for task in tasks:
             task.cancel()
@@ -147,10 +147,10 @@ def _as_json(fleet: FleetReport) -> dict[str, Any]:
 
 
 class _Screen:
-    """Where tables are shown.
+    """Shows tables.
 
     Args:
-        file: What to write to.
+        file: The output file.
     """
 
     def __init__(self, file: Any) -> None:
@@ -158,12 +158,12 @@ class _Screen:
             from rich.console import Console
         except ModuleNotFoundError as error:
             raise CommandError(
-                "Tables need rich: install 'channels-demux-layer[status]', or take --json."
+                "Tables need rich: install 'channels-demux-layer[status]', or use --json."
             ) from error
         self._console = Console(file=file)
 
     def show(self, fleet: FleetReport, before: FleetReport, seconds: float, *, again: bool) -> None:
-        """Show the tables; in place of what is there, if they are shown again and again."""
+        """Show the tables. With ``again``, they replace what is on the screen."""
         if again:
             self._console.clear()
         for table in (

@@ -1,4 +1,4 @@
-"""``manage.py runworker``: Channels' command, with workers that drain, last and reload."""
+"""``manage.py runworker``: Channels' command, with workers that drain, reload, outlive outages."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from channels_demux_layer.workers.runner import DrainingWorker, ListenerDied
 logger = logging.getLogger("django.channels.worker")
 
 _REMEDY = (
-    "If streams stay unavailable, make a ProtocolTypeRouter with a 'channel' route the "
-    "application, or keep it in an attribute 'app' of what stands around it."
+    "If streams stay unavailable, use a ProtocolTypeRouter with a 'channel' route as the "
+    "application, or make it the attribute 'app' of its wrapper."
 )
 
 
 class Command(BaseCommand):
     """Runs a worker process on the given channels."""
 
-    help = "Runs a worker that hosts the consumers of streams, and any other channel's."
+    help = "Runs a worker for the consumers of streams and of other channels."
     leave_locale_alone = True
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Take what Channels' runworker takes, and more."""
+        """Add the options of Channels' runworker and further ones."""
         parser.add_argument("channels", nargs="*", help="Channels to listen on.")
         parser.add_argument(
             "--layer",
@@ -49,37 +49,37 @@ class Command(BaseCommand):
         parser.add_argument(
             "--max-sessions",
             type=int,
-            help="Host no more sessions than this at a time; MAX_SESSIONS if not given.",
+            help="Maximum number of sessions (default: MAX_SESSIONS).",
         )
         parser.add_argument(
             "--drain-timeout",
             type=float,
-            help="Seconds that sessions may take to move elsewhere; DRAIN_TIMEOUT if not given.",
+            help="Seconds that sessions may take to move elsewhere (default: DRAIN_TIMEOUT).",
         )
         parser.add_argument(
             "--health-port",
             type=int,
-            help="Answer /live and /ready over HTTP on this port, for orchestrators; 0: any.",
+            help="Serve /live and /ready over HTTP on this port, for orchestrators. 0: any port.",
         )
         parser.add_argument(
             "--metrics-port",
             type=int,
-            help="Answer /metrics over HTTP on this port, for Prometheus; may be the same.",
+            help="Serve /metrics over HTTP on this port, for Prometheus. Both ports may be equal.",
         )
         parser.add_argument(
             "--http-host",
             default="127.0.0.1",
-            help="Address of these ports, 127.0.0.1 if not given; 0.0.0.0 in a container.",
+            help="Address of these ports (default: 127.0.0.1). Use 0.0.0.0 in a container.",
         )
         parser.add_argument(
             "--noreload",
             action="store_false",
             dest="use_reloader",
-            help="Do not restart when the code changes, which is done where DEBUG is on.",
+            help="Do not restart when code changes. With DEBUG, the worker restarts by default.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the worker, under the reloader where DEBUG is on."""
+        """Run the worker; with DEBUG, under the reloader."""
         if options["use_reloader"] and django_settings.DEBUG:
             autoreload.run_with_reloader(self._run, **options)
         else:
@@ -90,7 +90,7 @@ class Command(BaseCommand):
         layer = get_channel_layer(options["layer"])
         if layer is None:
             raise CommandError(
-                f"CHANNEL_LAYERS has no {options['layer']!r}: a worker needs a channel layer."
+                f"CHANNEL_LAYERS has no {options['layer']!r}, and a worker needs a channel layer."
             )
         application = get_default_application()
         channels = self._channels(application, options)
@@ -112,7 +112,7 @@ class Command(BaseCommand):
         try:
             worker.run()
         except ListenerDied as error:
-            raise CommandError(f"The worker cannot go on: {error}") from error
+            raise CommandError(f"The worker has to stop: {error}") from error
         except OSError as error:
             raise CommandError(f"The worker cannot start: {error}") from error
 
@@ -123,20 +123,22 @@ class Command(BaseCommand):
             wanted += [channel for channel in streams if channel not in wanted]
         routes = find_routes(application)
         if options["all_streams"] and not streams and routes.exist is None:
-            problem = f"Cannot find any stream: {_opaque(application)}"
+            problem = f"No stream was found: {_opaque(application)}"
             raise CommandError(f"{problem} Name the channels to listen on. {_REMEDY}")
         if not wanted:
-            raise CommandError("Name the channels to listen on, or give --all-streams.")
+            raise CommandError("Name the channels to listen on, or use --all-streams.")
         routed = routes.channels
         for channel in wanted:
             if routed is not None and channel not in routed:
                 known = ", ".join(sorted(routed)) or "none"
-                raise CommandError(f"No application is routed for {channel!r}; there are: {known}.")
+                raise CommandError(
+                    f"There is no route for channel {channel!r}. Routed channels: {known}."
+                )
             if channel in streams:
                 self._prepare(streams[channel])
             elif routes.exist is None:
                 text = (
-                    "Cannot tell whether channel %r is routed: %s Listening on it all the same. %s"
+                    "Cannot find out whether channel %r has a route: %s Listening on it anyway. %s"
                 )
                 logger.warning(text, channel, _opaque(application), _REMEDY)
         return wanted
@@ -166,7 +168,7 @@ def _pages(
 
 def _metrics_pages() -> Pages:
     try:
-        # By name: it needs an extra, which most installations of this command go without.
+        # Imported late, because it needs an extra.
         prometheus = import_module("channels_demux_layer.contrib.prometheus")
     except ModuleNotFoundError as error:
         raise CommandError(

@@ -250,7 +250,7 @@ def test_what_holds_itself_is_left_out_at_once() -> None:
     many: list[object] = []
     many += [many, many]
     assert entries_left({"many": many}) == ({}, ["x.many.0"])
-    with pytest.raises(NotPortable, match="it holds itself"):
+    with pytest.raises(NotPortable, match="it contains itself"):
         pack(many)
     twice = [1]
     assert entries_left([twice, twice]) == ([[1], [1]], [])
