@@ -142,7 +142,8 @@ class RemoteSession:
 
     def _settle_doubt(self, node: Node, port: SessionPort, doubted_at: float) -> None:
         is_silent = port.heard_at <= doubted_at
-        self._survival.settle(port.peer, is_dead=is_silent and not node.is_cut_off)
+        can_hear = not (node.is_cut_off or node.may_be_deaf)
+        self._survival.settle(port.peer, is_dead=is_silent and can_hear)
 
     def _give_up(self) -> None:
         text = "Stream %r is closed: %d workers in a row died with it. %s"

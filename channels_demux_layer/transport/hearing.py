@@ -23,7 +23,10 @@ TICKS = 12
 #: After how many silent ticks probes are sent: later than the heartbeats of a link, which come
 #: after a quarter of PEER_TIMEOUT, and so not at all where there is a link.
 PROBE_AFTER = 4
-#: After how many silent ticks the node is deaf: before it would take peers for dead.
+#: After how many silent ticks a probe is overdue. From then on peers are not taken for dead: a peer
+#: may have been silent before the node went deaf, so its PEER_TIMEOUT can end first.
+OVERDUE_AFTER = PROBE_AFTER + 1
+#: After how many silent ticks the node is deaf.
 DEAF_AFTER = 10
 #: How many ticks a node waits for a probe after a call that did not end in time.
 DOUBT = 3
@@ -81,6 +84,11 @@ class Hearing:
         self._is_in_doubt = False
         self._ref = uuid.uuid4().hex
         self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the node is deaf, or a probe has not arrived that should have."""
+        return self.is_deaf or self._silent >= OVERDUE_AFTER
 
     async def run(self) -> None:
         """Watch, for as long as the node runs."""

@@ -33,7 +33,7 @@ from .ignored import IgnoredMessages
 from .own import OwnLayer, in_time
 from .refresh import GroupRefresh
 from .reporter import Reporter
-from .steadfast import LEAVE, inner_of
+from .steadfast import LEAVE
 from .watchdog import Watchdog
 from .wire import Hosted, LinkWire, SessionPort
 
@@ -214,9 +214,10 @@ class Node:
         """Whether the node does not hear what it sends itself."""
         return self._hearing is not None and self._hearing.is_deaf
 
-    def is_on(self, layer: Any) -> bool:
-        """Tell whether a layer object is the one of the project that the node was made for."""
-        return inner_of(layer) is self.layer
+    @property
+    def may_be_deaf(self) -> bool:
+        """Whether the node is deaf, or has not heard a probe of its own that is overdue."""
+        return self._hearing is not None and self._hearing.is_overdue
 
     def messages(self, channel: str) -> AsyncIterator[Any]:
         """Give the messages of another channel, over the node's connections.

@@ -52,7 +52,7 @@ def find_node(alias: str) -> Node:
             del _nodes[other]
     nodes = _nodes.setdefault(loop, {})
     node = nodes.get(alias)
-    if node is None or not node.is_on(layer):
+    if node is None or node.layer is not inner_of(layer):
         node = nodes[alias] = Node(inner_of(layer), link_config(), alias)
     return node
 

@@ -116,6 +116,10 @@ class LinkHost(Protocol):
     def is_cut_off(self) -> bool:
         """Whether the layer has failed, and taken nothing since."""
 
+    @property
+    def may_be_deaf(self) -> bool:
+        """Whether the node is deaf, or has not heard a probe of its own that is overdue."""
+
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine until it ends, or the node does."""
 
@@ -270,7 +274,7 @@ class LinkWire:
 
     def _ring(self) -> None:
         self._timer = None
-        if self._node.is_cut_off:
+        if self._node.is_cut_off or self._node.may_be_deaf:
             self.excuse()
         if self.now() >= self.deadline:
             if self._log.is_on:

@@ -25,6 +25,7 @@ from channels_demux_layer.monitoring.readiness import Pages, serve_pages
 from channels_demux_layer.transport.calls import messages
 from channels_demux_layer.transport.node import LEAVE_LIMIT
 from channels_demux_layer.transport.nodes import find_node, stop_nodes
+from channels_demux_layer.transport.steadfast import inner_of
 
 from .drain import LAST_WORDS, drain_workers
 from .worker import join_layer
@@ -193,7 +194,7 @@ class DrainingWorker(Worker):
         if channel in self._streams:
             with contextlib.suppress(ConfigurationError):  # Each open will say so.
                 node = find_node(get_settings().CHANNEL_LAYER)
-                if node.is_on(self.channel_layer):
+                if node.layer is inner_of(self.channel_layer):
                     return node.messages(channel)
         return messages(self.channel_layer, channel)
 

@@ -23,7 +23,7 @@ BAR = 30
 FAULTS = (
     *("dropped", "repeated", "delayed", "reordered", "failed", "overflowed"),
     *("restarted", "forgot", "workers killed", "workers drained", "edges killed"),
-    *("workers killed by payloads", "loops blocked", "half-open"),
+    *("workers killed by payloads", "loops blocked", "half-open", "deaf nodes"),
 )
 
 

@@ -36,9 +36,11 @@ DELAY = 1.0
 LASTING = {
     "Node._receive_forever",
     "GroupRefresh.run",
+    "Hearing.run",
     "listen",
     "SharedLayer.receive",
     "ProcessLayer.receive",
+    "OwnLayer.receive",
     "TypedLayer.receive",
 }
 
@@ -200,7 +202,9 @@ def may_repeat(world: World, attempt: Attempt) -> bool:
         return True
     edge = next(client.edge for client in world.clients if client.path == attempt.client)
     ends = {process.name, edge.name}
-    return any({by, _owner(world, channel).name} == ends for _, by, channel in world.silences)
+    return any(
+        {silence.by, _owner(world, silence.channel).name} == ends for silence in world.silences
+    )
 
 
 def _owner(world: World, channel: str) -> Process:
@@ -210,17 +214,19 @@ def _owner(world: World, channel: str) -> Process:
 def check_silences(world: World) -> Iterator[str]:
     """Tell of every process that was taken for dead while it could be heard."""
     by_name = {process.name: process for process in world.processes}
-    for when, by, channel in world.silences:
+    for since, when, by, channel in world.silences:
         peer = _owner(world, channel)
         if peer.name in world.late or (peer.is_dead and when >= peer.over_at):
             continue
         # It has nothing more to say to a process that it has taken for dead itself.
         is_answer = any(
-            at <= when and other == peer.name and _owner(world, about).name == by
-            for at, other, about in world.silences
+            other.at <= when and other.by == peer.name and _owner(world, other.channel).name == by
+            for other in world.silences
         )
         is_excused = (
             is_answer
+            # It was granted a session that it had claimed before it drained.
+            or since >= peer.over_at
             or _was_unheard(world, when, by_name[by], peer)
             or _was_forgotten(world, when, by_name[by], peer)
         )
@@ -377,6 +383,8 @@ def _left_in_node(node: Any) -> Iterator[str]:
             yield f"{name} has {getattr(node, name)}"
     if not node.channel:
         return
+    if node.is_deaf or node._own.typed.inner.is_deaf:
+        yield "it does not hear itself"
     for name in ("_wanted", "_joined", "_touched", "_turns"):
         if left := set(getattr(node.groups, name)) - {NODES}:
             yield f"groups.{name} has {left}"

@@ -50,6 +50,9 @@ class SharedLayer:
         latency: How long a call takes at most, in seconds.
         is_pubsub: Whether a message on a stream's channel goes to all who listen there just
             then, as with Redis pub/sub, or waits for one of them, as with Redis lists.
+
+    Attributes:
+        is_pubsub: The same.
     """
 
     extensions = ("groups", "flush")
@@ -66,7 +69,7 @@ class SharedLayer:
         self._rng = rng
         self._capacity = capacity
         self._latency = latency
-        self._is_pubsub = is_pubsub
+        self.is_pubsub = is_pubsub
         self._mailboxes: dict[str, Mailbox] = {}
         self._subscribers: dict[str, dict[str, Mailbox]] = {}
         self._channels = 0
@@ -74,10 +77,10 @@ class SharedLayer:
     async def _take_time(self) -> None:
         await asyncio.sleep(self._rng.uniform(0, self._latency) if self._latency else 0)
 
-    async def new_channel(self) -> str:
-        """Return a new channel."""
+    async def new_channel(self, prefix: str) -> str:
+        """Return a new channel, whose name begins with a prefix."""
         self._channels += 1
-        return f"specific.{current().name}!{self._channels}"
+        return f"{prefix}!{self._channels}"
 
     async def send(self, channel: str, message: Message) -> None:
         """Put a message on a channel."""
@@ -86,7 +89,7 @@ class SharedLayer:
 
     def _put(self, channel: str, message: Message) -> None:
         self.sent += 1
-        if "!" in channel or not self._is_pubsub:
+        if "!" in channel or not self.is_pubsub:
             mailbox = self._mailboxes.setdefault(channel, Mailbox())
             if len(mailbox.messages) >= self._capacity:
                 self.full["overflowed"] += 1
@@ -107,7 +110,7 @@ class SharedLayer:
 
     async def receive(self, channel: str) -> Message:
         """Return the next message of a channel."""
-        if "!" in channel or not self._is_pubsub:
+        if "!" in channel or not self.is_pubsub:
             mailbox = self._mailboxes.setdefault(channel, Mailbox())
         else:
             subscribers = self._subscribers.setdefault(channel, {})

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .process import Process, current
 
@@ -33,6 +33,22 @@ class Attempt:
     #: How it ended: "disconnect", "closed" by itself, "cancelled"; None as long as it runs.
     end: str | None = None
     ended_at: float | None = None
+
+
+class Silence(NamedTuple):
+    """A peer that was taken for dead.
+
+    Attributes:
+        since: When it was last heard, or its link began.
+        at: When it was taken for dead.
+        by: The name of the process that took it for dead.
+        channel: The channel of the peer's node.
+    """
+
+    since: float
+    at: float
+    by: str
+    channel: str
 
 
 class Ledger:

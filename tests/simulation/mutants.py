@@ -20,7 +20,9 @@ from channels_demux_layer.protocol.link import Link
 from channels_demux_layer.protocol.liveness import Liveness
 from channels_demux_layer.protocol.session import ReceiveWindow, SendWindow
 from channels_demux_layer.transport.groups import Memberships
+from channels_demux_layer.transport.hearing import Hearing
 from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.own import OwnLayer
 from channels_demux_layer.transport.steadfast import RememberingLayer
 from channels_demux_layer.transport.watchdog import Watchdog
 from channels_demux_layer.workers import drain
@@ -259,6 +261,27 @@ def hasty_after_a_block(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Liveness, "watch", watch)
 
 
+def never_renewed(patch: pytest.MonkeyPatch) -> None:
+    """A node that does not hear itself keeps its layer object."""
+    patch.setattr(OwnLayer, "renew", lambda self: None)
+
+
+def no_probe_is_missed(patch: pytest.MonkeyPatch) -> None:
+    """A node does not find out that it does not hear itself."""
+    patch.setattr(Hearing, "_be_deaf", lambda self: None)
+
+
+def channels_of_another_object(patch: pytest.MonkeyPatch) -> None:
+    """A new layer object does not receive on the channel of the one before."""
+    original = OwnLayer.renew
+
+    def renew(self: OwnLayer) -> None:
+        original(self)
+        self.typed.inner.client_prefix += "x"
+
+    patch.setattr(OwnLayer, "renew", renew)
+
+
 MUTANTS: list[Mutant] = [
     skipped_retransmission,
     no_dedupe,
@@ -286,4 +309,7 @@ MUTANTS: list[Mutant] = [
     silent_watchdog,
     idle_in_an_outage,
     hasty_after_a_block,
+    never_renewed,
+    no_probe_is_missed,
+    channels_of_another_object,
 ]

@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = ["NodesByProcess", "Process", "ProcessLayer", "current", "leave_loop", "loop_of"]
 
@@ -47,6 +47,7 @@ class Process:
 
     Attributes:
         layers: The channel layers that the process sees, by alias.
+        own_layers: The layer objects that its nodes have made, in order.
         nodes: Its nodes, by alias.
         is_dead: Whether it was killed.
         is_over: Whether it is dead or has ended.
@@ -60,7 +61,9 @@ class Process:
 
     def __init__(self, name: str, layer: Any) -> None:
         self.name = name
-        self.layers: dict[str, Any] = {"default": ProcessLayer(layer, self)}
+        self._layer = layer
+        self.layers: dict[str, Any] = {"default": ProcessLayer(layer, self, name)}
+        self.own_layers: list[ProcessLayer] = []
         self.nodes: dict[str, Any] = {}
         self.is_dead = False
         self.is_over = False
@@ -82,6 +85,13 @@ class Process:
         self._context.run(_current.set, self)
         self._thread_context = self._context.copy()
         self._context.run(_loop.set, self)
+
+    def make_layer(self) -> ProcessLayer:
+        """Return a new layer object, with connections of its own."""
+        prefix = f"{self.name}.{len(self.own_layers) + 1}"
+        layer = ProcessLayer(self._layer, self, prefix)
+        self.own_layers.append(layer)
+        return layer
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine in the process."""
@@ -169,6 +179,11 @@ class Process:
         self._connected.set()
         self.cuts.append((began_at, now()))
 
+    @property
+    def may_go_deaf(self) -> bool:
+        """Whether it has a node with connections that work."""
+        return not self.is_over and bool(self.own_layers) and not self.own_layers[-1].is_deaf
+
     async def until_connected(self) -> None:
         """Wait until it hears again."""
         await self._connected.wait()
@@ -188,16 +203,24 @@ async def stand_in(watchdog: Any, layer: Any) -> None:
 
 
 class ProcessLayer:
-    """What one process sees of the channel layer; nothing, once it is dead.
+    """A layer object of one process: what it sees of the channel layer; nothing, once it is dead.
 
     Args:
         layer: The channel layer.
         process: The process.
+        client_prefix: The beginning of its channels' names. It receives on no other channels, as
+            the core layer of channels_redis.
+
+    Attributes:
+        is_deaf: Whether its connections are half-open for good: it sends, and hears nothing any
+            more. Another object does.
     """
 
-    def __init__(self, layer: Any, process: Process) -> None:
+    def __init__(self, layer: Any, process: Process, client_prefix: str) -> None:
         self._layer = layer
         self._process = process
+        self.client_prefix = client_prefix
+        self.is_deaf = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._layer, name)
@@ -216,7 +239,7 @@ class ProcessLayer:
         return result
 
     async def new_channel(self) -> Any:
-        channel = await self._call(self._layer.new_channel)
+        channel = await self._call(self._layer.new_channel, f"specific.{self.client_prefix}")
         self._process.channels.append(channel)
         return channel
 
@@ -227,8 +250,16 @@ class ProcessLayer:
         return None
 
     async def receive(self, channel: str) -> Any:
+        local, mark, _ = channel.partition("!")
+        if mark and local != f"specific.{self.client_prefix}":
+            raise AssertionError(f"The prefix of {channel} is not {self.client_prefix}.")
         while True:
+            if self.is_deaf and not self._layer.is_pubsub:
+                # The server hands one message to a request that is under way, and no more.
+                await asyncio.Event().wait()
             message = await self._call(self._layer.receive, channel)
+            if self.is_deaf:
+                continue
             if not self._process.hears and self._process.keeps:
                 await self._process.until_connected()
             if self._process.hears:
@@ -267,9 +298,16 @@ class NodesByProcess:
 class LayersByProcess:
     """Stands where Channels keeps its channel layers."""
 
+    #: The setting CHANNEL_LAYERS.
+    configs: ClassVar = {"default": {"BACKEND": f"{__name__}.ProcessLayer"}}
+
     @staticmethod
     def get_channel_layer(alias: str = "default") -> Any:
         return current().layers.get(alias)
+
+    @staticmethod
+    def make_backend(alias: str) -> ProcessLayer:
+        return current().make_layer()
 
     def set(self, alias: str, layer: Any) -> None:
         current().layers[alias] = layer

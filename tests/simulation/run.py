@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from . import checks
+from .ledger import Silence
 from .process import _current, loop_of, note_task
 from .scenario import LIMIT, Scenario, draw
 from .virtual_time import VirtualLoop
@@ -48,7 +49,7 @@ class _Ear(logging.Handler):
         super().__init__(logging.DEBUG)
         self.is_told = is_told
         self.errors: list[str] = []
-        self.silences: list[tuple[float, str, str]] = []
+        self.silences: list[Silence] = []
         self.counts: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -60,7 +61,8 @@ class _Ear(logging.Handler):
         if "silent for" in record.msg and process is not None:
             assert isinstance(record.args, tuple)
             now = asyncio.get_running_loop().time()
-            self.silences.append((now, process.name, str(record.args[0])))
+            channel, silence = map(str, record.args)
+            self.silences.append(Silence(now - float(silence), now, process.name, channel))
             self.counts["peers taken for dead"] += 1
         is_refusal = record.levelno == logging.WARNING and " sent " in record.msg
         # Which streams may end so is looked at in what the client gets.

@@ -74,6 +74,7 @@ class Trouble:
         kind: "kill worker", "drain worker", "kill edge", "restart", "forget", "block" (an event
             loop), or how a process's connection is half-open: "deaf" (what is for it is lost),
             "late" (what is for it waits), "mute" (what it sends is lost) or "cut" (both are lost).
+            "deaf node": a node hears nothing any more over the layer object that it has.
         lasts: How long until the layer is back, a new process is there, or the trouble ends.
         target: Which of the processes.
     """
@@ -159,7 +160,7 @@ def _weather(rng: random.Random) -> dict[str, Any]:
 def _troubles(rng: random.Random) -> list[Trouble]:
     kinds = ["kill worker", "kill worker", "drain worker", "drain worker", "restart", "forget"]
     kinds += ["kill edge"] if rng.random() < 0.3 else []
-    kinds += ["block", "block", rng.choice(["deaf", "late", "mute", "cut"])]
+    kinds += ["block", "block", "deaf node", rng.choice(["deaf", "late", "mute", "cut"])]
     troubles = [
         Trouble(
             # Often while streams are being opened, where most is under way.

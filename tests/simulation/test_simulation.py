@@ -50,7 +50,7 @@ def test_the_runs_are_worth_having() -> None:
         assert counts[fault] > 10, fault
     for fault in ("restarted", "forgot", "workers killed", "workers drained", "edges killed"):
         assert counts[fault] > 2, fault
-    for fault in ("workers killed by payloads", "loops blocked", "half-open"):
+    for fault in ("workers killed by payloads", "loops blocked", "half-open", "deaf nodes"):
         assert counts[fault] > 2, fault
     assert counts["orders"] > 1_000
     assert counts["replies"] > 1_000

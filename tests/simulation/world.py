@@ -25,17 +25,18 @@ from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.session import Session
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.transport import nodes as nodes_module
+from channels_demux_layer.transport import own as own_module
 from channels_demux_layer.transport import steadfast as steadfast_module
-from channels_demux_layer.transport.calls import messages
 from channels_demux_layer.transport.nodes import find_node, stop_nodes
 from channels_demux_layer.transport.watchdog import Watchdog
 from channels_demux_layer.transport.wire import link_config
 from channels_demux_layer.workers import session, worker
 from channels_demux_layer.workers.drain import drain_workers
+from channels_demux_layer.workers.worker import join_layer
 
 from .client import Client
 from .layer import LossyLayer, SharedLayer
-from .ledger import Ledger
+from .ledger import Ledger, Silence
 from .process import LayersByProcess, NodesByProcess, Process, current
 from .scenario import HEALS_AT, STREAMS, Scenario, Trouble
 from .story import teller
@@ -71,8 +72,8 @@ class World:
         self.layer = LossyLayer(self.shared, seed=rng.getrandbits(32), **scenario.weather)
         #: Workers whose drain was not over in time.
         self.late: set[str] = set()
-        #: Peers taken for dead: when, by whom, and their channel.
-        self.silences: list[tuple[float, str, str]] = []
+        #: Peers taken for dead.
+        self.silences: list[Silence] = []
         self.processes: list[Process] = []
         self.demultiplexer = make_demultiplexer(self.ledger)
         self.edges = [self._start_process(f"edge{number}") for number in range(scenario.edges)]
@@ -102,9 +103,10 @@ class World:
         return process
 
     def _host_streams(self, process: Process) -> None:
+        streams = stream_workers(self.demultiplexer).items()
         process.listeners = [
-            process.start(listen(channel, application))
-            for channel, application in stream_workers(self.demultiplexer).items()
+            process.start(join_layer()),
+            *(process.start(listen(*stream)) for stream in streams),
         ]
 
     # -- what goes wrong ----------------------------------------------------------------------
@@ -132,6 +134,8 @@ class World:
             await self._restart(trouble.lasts)
         elif trouble.kind == "forget":
             await self.layer.forget()
+        elif trouble.kind == "deaf node":
+            self._deafen_node(trouble.target)
         elif trouble.kind in CUTS or trouble.kind == "block":
             await self._trouble_process(trouble)
         else:
@@ -169,6 +173,12 @@ class World:
             self.counts["half-open"] += 1
             await process.be_cut_off(trouble.lasts, **CUTS[trouble.kind])
 
+    def _deafen_node(self, target: int) -> None:
+        processes = [process for process in self.processes if process.may_go_deaf]
+        if processes:
+            self.counts["deaf nodes"] += 1
+            processes[target % len(processes)].own_layers[-1].is_deaf = True
+
     async def _restart(self, downtime: float) -> None:
         if not self.layer.is_down:
             began_at = asyncio.get_running_loop().time()
@@ -204,7 +214,7 @@ class World:
 
 async def listen(channel: str, application: Any) -> None:
     """Host a stream as runworker does."""
-    incoming = messages(find_node("default").layer, channel)
+    incoming = find_node("default").messages(channel)
     await application({"type": "channel", "channel": channel}, incoming.__anext__, None)
 
 
@@ -259,6 +269,7 @@ def environment(scenario: Scenario, rng: random.Random, now: Any) -> Iterator[No
             (edge_module, "get_channel_layer", LayersByProcess.get_channel_layer),
             (steadfast_module, "channel_layers", LayersByProcess()),
             (steadfast_module, "get_channel_layer", LayersByProcess.get_channel_layer),
+            (own_module, "channel_layers", LayersByProcess()),
             (nodes_module, "link_config", _link_config),
             (nodes_module, "watch", watch),
             (opening, "random", rng),

@@ -122,6 +122,7 @@ class Finder:
         ports: The ends of the sessions that were granted.
         loop: The time of who waits for a worker's answer.
         is_cut_off: Whether the layer fails.
+        may_be_deaf: Whether the node may not hear.
         worker: The channel of the one worker there is; None where each find gives another one.
     """
 
@@ -129,7 +130,7 @@ class Finder:
         self.ports: list[Port] = []
         self.worker: str | None = None
         self.loop = Clock()
-        self.is_cut_off = False
+        self.is_cut_off = self.may_be_deaf = False
         self.config = LinkConfig()
         self._found = asyncio.Event()
 
@@ -633,6 +634,23 @@ async def test_a_consumer_that_ends_its_worker_before_it_accepts(
     await until(session.ended.is_set)
     assert len(finder.ports) == 3
     assert listener.told == [POISONED]
+
+
+@pytest.mark.parametrize("reason", ["is_cut_off", "may_be_deaf"])
+async def test_who_cannot_hear_counts_nobody_as_dead(
+    finder: Finder, listener: Listener, reason: str
+) -> None:
+    """Workers that could not be heard may be alive."""
+    session = RemoteSession("s", ACCESS, listener)
+    for _ in range(3):
+        await finder.let()
+        finder.loop.pass_time(PATIENCE)
+    setattr(finder, reason, True)
+    finder.loop.pass_time(finder.config.peer_timeout)
+    await finder.let()
+    assert not session.ended.is_set()
+    session.abandon()
+    session.closed(1001, "")
 
 
 async def test_one_worker_that_never_answers_ends_no_stream(

@@ -12,6 +12,7 @@ from channels_demux_layer.transport import hearing as module
 from channels_demux_layer.transport.hearing import (
     DEAF_AFTER,
     DOUBT,
+    OVERDUE_AFTER,
     PROBE_AFTER,
     RENEW_AFTER,
     Hearing,
@@ -146,6 +147,19 @@ async def test_a_deaf_node(node: Hearer, ticks: Ticks, caplog: pytest.LogCapture
         "for 10.0 s, so its connections are replaced. Retrying.",
         "Can receive this process's own messages on the channel layer 'opens' again.",
     ]
+
+
+async def test_a_probe_that_is_overdue(node: Hearer, ticks: Ticks) -> None:
+    """The node may be deaf from when its first probe had a tick to arrive until it hears again."""
+    await ticks.passes(OVERDUE_AFTER - 1)
+    assert not node.hearing.is_overdue
+    await ticks.passes()
+    assert node.hearing.is_overdue
+    await ticks.passes(DEAF_AFTER)
+    assert node.hearing.is_overdue
+    node.hears = True
+    await ticks.passes()
+    assert not node.hearing.is_overdue
 
 
 async def test_a_probe_of_an_earlier_connection_tells_nothing(node: Hearer, ticks: Ticks) -> None:

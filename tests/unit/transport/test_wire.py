@@ -93,6 +93,7 @@ class Host:
         forgotten: The wires that are over.
         heard_at: When anything was heard.
         is_cut_off: Whether nobody can be heard.
+        may_be_deaf: Whether that is not sure.
     """
 
     def __init__(self) -> None:
@@ -100,7 +101,7 @@ class Host:
         self.channel = "here"
         self.ignored = IgnoredMessages()
         self.heard_at = self.loop.time()
-        self.is_cut_off = False
+        self.is_cut_off = self.may_be_deaf = False
         self.published: list[tuple[str | None, dict[str, Any]]] = []
         self.ports: list[SessionPort] = []
         self.forgotten: list[Any] = []
@@ -284,13 +285,14 @@ async def test_a_silent_peer_is_given_up(host: Host, caplog: pytest.LogCaptureFi
     assert "Node peer!1 has been silent" in caplog.text
 
 
-async def test_who_cannot_hear_accuses_nobody(host: Host) -> None:
-    """While the layer fails a peer is not dead, unless others were heard and it was not."""
+@pytest.mark.parametrize("reason", ["is_cut_off", "may_be_deaf"])
+async def test_who_cannot_hear_accuses_nobody(host: Host, reason: str) -> None:
+    """While the layer fails, or a probe is overdue, no peer is dead, unless others were heard."""
     wire = a_wire(host, is_edge=True)
     host.gate.set()
     wire.link.open_session("ref", wire.link.new_window(), wire.now())
     wire.flush()
-    host.is_cut_off = True
+    setattr(host, reason, True)
     for _ in range(1000):
         await asyncio.sleep(0)
         host.loop.advance(0.1)
