@@ -100,8 +100,7 @@ class Watchdog:
 
     def _set_interval(self) -> None:
         # The shortest: peers may have less patience than this process.
-        links = [wire.link for wire in self._node.wires]
-        intervals = [link.heartbeat_interval for link in links if link.sessions]
+        intervals = [wire.link.heartbeat_interval for wire in self._watched_wires()]
         self._interval = min([self._node.config.heartbeat_interval, LONGEST_PAUSE, *intervals])
 
     # -- while the loop is blocked ------------------------------------------------------------
@@ -171,12 +170,16 @@ class Watchdog:
         return channel_layers.make_backend(self._alias)
 
     async def _send_heartbeats(self, layer: Any) -> None:
-        for wire in self._node.wires:
-            if wire.link.sessions:
-                try:
-                    await layer.send(wire.peer, wire.link.heartbeat().to_message())
-                except ChannelFull:
-                    logger.debug("Channel %s is full.", wire.peer, extra=about(peer=wire.peer))
+        for wire in self._watched_wires():
+            try:
+                await layer.send(wire.peer, wire.link.heartbeat().to_message())
+            except ChannelFull:
+                logger.debug("Channel %s is full.", wire.peer, extra=about(peer=wire.peer))
+
+    def _watched_wires(self) -> list[Any]:
+        # A peer still has a session whose end has not arrived, though this end has none.
+        wires = self._node.wires
+        return [wire for wire in wires if wire.link.sessions or not wire.link.is_quiet]
 
 
 @contextmanager

@@ -225,8 +225,7 @@ def check_silences(world: World) -> Iterator[str]:
         )
         is_excused = (
             is_answer
-            # It was granted a session that it had claimed before it drained.
-            or since >= peer.over_at
+            or _was_left(world, since, by, peer)
             or _was_unheard(world, when, by_name[by], peer)
             or _was_forgotten(world, when, by_name[by], peer)
         )
@@ -252,13 +251,35 @@ def _was_unheard(world: World, when: float, by: Process, peer: Process) -> bool:
     )
 
 
+def _was_left(world: World, since: float, by: str, peer: Process) -> bool:
+    """Tell whether a worker had drained before a grant of its last claims reached it.
+
+    Args:
+        world: The run.
+        since: When the worker was last heard.
+        by: The name of the server.
+        peer: The worker.
+    """
+    clients = {client.path for client in world.clients if client.edge.name == by}
+    consumers = [a for a in world.ledger.attempts if a.process is peer and a.client in clients]
+    # What a consumer says last must arrive, so the worker is heard after it.
+    is_all_heard = all(a.ended_at is not None and a.ended_at <= since for a in consumers)
+    return peer.is_over and not peer.is_dead and is_all_heard
+
+
 def _was_forgotten(world: World, when: float, by: Process, peer: Process) -> bool:
-    """Tell whether a server may have forgotten a link in an outage, with the end of a session."""
+    """Tell whether a server may have forgotten a link, with the end of a session.
+
+    It keeps a link without sessions for its PEER_TIMEOUT. In that time the worker may not have
+    heard that the session has ended: in an outage, while it was deaf, or while the server was
+    blocked and could not send that again.
+    """
     patience = peer.peer_timeout or max(world.scenario.peer_timeouts)
     since = when - (by.peer_timeout or patience) - DELAY
-    return peer in world.edges and any(
-        end - start >= patience - DELAY and end >= since for start, end in world.layer.outages
-    )
+    outages = world.layer.outages + peer.blocks
+    outages = [span for span in outages if span[1] - span[0] >= patience - DELAY]
+    deafness = [span for span in by.deafness if span[1] - span[0] >= patience / 2]
+    return peer in world.edges and any(end >= since for _, end in outages + deafness)
 
 
 def _overlap(spans: list[tuple[float, float]], since: float, until: float) -> float:

@@ -57,6 +57,7 @@ class Process:
         speaks: Whether what it sends reaches anybody.
         blocks: When its event loop was blocked: from and to.
         cuts: When it did not hear, or was not heard: from and to.
+        deafness: When a node of it was deaf: from, and to when it made another layer object.
     """
 
     def __init__(self, name: str, layer: Any) -> None:
@@ -73,6 +74,7 @@ class Process:
         self.keeps = False
         self.blocks: list[tuple[float, float]] = []
         self.cuts: list[tuple[float, float]] = []
+        self.deafness: list[tuple[float, float]] = []
         #: Its PEER_TIMEOUT, if it is not that of the others.
         self.peer_timeout: float | None = None
         self.tasks: dict[asyncio.Task[Any], None] = {}
@@ -88,6 +90,9 @@ class Process:
 
     def make_layer(self) -> ProcessLayer:
         """Return a new layer object, with connections of its own."""
+        if self.own_layers and self.own_layers[-1].deaf_since is not None:
+            now = asyncio.get_running_loop().time()
+            self.deafness.append((self.own_layers[-1].deaf_since, now))
         prefix = f"{self.name}.{len(self.own_layers) + 1}"
         layer = ProcessLayer(self._layer, self, prefix)
         self.own_layers.append(layer)
@@ -212,18 +217,23 @@ class ProcessLayer:
             the core layer of channels_redis.
 
     Attributes:
-        is_deaf: Whether its connections are half-open for good: it sends, and hears nothing any
-            more. Another object does.
+        deaf_since: Since when its connections are half-open for good: it sends, and hears nothing
+            any more. Another object does. None where they work.
     """
 
     def __init__(self, layer: Any, process: Process, client_prefix: str) -> None:
         self._layer = layer
         self._process = process
         self.client_prefix = client_prefix
-        self.is_deaf = False
+        self.deaf_since: float | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._layer, name)
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether it hears nothing."""
+        return self.deaf_since is not None
 
     async def _call(self, call: Callable[..., Any], *arguments: Any) -> Any:
         if self._process.is_dead:

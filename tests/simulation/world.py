@@ -177,7 +177,8 @@ class World:
         processes = [process for process in self.processes if process.may_go_deaf]
         if processes:
             self.counts["deaf nodes"] += 1
-            processes[target % len(processes)].own_layers[-1].is_deaf = True
+            layer = processes[target % len(processes)].own_layers[-1]
+            layer.deaf_since = asyncio.get_running_loop().time()
 
     async def _restart(self, downtime: float) -> None:
         if not self.layer.is_down:

@@ -63,7 +63,10 @@ def layer(monkeypatch: pytest.MonkeyPatch) -> Layer:
 
 
 class Node:
-    """A node with a link that carries a session, and one that carries none.
+    """A node with three links.
+
+    The first carries a session and the second none. The third carries none any more, which its
+    peer does not know yet.
 
     Attributes:
         wires: Its links.
@@ -76,9 +79,10 @@ class Node:
         self.channel = "here"
         self.blocks = 0
         links = [
-            Link(name * 32, is_edge=True, channel="here", config=CONFIG, now=0.0) for name in "ab"
+            Link(name * 32, is_edge=True, channel="here", config=CONFIG, now=0.0) for name in "abc"
         ]
         links[0].open_session("ref", SendWindow(1, 1), 0.0)
+        links[2].reset_session(links[2].open_session("ref", SendWindow(1, 1), 0.0), 0.0)
         self.wires = [SimpleNamespace(link=link, peer=f"peer-{link.id[0]}") for link in links]
 
 
@@ -103,24 +107,24 @@ async def _until(condition: Callable[[], bool]) -> None:
 async def test_a_blocked_loop_has_its_heartbeats(
     node: Node, layer: Layer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They go to peers that share sessions, and change nothing; the log shows who blocks, where."""
+    """They go to peers that have sessions, and change nothing; the log shows who blocks, where."""
     caplog.set_level(logging.INFO)
     task = asyncio.current_task()
     assert task is not None
     note_task(task, about(connection="c", stream="slow"))
     link = node.wires[0].link
     before = link.heartbeat()
-    layer.wait(3)
+    layer.wait(6)
     await _until(lambda: "The event loop turns again" in caplog.text)
-    assert {channel for channel, _ in layer.sent} == {"peer-a"}
-    message = layer.sent[-1][1]
+    assert {channel for channel, _ in layer.sent} == {"peer-a", "peer-c"}
+    message = dict(layer.sent)["peer-a"]
     assert message == before.to_message()
     assert (message["seq"], message["frames"], message["again"]) == (0, b"", False)
     assert link.wants_to_send(0.0)
     assert node.blocks == 1
     blocked, over = (record for record in caplog.records if record.name == watchdog.__name__)
     assert "by the consumer of stream 'slow'" in blocked.getMessage()
-    assert "layer.wait(3)" in blocked.getMessage()
+    assert "layer.wait(6)" in blocked.getMessage()
     for record in (blocked, over):
         assert record.__dict__["demux_connection"] == "c"
         assert record.__dict__["demux_node"] == "here"
