@@ -263,7 +263,7 @@ def _was_left(world: World, since: float, by: str, peer: Process) -> bool:
     clients = {client.path for client in world.clients if client.edge.name == by}
     consumers = [a for a in world.ledger.attempts if a.process is peer and a.client in clients]
     # What a consumer says last must arrive, so the worker is heard after it.
-    is_all_heard = all(a.ended_at is not None and a.ended_at <= since for a in consumers)
+    is_all_heard = not any(attempt.has_outlived(since) for attempt in consumers)
     return peer.is_over and not peer.is_dead and is_all_heard
 
 
@@ -272,8 +272,14 @@ def _was_forgotten(world: World, when: float, by: Process, peer: Process) -> boo
 
     It keeps a link without sessions for its PEER_TIMEOUT. In that time the worker may not have
     heard that the session has ended: in an outage, while it was deaf, or while the server was
-    blocked and could not send that again.
+    blocked and could not send that again. No consumer is lost by it.
     """
+    clients = {client.path for client in world.clients if client.edge is peer}
+    consumers = [a for a in world.ledger.attempts if a.process is by and a.client in clients]
+    if any(
+        a.disconnects == [CloseCode.ABNORMAL] and a.has_outlived(when - DELAY) for a in consumers
+    ):
+        return False
     patience = peer.peer_timeout or max(world.scenario.peer_timeouts)
     since = when - (by.peer_timeout or patience) - DELAY
     outages = world.layer.outages + peer.blocks

@@ -34,6 +34,10 @@ class Attempt:
     end: str | None = None
     ended_at: float | None = None
 
+    def has_outlived(self, when: float) -> bool:
+        """Tell whether it ended after a time, or not at all."""
+        return self.ended_at is None or self.ended_at > when
+
 
 class Silence(NamedTuple):
     """A peer that was taken for dead.

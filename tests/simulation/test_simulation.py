@@ -20,7 +20,11 @@ PATIENCE = 1_000
 #: The seeds at which mutants were noticed that are hard to find.
 HINTS = {
     "lost_credit": 65,
+    "drain_without_waiting": 59,
+    "consumer_not_told": 20,
+    "disconnected_twice": 20,
     "progress_forgives": 105,
+    "silent_watchdog": 30,
     "idle_in_an_outage": 37_833,
     "hasty_after_a_block": 185,
 }
