@@ -282,10 +282,9 @@ def _was_forgotten(world: World, when: float, by: Process, peer: Process) -> boo
         return False
     patience = peer.peer_timeout or max(world.scenario.peer_timeouts)
     since = when - (by.peer_timeout or patience) - DELAY
-    outages = world.layer.outages + peer.blocks
-    outages = [span for span in outages if span[1] - span[0] >= patience - DELAY]
-    deafness = [span for span in by.deafness if span[1] - span[0] >= patience / 2]
-    return peer in world.edges and any(end >= since for _, end in outages + deafness)
+    spans = world.layer.outages + by.deafness + peer.blocks
+    is_kept_from = any(end - start >= patience / 2 and end >= since for start, end in spans)
+    return peer in world.edges and is_kept_from
 
 
 def _overlap(spans: list[tuple[float, float]], since: float, until: float) -> float:
