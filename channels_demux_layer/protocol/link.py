@@ -207,7 +207,8 @@ class Link:
 
     def handle_timeout(self, now: float) -> None:
         """Perform what is due. Call this at `deadline` or later."""
-        self._liveness.watch(now)
+        if self._liveness.watch(now):
+            self.excuse_peer(now)
         self._recovery.handle_timeout(now)
         if self._table.idle_since is not None:
             if now >= self._table.idle_since + self._patience:

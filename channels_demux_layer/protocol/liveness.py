@@ -113,16 +113,21 @@ class Liveness:
         """Start to watch. Silence while there were no sessions does not count."""
         self._heard_at = self._sent_at = self._watched_at = now
 
-    def watch(self, now: float) -> None:
+    def watch(self, now: float) -> bool:
         """Note that this end is running. Call this at each deadline.
 
         If the call is overdue, this end was away itself: its event loop was blocked, its process
         was stopped, or a publish hung. Messages of the peer may still wait to be read, so its
         silence counts from now.
+
+        Returns:
+            Whether this end was away.
         """
-        if now >= self._watched_at + 2 * self._config.heartbeat_interval:
+        was_away = now >= self._watched_at + 2 * self._config.heartbeat_interval
+        if was_away:
             self._heard_at = now
         self._watched_at = now
+        return was_away
 
     def silence(self, now: float) -> float:
         """Return for how many seconds the peer has not been heard."""

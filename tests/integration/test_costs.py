@@ -59,9 +59,9 @@ OPENING: dict[str, float] = {
     "send": 4,
     "group_send": 1,
     "group_add": 2,
-    "tasks": 12,
-    "timers": 21,
-    "callbacks": 51,
+    "tasks": 13,
+    "timers": 24,
+    "callbacks": 58,
 }
 CLOSING = {"group_discard": 2, "send": 0.1, "group_send": 0.1, "tasks": 6, "timers": 6}
 

@@ -225,7 +225,7 @@ def check_silences(world: World) -> Iterator[str]:
         )
         is_excused = (
             is_answer
-            or _was_left(world, since, by, peer)
+            or _was_granted_in_vain(world, since, when, by, peer)
             or _was_unheard(world, when, by_name[by], peer)
             or _was_forgotten(world, when, by_name[by], peer)
         )
@@ -251,12 +251,13 @@ def _was_unheard(world: World, when: float, by: Process, peer: Process) -> bool:
     )
 
 
-def _was_left(world: World, since: float, by: str, peer: Process) -> bool:
-    """Tell whether a worker had drained before a grant of its last claims reached it.
+def _was_granted_in_vain(world: World, since: float, when: float, by: str, peer: Process) -> bool:
+    """Tell whether a worker had drained, or was blocked, before a grant reached it.
 
     Args:
         world: The run.
         since: When the worker was last heard.
+        when: When the server took it for dead.
         by: The name of the server.
         peer: The worker.
     """
@@ -264,7 +265,8 @@ def _was_left(world: World, since: float, by: str, peer: Process) -> bool:
     consumers = [a for a in world.ledger.attempts if a.process is peer and a.client in clients]
     # What a consumer says last must arrive, so the worker is heard after it.
     is_all_heard = not any(attempt.has_outlived(since) for attempt in consumers)
-    return peer.is_over and not peer.is_dead and is_all_heard
+    has_drained = peer.is_over and not peer.is_dead
+    return is_all_heard and (has_drained or _overlap(peer.blocks, since, when) > 0)
 
 
 def _was_forgotten(world: World, when: float, by: Process, peer: Process) -> bool:
@@ -272,17 +274,17 @@ def _was_forgotten(world: World, when: float, by: Process, peer: Process) -> boo
 
     It keeps a link without sessions for its PEER_TIMEOUT. In that time the worker may not have
     heard that the session has ended: in an outage, while it was deaf, or while the server was
-    blocked and could not send that again. No consumer is lost by it.
+    blocked and could not send that again. Or the server did not hear that there is a consumer.
+    No consumer is lost by it that was given anything.
     """
     clients = {client.path for client in world.clients if client.edge is peer}
     consumers = [a for a in world.ledger.attempts if a.process is by and a.client in clients]
-    if any(
-        a.disconnects == [CloseCode.ABNORMAL] and a.has_outlived(when - DELAY) for a in consumers
-    ):
+    lost = [a for a in consumers if a.disconnects == [CloseCode.ABNORMAL] and a.received]
+    if any(attempt.has_outlived(when - DELAY) for attempt in lost):
         return False
     patience = peer.peer_timeout or max(world.scenario.peer_timeouts)
     since = when - (by.peer_timeout or patience) - DELAY
-    spans = world.layer.outages + by.deafness + peer.blocks
+    spans = world.layer.outages + by.deafness + by.cuts + peer.blocks
     is_kept_from = any(end - start >= patience / 2 and end >= since for start, end in spans)
     return peer in world.edges and is_kept_from
 

@@ -914,6 +914,21 @@ def test_an_outage_does_not_end_an_idle_link_with_something_to_say(pair: Pair) -
     assert pair.worker.deadline == idle_until
 
 
+def test_a_block_does_not_end_an_idle_link_with_something_to_say(pair: Pair) -> None:
+    """A worker's close arrives after its event loop was blocked, however long that was."""
+    mine, theirs = pair.open()
+    pair.settle()
+    pair.edge.close_session(mine, 1000, "", pair.now)
+    pair.deliver(pair.edge)
+    pair.worker.close_session(theirs, 1000, "", pair.now)
+    pair.batches(pair.worker)  # lost
+    pair.now += 100.0
+    pair.worker.handle_timeout(pair.now)
+    assert not pair.worker.is_over
+    pair.settle()
+    assert not pair.edge.sessions
+
+
 def test_an_end_is_heard_until_its_last_batch_arrives() -> None:
     """A worker that has closed its last session sends heartbeats until the edge knows it (L3.7)."""
     pair = mixed(3.0, 30.0)
