@@ -24,7 +24,7 @@ HINTS = {
     "consumer_not_told": 20,
     "disconnected_twice": 20,
     "progress_forgives": 105,
-    "silent_watchdog": 30,
+    "silent_watchdog": 108,
     "idle_in_an_outage": 37_833,
     "hasty_after_a_block": 185,
 }
