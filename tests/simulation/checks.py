@@ -27,6 +27,8 @@ DROPS = 3
 #: The same while its event loop is blocked: until its watchdog sends the first heartbeat, more than
 #: half of the time may have gone by.
 DROPS_WHILE_BLOCKED = 1
+#: The same where the other process went deaf meanwhile: the next heartbeats are lost to it.
+DROPS_BEFORE_DEAFNESS = 2
 #: For so much of a PEER_TIMEOUT a connection must have been half-open.
 SILENT_PART = 0.25
 #: How much later than after its PEER_TIMEOUT a process notices a silence, in seconds.
@@ -243,12 +245,13 @@ def _was_unheard(world: World, when: float, by: Process, peer: Process) -> bool:
         *world.layer.flushes,
     ]
     losses = sum(since <= at <= when for at in lost)
-    was_blocked = _overlap(peer.blocks, since, when) > 0
+    enough = DROPS
+    if _overlap(peer.blocks, since, when) > 0:
+        enough = DROPS_WHILE_BLOCKED
+    elif _overlap(by.deafness, since, when) > 0:
+        enough = DROPS_BEFORE_DEAFNESS
     silent = _overlap(peer.cuts, since, when) + _overlap(by.cuts, since, when)
-    return (
-        losses >= (DROPS_WHILE_BLOCKED if was_blocked else DROPS)
-        or silent >= SILENT_PART * patience
-    )
+    return losses >= enough or silent >= SILENT_PART * patience
 
 
 def _was_granted_in_vain(world: World, since: float, when: float, by: str, peer: Process) -> bool:
