@@ -1,4 +1,4 @@
-"""The system checks of the channel layers; `channels_demux_layer.checks.wiring` runs them."""
+"""System checks of the channel layers. `channels_demux_layer.checks.wiring` runs them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ LAYERS = (
     *(CORE_LAYER, PUBSUB_LAYER, MEMORY_LAYER),
     *(POSTGRES_LAYER, PLAIN_POSTGRES_LAYER, RABBITMQ_LAYER),
 )
-"""Those whose class need not be looked at."""
+"""Known layers, whose class is not imported."""
 
 MIN_GROUP_EXPIRY = 3600
-"""Seconds of a group membership below which renewing it costs more than it frees."""
+"""The minimum group_expiry in seconds. Shorter memberships cost more than they save."""
 POLL = 5.0
-"""Seconds that the core layer has Redis wait for a message (its ``brpop_timeout``)."""
+"""Seconds that the core layer makes Redis wait for a message (its ``brpop_timeout``)."""
 
 
 class Layer(NamedTuple):
@@ -43,7 +43,7 @@ class Layer(NamedTuple):
 
     Attributes:
         alias: Its key in ``CHANNEL_LAYERS``.
-        kinds: Dotted names of its class and of that one's bases.
+        kinds: The dotted names of its class and of the bases.
         config: Its ``CONFIG``.
     """
 
@@ -53,12 +53,12 @@ class Layer(NamedTuple):
 
 
 def fault(number: int, message: str, hint: str) -> CheckMessage:
-    """Make an error with the stable identifier of this number."""
+    """Return an error with the identifier of this number."""
     return django_checks.Error(message, hint=hint, id=f"{TAG}.E{number:03}")
 
 
 def layer_faults(settings: conf.Settings, configured: Any, edges: list[Edge]) -> list[CheckMessage]:
-    """Report what is wrong with the layers in use (E002 to E006, E019, W001, W002, W004)."""
+    """Return the problems of the layers in use (E002 to E006, E019, W001, W002, W004)."""
     layers = read_layers(configured)
     found = alias_faults(settings, layers) or hosting_faults(settings, layers, edges)
     used = [layers[alias] for alias in _aliases(settings) if alias in layers]
@@ -73,7 +73,7 @@ def layer_faults(settings: conf.Settings, configured: Any, edges: list[Edge]) ->
 
 
 def read_layers(configured: Any) -> dict[str, Layer]:
-    """Read ``CHANNEL_LAYERS`` without making any layer; what is none in it is left to Channels."""
+    """Return the layers in ``CHANNEL_LAYERS``, without creating them and without invalid ones."""
     return {
         alias: Layer(alias, _kinds(entry.get("BACKEND")), _mapping(entry.get("CONFIG")))
         for alias, entry in _mapping(configured).items()
@@ -90,7 +90,7 @@ def _kinds(backend: Any) -> frozenset[str]:
         return frozenset([backend])
     try:
         return frozenset(map(dotted_name, import_string(backend).__mro__))
-    except Exception:  # what is wrong with a layer's class is for Channels to say
+    except Exception:  # Channels reports a layer's class that cannot be imported
         return frozenset()
 
 
@@ -103,22 +103,22 @@ def _default_timeout() -> float | None:
 
 
 def alias_faults(settings: conf.Settings, layers: Mapping[str, Layer]) -> list[CheckMessage]:
-    """Report aliases that name no channel layer (E002)."""
+    """Return aliases that CHANNEL_LAYERS lacks (E002)."""
     found: list[CheckMessage] = []
     for key in ("CHANNEL_LAYER", "DISPATCH_LAYER"):
         alias = getattr(settings, key)
-        # Having no default layer is no fault: everything is hosted inline then.
+        # Without a default layer, everything is hosted inline. That is valid.
         if alias not in layers and alias != getattr(conf.Settings, key):
-            message = f"{conf.SETTING}[{key!r}] is {alias!r}, which CHANNEL_LAYERS does not have."
-            hint = f"There are: {', '.join(map(repr, layers))}." if layers else "There are none."
-            found.append(fault(2, message, f"Configure it, or name another. {hint}"))
+            message = f"{conf.SETTING}[{key!r}] is {alias!r}, which CHANNEL_LAYERS lacks."
+            hint = f"Layers: {', '.join(map(repr, layers))}." if layers else "There are no layers."
+            found.append(fault(2, message, f"Configure it, or use another alias. {hint}"))
     return found
 
 
 def hosting_faults(
     settings: conf.Settings, layers: Mapping[str, Layer], edges: Iterable[Edge]
 ) -> list[CheckMessage]:
-    """Report workers that no layer leads to (E003, E004)."""
+    """Return streams for workers that no layer can reach (E003, E004)."""
     asked = [f"{conf.SETTING}['HOSTING']"] if settings.HOSTING == "workers" else []
     for edge in edges:
         streams = [name for name, stream in edge.table.items() if stream.hosting == "workers"]
@@ -128,23 +128,23 @@ def hosting_faults(
     found: list[CheckMessage] = []
     for alias in _aliases(settings):
         if alias not in layers:
-            message = f"There is no channel layer {alias!r}, and workers are asked for by "
+            message = f"There is no channel layer {alias!r}, but workers are required by "
             hint = 'Configure it in CHANNEL_LAYERS, or set the hosting to "auto" or "inline".'
             found.append(fault(3, f"{message}{', '.join(asked)}.", hint))
         elif MEMORY_LAYER in layers[alias].kinds:
-            message = f"The channel layer {alias!r} is in-memory and reaches no other process, "
-            message += f"and workers are asked for by {', '.join(asked)}."
+            message = f"The channel layer {alias!r} is in memory and reaches no other process, "
+            message += f"but workers are required by {', '.join(asked)}."
             hint = 'Use a layer of channels_redis, or set the hosting to "auto" or "inline".'
             found.append(fault(4, message, hint))
     return found
 
 
 def timeout_faults(layer: Layer, default: float | None) -> list[CheckMessage]:
-    """Report hosts of a core layer on which an idle wait raises (E005).
+    """Return hosts of a core layer that time out while the layer is idle (E005).
 
     Args:
         layer: The layer.
-        default: The ``socket_timeout`` of the redis-py at hand where none is set, in seconds.
+        default: The default ``socket_timeout`` of the installed redis-py, in seconds.
     """
     if CORE_LAYER not in layer.kinds:
         return []
@@ -154,65 +154,65 @@ def timeout_faults(layer: Layer, default: float | None) -> list[CheckMessage]:
         return []
     where = f"CHANNEL_LAYERS[{layer.alias!r}]['CONFIG']: {', '.join(bad)}"
     message = (
-        f"{where}: socket_timeout is {POLL:g} seconds or less (redis-py 8 has 5 unless told "
-        "otherwise), so an idle channel layer raises TimeoutError in workers and consumers."
+        f"{where}: socket_timeout is {POLL:g} seconds or less (the default of redis-py 8 is 5), so "
+        "an idle channel layer raises TimeoutError in workers and consumers."
     )
     hint = (
         'Write each host as a dict with "socket_timeout": None, such as '
-        '{"address": "redis://localhost:6379", "socket_timeout": None}, and leave it out of URLs.'
+        '{"address": "redis://localhost:6379", "socket_timeout": None}. Remove it from URLs.'
     )
     return [fault(5, message, hint)]
 
 
 def serializer_faults(layer: Layer) -> list[CheckMessage]:
-    """Report a serializer that has no bytes (E006)."""
+    """Return a serializer that cannot encode bytes (E006)."""
     if layer.config.get("serializer_format") != "json":
         return []
     message = f"The channel layer {layer.alias!r} has serializer_format 'json'."
-    hint = "JSON has no bytes, which batches and scopes are: leave it out for 'msgpack'."
+    hint = "Batches and scopes are bytes, which JSON lacks. Remove it for 'msgpack'."
     return [fault(6, message, hint)]
 
 
 def expiry_faults(layer: Layer) -> list[CheckMessage]:
-    """Warn of group memberships that end soon (W001)."""
+    """Return group memberships that expire soon (W001)."""
     expiry = layer.config.get("group_expiry")
     if CORE_LAYER not in layer.kinds or not isinstance(expiry, int) or expiry >= MIN_GROUP_EXPIRY:
         return []
-    message = f"The channel layer {layer.alias!r} ends group memberships after {expiry} s."
-    hint = f"Streams live in groups: set group_expiry to {MIN_GROUP_EXPIRY} or more."
+    message = f"Group memberships of the channel layer {layer.alias!r} expire after {expiry} s."
+    hint = f"Streams use groups. Set group_expiry to {MIN_GROUP_EXPIRY} or more."
     return [django_checks.Warning(message, hint=hint, id=f"{TAG}.W001")]
 
 
 def shard_faults(layer: Layer) -> list[CheckMessage]:
-    """Warn of opens on a sharded core layer (W002)."""
+    """Return a sharded core layer that is used for opens (W002)."""
     if CORE_LAYER not in layer.kinds or len(_hosts(layer)) < 2:
         return []
     message = (
-        f"Opens go through the channel layer {layer.alias!r}, which has several hosts: a worker "
-        "waits on one of them at a time, and most opens are only found by a later try."
+        f"Opens use the channel layer {layer.alias!r}, which has several hosts. A worker waits on "
+        "one host at a time, so it finds most opens only after a retry."
     )
-    hint = f"Set {conf.SETTING}['DISPATCH_LAYER'] to a layer of one host or a pub/sub layer."
+    hint = f"Set {conf.SETTING}['DISPATCH_LAYER'] to a layer with one host or a pub/sub layer."
     return [django_checks.Warning(message, hint=hint, id=f"{TAG}.W002")]
 
 
 def dead_faults(layer: Layer) -> list[CheckMessage]:
-    """Report a layer that nodes cannot work on (E019)."""
+    """Return a layer that is not supported (E019)."""
     if RABBITMQ_LAYER not in layer.kinds:
         return []
     message = f"The channel layer {layer.alias!r} is that of channels_rabbitmq, which is not "
-    message += "supported: it has no normal channels, and its calls may wait for ever."
+    message += "supported: it lacks normal channels, and its calls may never return."
     hint = "Use a layer of channels_redis, or that of channels_demux_layer.contrib.postgres."
     return [fault(19, message, hint)]
 
 
 def listener_faults(layer: Layer) -> list[CheckMessage]:
-    """Warn of a layer of opens where one worker takes them all (W004)."""
+    """Return a layer that sends all opens to the same worker (W004)."""
     if PLAIN_POSTGRES_LAYER in layer.kinds and POSTGRES_LAYER not in layer.kinds:
         message = (
-            f"Of all workers of a stream, the channel layer {layer.alias!r} gives opens to the "
-            "first that was started, and to none after its end or a restart of PostgreSQL."
+            f"The channel layer {layer.alias!r} sends opens only to the worker of a stream that "
+            "started first, and to none after that worker ends or PostgreSQL restarts."
         )
-        hint = f"Set its BACKEND to {POSTGRES_LAYER!r}, which takes the same CONFIG."
+        hint = f"Set its BACKEND to {POSTGRES_LAYER!r}, with the same CONFIG."
         return [django_checks.Warning(message, hint=hint, id=f"{TAG}.W004")]
     return []
 
@@ -227,12 +227,12 @@ def _hosts(layer: Layer) -> list[Any]:
 
 
 def _gives_up(host: Any, default: float | None) -> bool:
-    """Return whether redis-py ends a read on this host before Redis ends its own wait."""
+    """Return whether redis-py times out on this host while Redis still waits for a message."""
     options = host if isinstance(host, Mapping) else {"address": host}
     timeout = options.get("socket_timeout", default)
     address = options.get("address")
     if isinstance(address, str):
-        # What the URL says is what counts, whatever stands beside it.
+        # redis-py prefers the options of the URL.
         in_url = parse_qs(address.partition("?")[2]).get("socket_timeout")
         timeout = in_url[0] if in_url else timeout
     try:

@@ -1,4 +1,4 @@
-"""The system checks of what protects streams; `channels_demux_layer.checks.wiring` runs them."""
+"""System checks of permissions and limits. `channels_demux_layer.checks.wiring` runs them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ OWN = (
     "SCOPE_HEADERS",
     "SCOPE_COOKIES",
 )
-"""The settings that a demultiplexer may have as an attribute, in lower case."""
+"""The settings that a demultiplexer may override with an attribute, in lower case."""
 
 _PERMISSION = re.compile(r"(\w+)\.(\S+)")
 
 
 def protection_faults(edges: Iterable[Edge], settings: conf.Settings) -> list[CheckMessage]:
-    """Report all that is wrong with permissions and limits (E017, E018, W003)."""
+    """Return the problems of permissions and limits (E017, E018, W003)."""
     found: list[CheckMessage] = []
     for edge in edges:
         wrong = attribute_faults(edge)
@@ -41,7 +41,7 @@ def protection_faults(edges: Iterable[Edge], settings: conf.Settings) -> list[Ch
 
 
 def permission_faults(edge: Edge) -> list[CheckMessage]:
-    """Report names that no permission has (E017)."""
+    """Return permissions whose name is malformed, or whose app is not installed (E017)."""
     found: list[CheckMessage] = []
     labels = {config.label for config in apps.get_app_configs()}
     for name, stream in edge.table.items():
@@ -51,15 +51,15 @@ def permission_faults(edge: Edge) -> list[CheckMessage]:
         match = _PERMISSION.fullmatch(permission)
         if match and match[1] in labels:
             continue
-        problem = f"no app {match[1]!r} is installed" if match else "it is no permission's name"
+        problem = f"no app {match[1]!r} is installed" if match else "this is no permission name"
         message = f"Stream {name!r} of {edge.name}: permission {permission!r}: {problem}."
-        hint = "Write it as 'app_label.codename', or give a callable."
+        hint = "Use 'app_label.codename' or a callable."
         found.append(fault(17, message, hint))
     return found
 
 
 def attribute_faults(edge: Edge) -> list[CheckMessage]:
-    """Report attributes of a demultiplexer that the setting could not have (E018)."""
+    """Return attributes of a demultiplexer whose value is invalid for the setting (E018)."""
     values = {key: getattr(edge.cls, key.lower(), None) for key in OWN}
     own = {key: value for key, value in values.items() if value is not None}
     written = [
@@ -73,18 +73,18 @@ def attribute_faults(edge: Edge) -> list[CheckMessage]:
 
 
 def limit_faults(edge: Edge, settings: conf.Settings) -> list[CheckMessage]:
-    """Warn of limits that hold up clients who do no wrong (W003)."""
+    """Return limits that delay or refuse normal clients (W003)."""
     limits, problems = edge.cls.client_limits(), []
     eager = sum(not stream.lazy for stream in edge.table.values())
     if 0 < limits.open_streams < eager:
         problems.append(
-            f"{eager} streams open with the connection, and MAX_OPEN_STREAMS is "
-            f"{limits.open_streams}: a client could open no other"
+            f"{eager} streams open with the connection, but MAX_OPEN_STREAMS is "
+            f"{limits.open_streams}, so a client cannot open any other"
         )
     if 0 < limits.bytes_per_second * LONGEST_PAUSE < settings.MAX_PAYLOAD:
         problems.append(
-            f"one payload of MAX_PAYLOAD is more than BYTES_PER_SECOND ({limits.bytes_per_second})"
-            f" lets pass in {LONGEST_PAUSE:.0f} s, the longest that a client is held up"
+            f"BYTES_PER_SECOND ({limits.bytes_per_second}) is too small for a payload of "
+            f"MAX_PAYLOAD within {LONGEST_PAUSE:.0f} s, the maximum delay of a client"
         )
     hint = "Raise the limit, make streams lazy, or lower MAX_PAYLOAD."
     return [

@@ -1,35 +1,34 @@
-"""System checks: what would fail at run time, found by ``manage.py check``.
+"""System checks: ``manage.py check`` finds what would fail at run time.
 
-Each check is a pure function from what is configured to messages. The three that are registered
-gather what is configured and call them. The identifiers are stable: one that is no longer
-reported is not used again.
+Each check is a pure function from the configuration to messages. The three registered functions
+read the configuration and call the checks. Identifiers are stable: a retired one is never reused.
 
 ==== =====================================================================================
-E001 a setting is wrong
+E001 a setting has a wrong key, type or value
 E002 a setting names a channel layer that does not exist
-E003 streams are to run in workers, and there is no channel layer
-E004 streams are to run in workers, and the channel layer is in-memory
-E005 redis-py gives up a wait of the core layer after ``socket_timeout``
-E006 the layer's serializer is JSON, which has no bytes
-E007 layer messages may pass 1 MB
+E003 streams should run in workers, but there is no channel layer
+E004 streams should run in workers, but the channel layer is in memory
+E005 the ``socket_timeout`` of redis-py interrupts an idle core layer
+E006 the layer's serializer is JSON, which cannot encode bytes
+E007 layer messages may exceed 1 MB
 E008 ``ASGI_APPLICATION`` cannot be imported
 E009 a demultiplexer's ``consumer_classes`` is wrong
 E010 a demultiplexer's ``channel_prefix`` is too long or invalid
 E011 a dotted path leads nowhere
-E012 a dotted path fails when it is really imported (``check --deploy``)
+E012 importing a dotted path fails (only with ``check --deploy``)
 E013 two demultiplexers use one channel for different consumers
-E014 there is no ``channel`` route, though streams run in workers
+E014 there is no ``channel`` route, although streams run in workers
 E015 the ``channel`` route lacks the channel of a stream
-E016 the channel layer of a demultiplexer cannot be made
-E017 a stream's permission is no permission's name
-E018 a limit or a list of a demultiplexer is none that the setting could have
+E016 the channel layer of a demultiplexer cannot be created
+E017 a stream's permission is malformed, or its app is not installed
+E018 a limit or a list of a demultiplexer is invalid for the setting
 E019 the layer of channels_rabbitmq, which is not supported
-E020 a demultiplexer's ``worker_middleware`` is none
-W001 group memberships of the core layer end soon
-W002 opens go through a core layer of several hosts
-W003 a limit holds up clients who do no wrong
-W004 opens go through channels_postgres' own layer, which gives them to one worker
-W005 ``ASGI_APPLICATION`` has no router that can be seen, or its streams cannot be found behind it
+E020 a demultiplexer's ``worker_middleware`` cannot wrap an application
+W001 group memberships of the core layer expire soon
+W002 opens use a core layer with several hosts
+W003 a limit delays or refuses normal clients
+W004 opens use channels_postgres' own layer, which sends them to one worker
+W005 the checks cannot find a router or the streams behind ``ASGI_APPLICATION``
 ==== =====================================================================================
 """
 
@@ -65,28 +64,28 @@ from .limits import protection_faults
 __all__ = ["TAG", "check_imports", "check_settings", "check_wiring"]
 
 MAX_LAYER_MESSAGE = 1_000_000
-"""Bytes that a message may have on every channel layer (Channels' specification: 1 MB)."""
+"""The maximum size of a message on any layer, in bytes (Channels' specification: 1 MB)."""
 BATCH_OVERHEAD = 16_384
-"""Bytes of a batch beside its frames' payloads, rounded up."""
+"""The size of a batch without payloads in bytes, rounded up."""
 
 # ---- settings ---------------------------------------------------------------------------
 
 
 def setting_faults(problems: Iterable[conf.Problem]) -> list[CheckMessage]:
-    """Report what is wrong with the settings dict (E001)."""
+    """Return the problems of the settings dict (E001)."""
     return [fault(1, problem.message, problem.hint) for problem in problems]
 
 
 def size_faults(settings: conf.Settings) -> list[CheckMessage]:
-    """Report sizes that let a layer message pass what channel layers take (E007)."""
+    """Return sizes that allow larger messages than channel layers accept (E007)."""
     room = MAX_LAYER_MESSAGE - BATCH_OVERHEAD
-    # A batch is no larger than BATCH_BYTES, or else a single payload of at most MAX_PAYLOAD.
-    hint = f"Channel layers need not take more than 1 MB: set it to {room} or less."
+    # A batch has at most BATCH_BYTES, or a single payload of at most MAX_PAYLOAD.
+    hint = f"A channel layer may refuse more than 1 MB. Set it to {room} or less."
     found: list[CheckMessage] = []
     for key in ("MAX_PAYLOAD", "BATCH_BYTES"):
         size = getattr(settings, key)
         if size > room:
-            message = f"{conf.SETTING}[{key!r}] is {size}: channel-layer messages may pass 1 MB."
+            message = f"{conf.SETTING}[{key!r}] is {size}: channel-layer messages may exceed 1 MB."
             found.append(fault(7, message, hint))
     return found
 
@@ -95,7 +94,7 @@ def size_faults(settings: conf.Settings) -> list[CheckMessage]:
 
 
 def read_edges(classes: Iterable[Any]) -> tuple[list[Edge], list[CheckMessage]]:
-    """Read the streams of demultiplexers; report what is wrong with them (E009, E010, E016)."""
+    """Return demultiplexers with their streams, and their problems (E009, E010, E016)."""
     results = [_read_edge(cls) for cls in classes]
     edges = [result for result in results if isinstance(result, Edge)]
     return edges, [result for result in results if isinstance(result, CheckMessage)]
@@ -113,29 +112,29 @@ def _read_edge(cls: Any) -> Edge | CheckMessage:
         return fault(9, f"{name}: {error}", "Correct its consumer_classes.")
     try:
         remote = [stream for stream in table if cls.hosting_of(stream) == "workers"]
-    except Exception as error:  # whatever the class of the project's channel layer raises
-        message = f"{name}: its channel layer cannot be made: {type(error).__name__}: {error}."
+    except Exception as error:  # the class of the channel layer may raise anything
+        message = f"{name}: its channel layer cannot be created: {type(error).__name__}: {error}."
         return fault(16, message, "Correct the layer in CHANNEL_LAYERS.")
     return Edge(cls, table, remote)
 
 
 def path_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
-    """Report dotted paths that lead nowhere, without importing what they lead to (E011)."""
+    """Return dotted paths that lead nowhere, without importing their targets (E011)."""
     found: list[CheckMessage] = []
     for edge, name, stream in _dotted(edges):
         reason = _why_missing(str(stream.target))
         if reason:
             message = f"Stream {name!r} of {edge.name}: {stream.target!r} leads nowhere: {reason}."
             hint = (
-                "Correct the path in consumer_classes, or install what it needs. (Where only "
-                "workers have the code, silence this check in the server's settings.)"
+                "Correct the path in consumer_classes, or install what it needs. If only workers "
+                "have the code, silence this check in the server's settings."
             )
             found.append(fault(11, message, hint))
     return found
 
 
 def import_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
-    """Report dotted paths that fail when they are imported (E012)."""
+    """Return dotted paths whose import fails (E012)."""
     found = [fault for edge in edges for fault in _middleware_import_faults(edge)]
     for edge, name, stream in _dotted(edges):
         if not _why_missing(str(stream.target)):
@@ -157,10 +156,10 @@ def _middleware_import_faults(edge: Edge) -> Iterator[CheckMessage]:
 
 
 def middleware_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
-    """Report worker_middleware that nothing can be put into (E020)."""
+    """Return worker_middleware that cannot wrap an application (E020)."""
     hint = (
-        "Make worker_middleware a callable that takes an ASGI application and returns one (a "
-        "method has to be a staticmethod), or the dotted path of such a callable."
+        "Make worker_middleware a callable that takes an ASGI application and returns one, or the "
+        "dotted path of such a callable. A method must be a staticmethod."
     )
     problems = [(edge, _middleware_problem(edge.cls.worker_middleware)) for edge in edges]
     return [
@@ -174,7 +173,7 @@ def _middleware_problem(middleware: object) -> str | None:
     if middleware is None:
         return None
     if isinstance(middleware, str):
-        reason = _why_missing(middleware) if "." in middleware else "it is no dotted path"
+        reason = _why_missing(middleware) if "." in middleware else "this is not a dotted path"
         return None if reason is None else f"{middleware!r} leads nowhere: {reason}"
     if not callable(middleware):
         return f"is {middleware!r}, which cannot be called"
@@ -182,15 +181,15 @@ def _middleware_problem(middleware: object) -> str | None:
         inspect.signature(middleware).bind(None)
     except TypeError as error:
         return f"{middleware!r} cannot be called with one application: {error}"
-    except ValueError:  # It is written in C, and says nothing of its arguments.
+    except ValueError:  # a callable written in C may have no signature
         return None
     return None
 
 
 def conflict_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
-    """Report channels that two demultiplexers use for different consumers (E013).
+    """Return channels that two demultiplexers use for different consumers (E013).
 
-    The same consumer is another one with other worker_middleware around it.
+    A consumer with other worker_middleware counts as different.
     """
     owners: dict[str, tuple[Edge, object]] = {}
     found: list[CheckMessage] = []
@@ -205,13 +204,13 @@ def conflict_faults(edges: Iterable[Edge]) -> list[CheckMessage]:
             else:
                 continue
             message = f"{owner.name} and {edge.name} use the channel {edge.channel(name)!r} "
-            hint = f"Give {edge.name} a channel_prefix of its own, or rename the stream."
+            hint = f"Set another channel_prefix for {edge.name}, or rename the stream."
             found.append(fault(13, f"{message}{difference}.", hint))
     return found
 
 
 def route_faults(edges: Iterable[Edge], routes: Routes) -> list[CheckMessage]:
-    """Report streams whose workers would not know them (E014, E015)."""
+    """Return streams that the ``channel`` route lacks (E014, E015)."""
     found: list[CheckMessage] = []
     for edge in edges:
         hint = (
@@ -232,18 +231,18 @@ def route_faults(edges: Iterable[Edge], routes: Routes) -> list[CheckMessage]:
 def opaque_faults(
     edges: list[Edge], routes: Routes, streams: Collection[str]
 ) -> list[CheckMessage]:
-    """Warn of an application that nobody can look through (W005).
+    """Return what the checks cannot find behind the application (W005).
 
     Args:
         edges: The demultiplexers that were found.
-        routes: What the application routes.
-        streams: The channels for which an application was found.
+        routes: The routes of the application.
+        streams: The channels with an application.
     """
     if routes.exist is not None:
         return []
     hint = (
-        "Make a ProtocolTypeRouter the application, or keep it in an attribute 'app' of what "
-        "stands around it. Otherwise name the channels that runworker listens on."
+        "Use a ProtocolTypeRouter as the application, or make it the attribute 'app' of its "
+        "wrapper. Otherwise, pass runworker the names of its channels."
     )
     problems = [] if edges else ["its demultiplexers were not found, and are not checked"]
     for edge in edges:
@@ -268,28 +267,28 @@ def _dotted(edges: Iterable[Edge]) -> Iterator[tuple[Edge, str, Stream]]:
 
 
 def _why_missing(path: str) -> str | None:
-    """Say why a dotted path leads nowhere; imports the packages above its module only."""
+    """Return why a dotted path leads nowhere. This imports only the packages above its module."""
     module, _, name = path.rpartition(".")
     if module in sys.modules:
         present = hasattr(sys.modules[module], name)
         return None if present else f"the module {module!r} has no {name!r}"
     try:
         present = util.find_spec(module) is not None
-    except Exception as error:  # a package above it runs the user's code, which may raise anything
+    except Exception as error:  # the packages above it are the user's, and may raise anything
         return f"{type(error).__name__}: {error}"
     return None if present else f"there is no module {module!r}"
 
 
 def _identity(stream: Stream) -> object:
-    """Return what tells a stream's consumer from others: a class and its path are the same."""
+    """Return the identity of a stream's consumer. A class and its dotted path are equal."""
     return dotted_name(stream.target) if isinstance(stream.target, type) else stream.target
 
 
-# ---- what is configured -----------------------------------------------------------------
+# ---- registered checks ------------------------------------------------------------------
 
 
 def check_settings(app_configs: object = None, **kwargs: object) -> list[CheckMessage]:
-    """Check the settings dict by itself."""
+    """Check the settings dict."""
     configured, old = conf.read_django_settings()
     problems = conf.find_problems(configured, old)
     return setting_faults(problems) or size_faults(conf.build_settings(configured, old))
@@ -312,7 +311,7 @@ def check_wiring(app_configs: object = None, **kwargs: object) -> list[CheckMess
 
 
 def check_imports(app_configs: object = None, **kwargs: object) -> list[CheckMessage]:
-    """Import what streams lead to; for ``check --deploy``."""
+    """Import the targets of all streams, for ``check --deploy``."""
     if _read_settings() is None:
         return []
     application, _ = read_application(getattr(django_settings, "ASGI_APPLICATION", None))
@@ -321,9 +320,9 @@ def check_imports(app_configs: object = None, **kwargs: object) -> list[CheckMes
 
 
 def read_application(path: object) -> tuple[object, list[CheckMessage]]:
-    """Import ``ASGI_APPLICATION``; report why it cannot be imported (E008).
+    """Import ``ASGI_APPLICATION``, and return it with its problems (E008).
 
-    That there is none is for Channels to say.
+    Channels reports that the setting is missing.
     """
     if not isinstance(path, str):
         return None, []
@@ -335,7 +334,7 @@ def read_application(path: object) -> tuple[object, list[CheckMessage]]:
 
 
 def _read_settings() -> conf.Settings | None:
-    """Return the settings; None where they are wrong, which check_settings() reports."""
+    """Return the settings; None if they are invalid, which check_settings() reports."""
     try:
         return conf.get_settings()
     except ConfigurationError:

@@ -88,7 +88,7 @@ def test_unknown_aliases() -> None:
     """An alias that CHANNEL_LAYERS lacks is reported, each setting for itself, with the choice."""
     assert ids(core(), CHANNEL_LAYER="x") == ["E002"]
     assert ids(core(), CHANNEL_LAYER="x", DISPATCH_LAYER="y") == ["E002", "E002"]
-    for layers, choice in [(core(), "There are: 'default'."), ({}, "There are none.")]:
+    for layers, choice in [(core(), "Layers: 'default'."), ({}, "There are no layers.")]:
         (message,) = layer_faults(build_settings({"DISPATCH_LAYER": "y"}), layers, [])
         assert "CHANNEL_LAYERS" in message.msg
         assert choice in str(message.hint)

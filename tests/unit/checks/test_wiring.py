@@ -308,7 +308,7 @@ class Written:
     [
         (7, "is 7, which cannot be called"),
         (takes_two, "cannot be called with one application: missing a required argument: 'more'"),
-        ("middleware", "'middleware' leads nowhere: it is no dotted path"),
+        ("middleware", "'middleware' leads nowhere: this is not a dotted path"),
         ("market.gone.middleware", "leads nowhere: there is no module 'market.gone'"),
     ],
 )
@@ -410,9 +410,9 @@ def test_manage_py_check_runs_them(project: Any) -> None:
 @pytest.mark.parametrize(
     ("permission", "problem"),
     [
-        ("view_price", "it is no permission's name"),
-        ("auth.", "it is no permission's name"),
-        ("auth.view user", "it is no permission's name"),
+        ("view_price", "this is no permission name"),
+        ("auth.", "this is no permission name"),
+        ("auth.view user", "this is no permission name"),
         ("market.view_price", "no app 'market' is installed"),
     ],
 )
@@ -454,7 +454,7 @@ def test_limits_that_hold_up_who_does_no_wrong() -> None:
     found = limit_checks.protection_faults(edges(tight), build_settings({}))
     assert ids(found) == ["W003"] * 2
     assert "2 streams open with the connection" in found[0].msg
-    assert "one payload of MAX_PAYLOAD" in found[1].msg
+    assert "too small for a payload of MAX_PAYLOAD" in found[1].msg
     wide = demultiplexer(consumer_classes=streams, max_open_streams=2, bytes_per_second=10**6)
     assert limit_checks.protection_faults(edges(wide), build_settings({})) == []
 
