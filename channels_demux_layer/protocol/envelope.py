@@ -120,8 +120,8 @@ class EnvelopeCodec(EnvelopeFormat):
             rest = len(text) - len(stream) - len(payload)
         else:
             rest = len(text.encode()) - len(stream.encode()) - len(payload)
-        if len(text) > MAX_DEPTH * 2:
-            self._check_depth(text)
+        if len(text) > MAX_DEPTH * 2 and is_deeper(text, MAX_DEPTH):
+            raise self._too_deep()
         if rest > self._largest_plain:
             self._check_repeats(text, decode_members(text))
         if self._whole:
@@ -261,7 +261,8 @@ class EnvelopeCodec(EnvelopeFormat):
             raise self._too_deep() from None
         except REFUSALS as error:
             raise self._bad(ErrorCode.INVALID_JSON, explain(text, error)) from None
-        self._check_depth(text)
+        if is_deeper(text, MAX_DEPTH):
+            raise self._too_deep()
         self._check_repeats(text, members)
         return members
 
@@ -273,10 +274,6 @@ class EnvelopeCodec(EnvelopeFormat):
         except msgspec.ValidationError:
             problem = f"The value of {key!r} is not a string."
             raise self._bad(ErrorCode.WRONG_TYPE, problem, stream) from None
-
-    def _check_depth(self, text: str) -> None:
-        if is_deeper(text, MAX_DEPTH):
-            raise self._too_deep()
 
     def _check_repeats(self, text: str, members: dict[str, Raw]) -> None:
         if has_repeated_key(text, members):
