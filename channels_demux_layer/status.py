@@ -30,9 +30,8 @@ from .protocol.report import (
     StreamReport,
     parse_answer,
 )
-from .transport.failures import Unreadable, failure_of
 from .transport.steadfast import unsteady
-from .transport.typed import new_own_channel
+from .transport.typed import Unreadable, failure_of, new_own_channel
 
 __all__ = [
     "FleetReport",

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import DemuxError
-from channels_demux_layer.logs import FaultLog, about
+from channels_demux_layer.logs import about
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import Claim, Open
 from channels_demux_layer.protocol.naming import edge_group, stream_channel, stream_group
@@ -25,11 +25,8 @@ from .survival import suspects_on
 __all__ = ["RemoteAccess", "ScopeFailed", "find_worker"]
 
 logger = logging.getLogger(__name__)
-faults = FaultLog(logger)
 
 Result = TypeVar("Result")
-
-JOIN = "join the channel layer"
 
 #: The longest pause between two opens of a stream that nobody claims, in seconds, and by how
 #: much each is longer than the one before (L2.7).
@@ -219,12 +216,9 @@ async def _try_open(
     claims.was_sent = False
     try:
         node = await access.get_node()
-    except Exception as error:
-        # With the connection: its group may be on another server than those of others.
-        faults.failed(JOIN, error, target=access.connection)
+    except Exception:  # The node has logged it.
         await asyncio.sleep(random.uniform(*REFUSED_PAUSE))
         return None
-    faults.worked(JOIN, target=access.connection)
     found = await claims.call_for(node, new_open(), patience)
     return None if found is None else (node, *found)
 

@@ -107,7 +107,7 @@ def _size(frame: Frame) -> int:
 
 #: The maximum number of payloads in a portion. Later ones wait until it is over, so that the first
 #: answers do not wait for the last.
-PORTION_SIZE = 200
+PORTION_SIZE = 400
 
 #: The maximum number of turns that answers wait. A consumer of Channels takes one payload in two
 #: turns, so this is enough for four.

@@ -1,1 +1,1 @@
-"""A process on the channel layer: its node, its links, and what outlasts the layer's failures."""
+"""Connects a process to the channel layer: node, links, and retries when the layer fails."""

@@ -1,4 +1,4 @@
-"""A process's endpoint on the channel layer, and the one place that calls it for links.
+"""A process's endpoint on the channel layer.
 
 One node serves one event loop and one channel-layer alias: one channel and one receive loop,
 however many connections and sessions there are.
@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from channels.layers import InMemoryChannelLayer
 
 from channels_demux_layer import tracing
 from channels_demux_layer.conf import get_settings
@@ -26,14 +27,11 @@ from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.report import NODES, PROBE, STATUS, parse_question
 from channels_demux_layer.protocol.session import SendWindow
 
-from .calls import LayerCalls, messages, persist
-from .groups import Memberships
-from .hearing import Hearing
-from .ignored import IgnoredMessages
-from .own import OwnLayer, in_time
-from .refresh import GroupRefresh
+from .calls import Publish, Publisher, messages, persist, receive
+from .groups import JOIN, LEAVE, NodeGroups
+from .own import Hearing, OwnLayer
+from .records import IgnoredMessages
 from .reporter import Reporter
-from .steadfast import LEAVE
 from .watchdog import Watchdog
 from .wire import Hosted, LinkWire, SessionPort
 
@@ -43,13 +41,14 @@ logger = logging.getLogger(__name__)
 
 #: How long a node that stops may take to leave its groups, in seconds.
 LEAVE_LIMIT = 2.0
-#: Groups that are joined and left in the background at a time. When a peer dies, there are as many
-#: as it had sessions, and payloads of others must not wait for them.
+CLEAR = "clear a group on the channel layer"
+#: How many groups are joined and left in the background at a time. When a peer dies, there are as
+#: many to leave as it had sessions, and the payloads of others must not wait for that.
 MAX_CHORES = 10
-#: How many workers are remembered that claim the opens of one channel.
+#: How many claiming workers are remembered for one channel.
 MAX_CLAIMANTS = 1_000
-#: How many links of edges are kept without a session, as far as they are the latest. Anybody who
-#: can write to the layer can begin links, which would otherwise be kept for three PEER_TIMEOUTs.
+#: How many of the latest links of edges are kept without a session. Anybody who can write to the
+#: layer can begin links, and each would otherwise be kept for three PEER_TIMEOUTs.
 MAX_TAKEN_UP = 1_000
 
 
@@ -57,14 +56,16 @@ class Node:
     """One process's endpoint on one channel layer.
 
     Args:
-        layer: The project's channel layer, not steadfast: the node retries by itself.
-        config: The numbers that its links run by.
+        layer: The project's channel layer. Not a steadfast one, since the node retries itself.
+        config: The configuration of its links.
         alias: The layer's name in CHANNEL_LAYERS.
 
     Attributes:
         channel: The node's channel, known once started.
-        heard_at: When anything was heard on it.
+        heard_at: When it last received anything, on the loop's clock.
         groups: The groups that the node is a member of.
+        publish: Sends a message to a group, or to a channel if there is no group. Returns whether
+            the layer took it. It may be lost all the same.
         claimable: The opens that an edge of this process waits to have claimed, by ref.
         grantable: The claims that a worker of this process waits to have granted, by ref.
         claimants: For each stream's channel the nodes that claim one open of it, as far as is
@@ -72,11 +73,11 @@ class Node:
         hosted: The sessions that the workers of this process host.
         is_draining: Whether the workers of this process take no more sessions.
         max_sessions: How many sessions its workers host at a time; 0 for no bound.
-        ignored: How many messages of the layer made no sense, by reason.
+        ignored: How many messages of the layer were ignored, by reason.
         serves: The channels of the streams that the workers of this process host.
-        reporter: Speaks for the node when somebody asks how it is.
+        reporter: Answers questions about the node.
         pacer: Spreads the opens of sessions that are opened anew.
-        watchdog: Sends heartbeats while the event loop is blocked; None where nobody does.
+        watchdog: Sends heartbeats while the event loop is blocked. None if there is none.
         blocks: How often the event loop was found blocked.
         memories: The groups of the process's consumers. The node rejoins them with its own.
     """
@@ -88,7 +89,6 @@ class Node:
         self.loop = asyncio.get_running_loop()
         self._context = tracing.apart(contextvars.copy_context)
         self.channel = ""
-        self.groups: Memberships
         self.claimable: dict[str, Callable[[Claim], None]] = {}
         self.grantable: dict[str, Callable[[SessionPort], None]] = {}
         self.claimants: dict[str, set[str]] = {}
@@ -99,7 +99,6 @@ class Node:
         self.reporter = Reporter(self)
         self.pacer = Pacer()
         self._chores = asyncio.Semaphore(MAX_CHORES)
-        self._refresh: GroupRefresh | None = None
         self.watchdog: Watchdog | None = None
         self.blocks = 0
         self.heard_at = self.loop.time()
@@ -109,10 +108,10 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self.ignored = IgnoredMessages()
         self._own = OwnLayer(alias, layer, config.peer_timeout)
-        self.memories = self._own.memories
-        self._calls = LayerCalls(
-            self._own.typed, self._reconnected, self.ignored.unreadable, self.start_task
-        )
+        self._publisher = Publisher(self._own.typed, self._reconnected, self.start_task)
+        self.publish: Publish = self._publisher.publish
+        self.groups = NodeGroups(self._own.typed, self.publish, alias)
+        self.memories = self.groups.memories
         self._started: asyncio.Future[None] | None = None
         self._receiving: asyncio.Task[None] | None = None
         self._hearing: Hearing | None = None
@@ -120,7 +119,7 @@ class Node:
     # -- life ---------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Take a channel and begin to receive; once, however many ask.
+        """Take a channel and begin to receive. Further calls do nothing.
 
         Raises:
             Exception: Whatever the channel layer raises when it cannot be reached.
@@ -130,22 +129,21 @@ class Node:
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
-        self.channel = self.ignored.node = await self._own.typed.new_channel()
-        self.groups = Memberships(self._own.groups, self.channel, self._calls.slots)
+        self.channel = await self._own.typed.new_channel()
+        self.ignored.node = self.groups.channel = self.channel
         self._receiving = self.start_task(self._receive_forever())
-        if self._own.can_renew:
+        if self._own.is_own:
             recovered = partial(self._reconnected, was_deaf=True)
             hearing = Hearing(self, self.config.peer_timeout, self._renew, recovered)
             self._hearing, self._own.typed.timed_out = hearing, hearing.doubt
             self.start_task(hearing.run())
-        self._persist("join the group of all nodes", NODES, lambda: self.groups.join(NODES))
-        if self._own.forgets:
-            self._refresh = GroupRefresh(self._own, self.groups, self.publish)
-            self.start_task(self._refresh.run())
+        self._persist(JOIN, NODES, lambda: self.groups.join(NODES))
+        if not isinstance(self.layer, InMemoryChannelLayer):  # That one forgets nothing.
+            self.start_task(self.groups.run())
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a coroutine of this node's until it ends, or the node does."""
-        # Not in the context of whoever starts it, such as a consumer that sends.
+        """Run a coroutine until it ends, or the node does."""
+        # Not in the context of the caller, which may be a consumer that sends.
         task = self._context.copy().run(self.loop.create_task, coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -154,37 +152,27 @@ class Node:
     async def stop(self) -> None:
         """End everything that the node has under way, and leave its groups."""
         ends_at = self.loop.time() + LEAVE_LIMIT
-        # What is cancelled may start something more: a last word, a leave.
+        # Cancelled tasks may start others, which close sessions or leave groups.
         while self._tasks and self.loop.time() < ends_at:
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
-            # A layer that hangs may hold them: they are cancelled again then, and let go at last.
+            # If the layer hangs, they may not end. They are cancelled again then, and given up.
             ends = asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.wait([ends], timeout=LEAVE_LIMIT / 2)
         for wire in self._wires.values():
             wire.stop()
-        if self.channel:
-            await self.groups.leave_all(LEAVE_LIMIT)
-        await in_time(persist(LEAVE, self._own.settle, alias=self.alias), LEAVE_LIMIT)
-        await in_time(self._own.close(), LEAVE_LIMIT)
+        await self.groups.leave_all(LEAVE_LIMIT)
+        await self._own.close(LEAVE_LIMIT)
 
     # -- the layer ----------------------------------------------------------------------------
 
-    async def publish(self, group: str | None, channel: str, message: dict[str, Any]) -> bool:
-        """Send a message to a group, or to a channel where there is none.
-
-        Returns:
-            Whether the layer took it. It may be lost all the same.
-        """
-        return await self._calls.publish(group, channel, message)
-
     def expel(self, group: str, channel: str) -> None:
-        """Have a dead node leave a group in the background: it cannot do so itself (L1.3)."""
-        self._persist("clear a group", group, lambda: self._calls.expel(group, channel))
+        """Remove a dead node from a group, in the background (L1.3)."""
+        self._persist(CLEAR, group, lambda: self.groups.expel(group, channel))
 
     def leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
-        """Leave a group in the background, once all of some events have happened."""
+        """Leave a group in the background, once all the events have happened."""
         self.start_task(self._leave_after(group, ends))
 
     async def _leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
@@ -194,11 +182,11 @@ class Node:
         self.settle(group)
 
     def settle(self, group: str) -> None:
-        """Leave a group in the background, if a join that failed has put us in it after all."""
-        self._persist("leave a group", group, lambda: self.groups.settle(group))
+        """Leave a group in the background, if the layer has carried out a join that failed."""
+        self._persist(LEAVE, group, lambda: self.groups.settle(group))
 
     def _persist(self, action: str, group: str, call: Callable[[], Awaitable[None]]) -> None:
-        self.start_task(self._do_chore(f"{action} on the channel layer", group, call))
+        self.start_task(self._do_chore(action, group, call))
 
     async def _do_chore(self, action: str, group: str, call: Callable[[], Awaitable[None]]) -> None:
         async with self._chores:
@@ -206,12 +194,12 @@ class Node:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the layer has failed, and taken nothing since; or the node is deaf."""
-        return self._calls.is_cut_off or self.is_deaf
+        """Whether the layer has failed and taken nothing since, or the node is deaf."""
+        return self._publisher.is_cut_off or self.is_deaf
 
     @property
     def is_deaf(self) -> bool:
-        """Whether the node does not hear what it sends itself."""
+        """Whether the node does not receive what it sends to itself."""
         return self._hearing is not None and self._hearing.is_deaf
 
     @property
@@ -220,7 +208,7 @@ class Node:
         return self._hearing is not None and self._hearing.is_overdue
 
     def messages(self, channel: str) -> AsyncIterator[Any]:
-        """Give the messages of another channel, over the node's connections.
+        """Yield the messages of another channel, over the node's connections.
 
         Args:
             channel: The channel.
@@ -236,17 +224,22 @@ class Node:
     def _reconnected(self, *, was_deaf: bool = False) -> None:
         for wire in self._wires.values():
             wire.excuse(was_deaf=was_deaf)
-        if self._refresh is not None:
-            self._refresh.reconnected()
+        self.groups.reconnected()
 
     async def _receive_forever(self) -> None:
-        async for message in self._calls.messages(self.channel):
+        layer, failed, unreadable = (
+            self._own.typed,
+            self._publisher.cut_off,
+            self.ignored.unreadable,
+        )
+        while True:
+            message = await receive(layer, self.channel, failed, unreadable=unreadable)
             self.heard_at = self.loop.time()
             try:
                 self._dispatch(message)
             except Exception as error:
                 self.ignored.unhandled(error)
-            del message  # It may be large, and the next one long in coming.
+            del message  # It may be large, and the wait for the next one may be long.
 
     def _dispatch(self, message: Any) -> None:
         kind = message.get("type") if isinstance(message, dict) else message
@@ -267,8 +260,7 @@ class Node:
             self.ignored.malformed(kind, error)
 
     def _probed(self, ref: object) -> None:
-        if self._refresh is not None:
-            self._refresh.probed(ref)
+        self.groups.probed(ref)
         if self._hearing is not None:
             self._hearing.probed(ref)
 
@@ -276,9 +268,9 @@ class Node:
         if not self.speaks(batch.version, "batches"):
             return
         wire = self._wires.get((batch.link, batch.to_edge))
-        if batch.again and self._refresh and not (wire and wire.link.has_received(batch.seq)):
-            # It did not arrive by the group: the layer may have forgotten that we are in it.
-            self._refresh.suspect(batch.group)
+        if batch.again and not (wire and wire.link.has_received(batch.seq)):
+            # The first copy did not arrive by its group. The layer may have forgotten the member.
+            self.groups.suspect(batch.group)
         if wire is None:  # (L3.2)
             if batch.to_edge or batch.base != 1 or not batch.seq:
                 self.ignored["unknown_link"] += 1
@@ -299,11 +291,11 @@ class Node:
         return wire
 
     def speaks(self, version: int, what: str) -> bool:
-        """Tell whether this release understands a version of the layer wire; log it if not.
+        """Tell whether this release understands a version of the layer wire. Log it if not.
 
         Args:
-            version: The version that something came in.
-            what: Of what kind that was, in the plural.
+            version: The version of a message.
+            what: The kind of message, in the plural.
         """
         return self.ignored.speaks(version, what)
 
@@ -322,7 +314,7 @@ class Node:
     # -- links --------------------------------------------------------------------------------
 
     def grant(self, claim: Claim, ref: str, window: SendWindow) -> SessionPort:
-        """Edge: give a session to the worker that claimed it.
+        """Edge: grant a session to the worker that claimed it.
 
         Args:
             claim: The claim.
@@ -330,7 +322,7 @@ class Node:
             window: The window of the payloads towards the consumer.
 
         Returns:
-            The edge's end of the session; attach() it before anything else.
+            The edge's end of the session. Call attach() on it first.
         """
         wire = self._edge_wires.get(claim.channel)
         if wire is None:
@@ -369,7 +361,7 @@ class Node:
 
     @property
     def wires(self) -> list[LinkWire]:
-        """What its links run on."""
+        """The wires of its links."""
         return list(self._wires.values())
 
     @property

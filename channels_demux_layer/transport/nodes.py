@@ -1,4 +1,4 @@
-"""The nodes of a process: one for each event loop and each channel layer that is used there."""
+"""The nodes of a process: one for each event loop and channel layer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from channels_demux_layer.exceptions import ConfigurationError
+from channels_demux_layer.logs import layer_faults
 
 from .node import Node
 from .steadfast import SteadfastLayer, inner_of, steadfast_layer
@@ -24,18 +25,20 @@ __all__ = [
     "stop_nodes",
 ]
 
+START = "join the channel layer"
+
 _nodes: dict[asyncio.AbstractEventLoop, dict[str, Node]] = {}
 _steadfast: WeakKeyDictionary[Node, SteadfastLayer] = WeakKeyDictionary()
 
 
 def find_node(alias: str) -> Node:
-    """Return this event loop's node on a channel layer; it need not be started to publish.
+    """Return this event loop's node on a channel layer. A node can publish before it is started.
 
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
 
     Returns:
-        The node: always the same one for a loop, an alias and a layer.
+        The node. It is the same one for a loop, an alias and a layer.
 
     Raises:
         ConfigurationError: There is no such layer.
@@ -96,19 +99,24 @@ async def get_node(alias: str) -> Node:
         Exception: Whatever the channel layer raises when it cannot be reached.
     """
     node = find_node(alias)
-    await node.start()
+    try:
+        await node.start()
+    except Exception as error:
+        layer_faults.failed(START, error, alias=alias)
+        raise
+    layer_faults.worked(START, alias=alias)
     watch(node, alias)
     return node
 
 
 def watch(node: Node, alias: str) -> None:
-    """Have heartbeats go out even while the node's event loop is blocked, unless that is seen to.
+    """Start the watchdog that sends heartbeats while the node's event loop is blocked.
 
     Args:
         node: The node.
         alias: The name of its layer in CHANNEL_LAYERS.
     """
-    # In memory there are no other processes, whose patience might end.
+    # In memory there are no other processes that could time out.
     if node.watchdog is None and not isinstance(node.layer, InMemoryChannelLayer):
         node.watchdog = Watchdog(node, alias)
         node.watchdog.start()
@@ -120,7 +128,7 @@ def running_nodes() -> list[Node]:
 
 
 def all_nodes() -> list[Node]:
-    """Return the nodes of all event loops of this process; any thread may ask."""
+    """Return the nodes of all event loops of this process. Thread-safe."""
     return [node for nodes in list(_nodes.values()) for node in list(nodes.values())]
 
 

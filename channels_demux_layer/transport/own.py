@@ -1,7 +1,13 @@
-"""The channel layer object that belongs to one node alone, made from the project's configuration.
+"""The channel layer object that belongs to one node, and how the node notices that it is deaf.
 
-What a node waits for never stands behind what a consumer of its process waits for, and the node
-can replace its connections without touching those of others.
+The object is made from the project's configuration. So what the node receives never waits behind
+what a consumer of its process receives, and the node can replace its own connections only.
+
+A connection can be lost without a sign: a proxy forgets it, a machine loses power, a master becomes
+a replica and keeps its clients. Then no call raises and no message arrives. So a node that has
+heard nothing for a while sends probes to its own channel (L7.8). If none arrives, the node is deaf.
+It then claims no opens, takes no silent peer for dead, and makes a layer object with new
+connections. Of a layer that cannot be replaced so, it calls receive() again.
 """
 
 from __future__ import annotations
@@ -9,30 +15,50 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from channels.layers import InMemoryChannelLayer, channel_layers
 from django.utils.module_loading import import_string
 
-from .steadfast import RememberingLayer
+from channels_demux_layer.logs import layer_faults
+from channels_demux_layer.protocol.report import PROBE
+
+from .calls import Publish
 from .typed import TypedLayer
 
-__all__ = ["OwnLayer", "close_layer", "in_time", "maker_of"]
+__all__ = ["Hearing", "OwnLayer", "close_layer", "maker_of"]
 
-#: The pub/sub layer of channels_redis: its flush() deletes nothing on a server and closes all
-#: connections. Other layers' flush() deletes what is there.
+#: The pub/sub layer of channels_redis. Its flush() deletes nothing on a server and closes all
+#: connections. The flush() of other layers deletes what is there.
 PUBSUB = ("channels_redis.pubsub", "RedisPubSubChannelLayer")
-#: How long an object that was replaced may take to close, in seconds: its connections may hang.
+#: How long a replaced object may take to close, in seconds, since its connections may hang.
 CLOSE_LIMIT = 5.0
-#: How long calls may take, as a part of the time after which a silent peer counts as dead.
+#: The time limit of calls, as a part of PEER_TIMEOUT.
 LIMIT = 1 / 3
-#: The shortest limit of a call, in seconds.
+#: The shortest time limit of calls, in seconds.
 MIN_LIMIT = 1.0
+
+#: The number of ticks in PEER_TIMEOUT.
+TICKS = 12
+#: After this many silent ticks the node sends probes. Heartbeats of a link come after a quarter of
+#: PEER_TIMEOUT, so a node with links sends none.
+PROBE_AFTER = 4
+#: After this many silent ticks a probe is overdue. From then on no peer counts as dead: a peer may
+#: have been silent before the node went deaf, so its PEER_TIMEOUT can end first.
+OVERDUE_AFTER = PROBE_AFTER + 1
+#: After this many silent ticks the node is deaf.
+DEAF_AFTER = 10
+#: How many ticks the node waits for a probe after a call that timed out.
+DOUBT = 3
+#: How many ticks new connections have before they are replaced as well.
+RENEW_AFTER = 6
+HEAR = "receive this process's own messages on the channel layer"
 
 
 class OwnLayer:
-    """What a node reaches its channel layer by.
+    """The layer object through which one node reaches its channel layer.
 
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
@@ -40,52 +66,53 @@ class OwnLayer:
         peer_timeout: How long a peer may be silent, in seconds.
 
     Attributes:
+        alias: The layer's name in CHANNEL_LAYERS.
         typed: Makes the calls.
-        groups: Joins and leaves groups for the node, and remembers them.
-        memories: The groups of the process's consumers, which are rejoined with those of the node.
+        is_own: Whether the object is the node's own. A layer kept in this process is shared.
+        can_renew: Whether another object can take the place of this one.
     """
 
     def __init__(self, alias: str, layer: Any, peer_timeout: float) -> None:
-        make = self._make = maker_of(alias, layer)
-        self.memories: list[RememberingLayer] = []
+        self.alias = alias
+        self._make = maker_of(alias, layer)
         self._closing: set[asyncio.Task[None]] = set()
         self._listeners: set[asyncio.Future[Any]] = set()
         self.typed = TypedLayer(
-            layer if make is None else make(),
+            layer if self._make is None else self._make(),
             alias,
             max(peer_timeout * LIMIT, MIN_LIMIT),
         )
-        self.groups = RememberingLayer(self.typed, alias)
+        self.is_own = self._make is not None
+        inner = self.typed.inner
+        # Without a prefix to take over, another object could not receive on this one's channels.
+        self.can_renew = self.is_own and (_is_pubsub(inner) or hasattr(inner, "client_prefix"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.typed, name)
 
-    @property
-    def can_renew(self) -> bool:
-        """Whether another object can receive on the channels of this one."""
-        inner = self.typed.inner
-        return self._make is not None and (_is_pubsub(inner) or hasattr(inner, "client_prefix"))
-
     def renew(self) -> None:
-        """Replace the layer object by another one, which has connections of its own.
+        """Call receive() again, on another layer object with new connections if there can be one.
 
-        Whoever receives with `receive()` goes on with the new object. Groups have to be joined
-        again.
+        The groups have to be joined again.
         """
+        if self.can_renew:
+            self._replace()
+        for receiving in self._listeners:
+            receiving.cancel()
+
+    def _replace(self) -> None:
         assert self._make is not None
         old, new = self.typed.inner, self._make()
         if not _is_pubsub(old):
-            # A layer receives on channels with its own prefix alone.
+            # A layer receives only on channels with its own prefix.
             new.client_prefix = old.client_prefix
         self.typed.inner = new
-        for receiving in self._listeners:
-            receiving.cancel()
         closing = asyncio.ensure_future(_close(old))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
     async def receive(self, channel: str) -> Any:
-        """Return the next message of a channel, also when the layer object is replaced meanwhile.
+        """Return the next message of a channel, even if the layer object is replaced meanwhile.
 
         Args:
             channel: The channel.
@@ -94,7 +121,7 @@ class OwnLayer:
             The message.
 
         Raises:
-            Unreadable: There was one, which the layer cannot read.
+            Unreadable: There was a message that the layer cannot read.
             Outage: The layer fails.
         """
         while True:
@@ -111,67 +138,30 @@ class OwnLayer:
             if not receiving.cancelled():
                 return receiving.result()
 
-    @property
-    def forgets(self) -> bool:
-        """Whether the layer may forget who is in which group."""
-        return not isinstance(self.typed.inner, InMemoryChannelLayer)
-
-    @property
-    def alias(self) -> str:
-        """The layer's name in CHANNEL_LAYERS."""
-        return self.typed.alias
-
-    @property
-    def group_expiry(self) -> float:
-        """After how many seconds the layer forgets members; 0 where it does not say, or never."""
-        expiry: float = getattr(self.typed, "group_expiry", 0)
-        return expiry
-
-    async def rejoin(self, only: set[str] | None = None) -> None:
-        """Join groups anew, those of the node and those of the process's consumers.
-
-        Args:
-            only: Those that are joined; None for all.
-
-        Raises:
-            Exception: Whatever the layer raises.
-        """
-        for memory in (self.groups, *self.memories):
-            await memory.rejoin(only)
-
-    async def settle(self) -> None:
-        """Leave the groups that a rejoin which was cut off may have joined for nobody.
-
-        Raises:
-            Exception: Whatever the layer raises.
-        """
-        for memory in (self.groups, *self.memories):
-            await memory.settle()
-
-    async def close(self) -> None:
+    async def close(self, limit: float = CLOSE_LIMIT) -> None:
         """Close the connections, unless others use them as well.
 
-        Raises:
-            Exception: Whatever the layer raises.
+        Args:
+            limit: How long that may take, in seconds.
         """
-        if self._make is not None:
-            await _close(self.typed.inner)
+        if self.is_own:
+            await _close(self.typed.inner, limit)
         for closing in self._closing:
             closing.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
 
 def maker_of(alias: str, layer: Any) -> Callable[[], Any] | None:
-    """Return what makes another object of a project's channel layer.
+    """Return a function that makes another object of a project's channel layer.
 
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
         layer: The project's own object.
 
     Returns:
-        None where another object would reach somebody else: the layer is kept in this process (in
-        memory, or its class says ``in_process = True``), or the project has put it in place of
-        the configured one, as tests do.
+        None if another object would reach somebody else. That is so for a layer that is kept in
+        this process (in memory, or its class has ``in_process = True``), and for an object that
+        replaces the configured one, as in tests.
     """
     if isinstance(layer, InMemoryChannelLayer) or getattr(type(layer), "in_process", False):
         return None
@@ -182,7 +172,7 @@ def maker_of(alias: str, layer: Any) -> Callable[[], Any] | None:
 
 
 def close_layer(layer: Any) -> Callable[[], Awaitable[None]] | None:
-    """Return what closes a channel layer's connections and deletes nothing; None if nothing does.
+    """Return the method that closes a layer's connections and deletes nothing; None without one.
 
     Args:
         layer: The layer.
@@ -200,22 +190,112 @@ def _is_pubsub(layer: Any) -> bool:
     return cls is not None and isinstance(layer, cls)
 
 
-async def _close(layer: Any) -> None:
+async def _close(layer: Any, limit: float = CLOSE_LIMIT) -> None:
     close = close_layer(layer)
     if close is not None:
-        # What it raises is about connections that are not needed any more.
+        # The connections are not needed any more, whatever it raises about them.
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(close(), CLOSE_LIMIT)
+            await asyncio.wait_for(close(), limit)
 
 
-async def in_time(call: Coroutine[Any, Any, None], limit: float) -> None:
-    """Make a call for a node that ends, as far as it works and does not take too long.
+class Hearer(Protocol):
+    """What Hearing needs of a node."""
+
+    channel: str
+    alias: str
+    #: When the node last heard anything on its channel.
+    heard_at: float
+    #: Sends a message to a group, or to a channel if there is no group.
+    publish: Publish
+
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine until it ends, or the node does."""
+
+
+class Hearing:
+    """Finds out whether a node hears what it sends to itself.
+
+    Time is counted in ticks, so a node is not deaf after its event loop was blocked.
 
     Args:
-        call: The call.
-        limit: How long it may take, in seconds.
+        node: The node.
+        peer_timeout: How long a peer may be silent, in seconds.
+        renew: Starts to receive again, over new connections if possible.
+        recovered: Called when the node hears itself again.
+
+    Attributes:
+        is_deaf: Whether the node does not hear itself.
     """
-    calling = asyncio.ensure_future(call)
-    await asyncio.wait([calling], timeout=limit)
-    calling.cancel()
-    await asyncio.gather(calling, return_exceptions=True)
+
+    def __init__(
+        self,
+        node: Hearer,
+        peer_timeout: float,
+        renew: Callable[[], None],
+        recovered: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._tick = peer_timeout / TICKS
+        self._renew = renew
+        self._recovered = recovered
+        self.is_deaf = False
+        self._silent = 0
+        self._heard_at = node.heard_at
+        #: Whether only a probe proves that the node hears. Messages of others may come over another
+        #: connection than the one that failed.
+        self._is_in_doubt = False
+        self._ref = uuid.uuid4().hex
+        self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the node is deaf, or a probe has not arrived that should have."""
+        return self.is_deaf or self._silent >= OVERDUE_AFTER
+
+    async def run(self) -> None:
+        """Watch what the node hears, as long as the node runs."""
+        while True:
+            await asyncio.sleep(self._tick)
+            if self._node.heard_at > self._heard_at and not self._is_in_doubt:
+                self._heard_at = self._node.heard_at
+                self._silent = 0
+                continue
+            self._silent += 1
+            if self._silent >= PROBE_AFTER:
+                self._probe()
+            if self._silent >= DEAF_AFTER:
+                self._be_deaf()
+
+    def doubt(self) -> None:
+        """Require a probe to arrive soon, since a call timed out."""
+        self._is_in_doubt = True
+        self._silent = max(self._silent, DEAF_AFTER - DOUBT)
+
+    def probed(self, ref: object) -> None:
+        """Note a probe that has arrived."""
+        if ref != self._ref:
+            return
+        self._ref = uuid.uuid4().hex  # A copy that comes late proves nothing about later.
+        self._is_in_doubt = False
+        self._silent = 0
+        if self.is_deaf:
+            self.is_deaf = False
+            layer_faults.worked(HEAR, alias=self._node.alias)
+            self._recovered()
+
+    def _probe(self) -> None:
+        if self._probing is None or self._probing.done():
+            self._probing = self._node.start_task(self._send_probe())
+
+    async def _send_probe(self) -> None:
+        message = {"type": PROBE, "ref": self._ref}
+        await self._node.publish(None, self._node.channel, message)
+
+    def _be_deaf(self) -> None:
+        silence = self._silent * self._tick
+        reason = f"nothing arrived for {silence:.1f} s, so it starts to receive again"
+        layer_faults.failed(HEAR, reason, alias=self._node.alias)
+        self.is_deaf = self._is_in_doubt = True
+        self._silent = DEAF_AFTER - RENEW_AFTER
+        self._ref = uuid.uuid4().hex
+        self._renew()

@@ -1,4 +1,4 @@
-"""A node's word about itself: its report, and its answers to those who ask for it."""
+"""Makes a node's report, and sends it to processes that ask for it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from channels_demux_layer.protocol.report import (
     Question,
 )
 
-from .groups import Memberships
-from .ignored import REASONS
+from .calls import Publish
+from .groups import NodeGroups
+from .records import REASONS
 from .tally import tallies_of
 from .wire import LinkWire
 
 __all__ = ["Reported", "Reporter"]
 
-#: How many questions are answered at a time; whoever asks more gets no answer (L7.4).
+#: How many questions are answered at a time. Further questions get no answer (L7.4).
 MAX_ANSWERS = 16
-#: The pauses before an answer that the layer did not take is sent again, in seconds: when a large
+#: The pauses before an answer that the layer did not take is sent again, in seconds. When a large
 #: fleet answers, the asker's channel is full for a moment.
 PAUSES = (0.1, 0.2, 0.4)
 
@@ -42,17 +43,19 @@ class Reported(Protocol):
     """What a reporter needs of its node."""
 
     channel: str
-    groups: Memberships
+    groups: NodeGroups
     ignored: Counter[str]
     loop: asyncio.AbstractEventLoop
     is_draining: bool
     max_sessions: int
     serves: set[str]
     blocks: int
+    #: Sends a message to a group, or to a channel if there is no group.
+    publish: Publish
 
     @property
     def wires(self) -> list[LinkWire]:
-        """What its links run on."""
+        """The wires of its links."""
 
     @property
     def is_cut_off(self) -> bool:
@@ -65,12 +68,9 @@ class Reported(Protocol):
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine until it ends, or the node does."""
 
-    async def publish(self, group: str | None, channel: str, message: dict[str, Any]) -> bool:
-        """Send a message to a group, or to a channel where there is none."""
-
 
 class Reporter:
-    """Speaks for a node.
+    """Reports on a node.
 
     Args:
         node: The node.
@@ -84,15 +84,15 @@ class Reporter:
 
     @property
     def has_joined(self) -> bool:
-        """Whether the node can be heard, and found by who asks all nodes."""
+        """Whether the node has a channel, and is in the group of all nodes."""
         return bool(self._node.channel) and self._node.groups.has_joined(NODES)
 
     def outlive(self, link: Link) -> None:
-        """Keep what a link that is over has counted."""
+        """Keep the counts of a link that is over."""
         self._past = add_up([self._past, link.figures])
 
     def report(self) -> NodeReport:
-        """Return what there is to say by now; any thread may ask."""
+        """Return the node's report. Thread-safe."""
         node, wires = self._node, self._node.wires
         streams = [tally.report() for tally in tallies_of(node.loop)]
         figures = [wire.link.figures for wire in wires]
@@ -121,7 +121,7 @@ class Reporter:
         )
 
     def asked(self, question: Question) -> None:
-        """Answer a question in the background, whatever version it comes in."""
+        """Answer a question of any version, in the background."""
         if self._answering < MAX_ANSWERS:
             self._answering += 1
             self._node.start_task(self._answer(question))

@@ -1,8 +1,8 @@
-"""A channel layer that outlasts failures, for consumers that do not.
+"""A channel layer that retries when it fails, for consumers that do not.
 
-A consumer of Channels ends when its channel layer's receive() raises, as channels_redis' core
-layer does when Redis restarts, and nobody puts it back into its groups when Redis has forgotten
-them. Workers therefore put this layer in front of those that their consumers use. In a server
+A consumer of Channels ends when the receive() of its channel layer raises, as that of the core
+layer does when Redis restarts. And nobody puts the consumer back into its groups if Redis has
+forgotten them. So workers put this layer in front of those that their consumers use. In a server
 process, the project's layer stays as it is.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,9 +20,9 @@ from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_la
 from channels_demux_layer.conf import get_settings
 
 from .calls import persist, receive
+from .groups import JOIN, LEAVE, REJOIN, Memberships
 
 __all__ = [
-    "LEAVE",
     "RememberingLayer",
     "SteadfastLayer",
     "inner_of",
@@ -30,146 +31,63 @@ __all__ = [
     "unsteady",
 ]
 
-#: How many groups are joined anew at a time: payloads go first.
-JOINED_TOGETHER = 10
 NEW_CHANNEL = "take a channel of the channel layer"
 SEND = "send on the channel layer"
-JOIN = "join a group on the channel layer"
-REJOIN = "rejoin the groups on the channel layer"
-LEAVE = "leave a group on the channel layer"
-#: What is raised when there is no server: a message that no layer takes is its sender's matter.
-OUTAGES = {"ConnectionError", "TimeoutError", "OperationalError"}
-#: What a wrong call raises, and a failing server does not.
-# A TypeError is not among them: asyncio raises it for a write to a connection that has just died.
-# Nor is a ValueError: serializers raise it for a message that they cannot read.
+#: What layers raise when no server can be reached. Any other exception is the caller's matter.
+# By name, since redis-py and psycopg have classes of their own and this package needs neither.
+NO_SERVER = {"ConnectionError", "TimeoutError", "OperationalError"}
+#: What receive() and new_channel() raise for a wrong call, and never for a server that fails.
+# TypeError is missing, since asyncio raises it for a write to a connection that has just died. So
+# is ValueError, since serializers raise it for a message that they cannot read.
 WRONG_CALLS = (AssertionError, RuntimeError, NotImplementedError)
 
 
-class RememberingLayer:
-    """Passes everything on to another layer, and remembers who is in which group.
+class RememberingLayer(Memberships):
+    """A layer that remembers which channels are in which groups, and passes on everything else.
 
     Args:
-        layer: The other layer.
+        layer: The layer behind it.
         alias: The layer's name in CHANNEL_LAYERS.
 
     Attributes:
-        inner: The other layer.
-        alias: The layer's name in CHANNEL_LAYERS; logs name it.
+        inner: The layer behind it.
     """
 
     def __init__(self, layer: Any, alias: str = "") -> None:
+        super().__init__(layer, alias)
         self.inner = layer
-        self.alias = alias
-        # What joins and leaves: the layer's own methods, also where others stand in their place.
-        self._own = layer
-        self._groups: dict[str, set[str]] = {}
-        # Pairs of group and channel that a rejoin could not see to.
-        self._unsettled: set[tuple[str, str]] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    async def group_add(self, group: str, channel: str) -> None:
-        """Add a channel to a group, and remember it.
-
-        Args:
-            group: The group.
-            channel: The channel.
-
-        Raises:
-            Exception: Whatever the layer raises.
-        """
-        await self._own.group_add(group, channel)
-        self._groups.setdefault(channel, set()).add(group)
-
-    async def group_discard(self, group: str, channel: str) -> None:
-        """Remove a channel from a group, and forget it.
-
-        Args:
-            group: The group.
-            channel: The channel.
-
-        Raises:
-            Exception: Whatever the layer raises.
-        """
-        groups = self._groups.get(channel)
-        if groups is not None:
-            groups.discard(group)
-            if not groups:
-                del self._groups[channel]
-        await self._own.group_discard(group, channel)
-
     def adopt(self) -> None:
-        """Remember what is joined with the other layer directly, too.
+        """Also remember what is joined with the layer behind this one directly.
 
-        Modules take that layer when they are imported. Only for processes that are workers: the
-        layer is the project's.
+        Modules may take that layer when they are imported. Call this only in processes that are
+        workers, since it changes the project's object.
 
         Raises:
             AttributeError: Its methods cannot be replaced.
         """
-        if self._own is self.inner:
-            self._own = SimpleNamespace(
+        if self._layer is self.inner:
+            self._layer = SimpleNamespace(
                 group_add=self.inner.group_add, group_discard=self.inner.group_discard
             )
             self.inner.group_add = self.group_add
             self.inner.group_discard = self.group_discard
 
-    def forget(self, channel: str) -> None:
-        """Forget a channel: nobody listens on it any more."""
-        self._groups.pop(channel, None)
-
-    async def rejoin(self, only: Container[str] | None = None) -> None:
-        """Add all channels to their groups anew: the layer may have forgotten them.
-
-        Args:
-            only: The groups that are joined again; None for all.
-
-        Raises:
-            Exception: Whatever the layer raises.
-        """
-        members = ((group, channel) for channel, groups in self._groups.items() for group in groups)
-        pairs = sorted(
-            (group, channel)
-            for group, channel in self._unsettled.union(members)
-            if only is None or group in only
-        )
-        for start in range(0, len(pairs), JOINED_TOGETHER):
-            together = pairs[start : start + JOINED_TOGETHER]
-            await asyncio.gather(*(self._rejoin(group, channel) for group, channel in together))
-
-    async def _rejoin(self, group: str, channel: str) -> None:
-        self._unsettled.add((group, channel))
-        if group in self._groups.get(channel, ()):
-            await self._own.group_add(group, channel)
-        if group not in self._groups.get(channel, ()):
-            # It was left while the call was on its way, and the leave may have come first.
-            await self._own.group_discard(group, channel)
-        self._unsettled.discard((group, channel))
-
-    async def settle(self) -> None:
-        """Leave the groups that a rejoin which was cut off may have joined for nobody.
-
-        Raises:
-            Exception: Whatever the layer raises.
-        """
-        for group, channel in sorted(self._unsettled):
-            if group not in self._groups.get(channel, ()):
-                await self._own.group_discard(group, channel)
-            self._unsettled.discard((group, channel))
-
 
 class SteadfastLayer:
-    """Makes each call again while the layer behind it fails.
+    """Retries each call while the layer behind it fails.
 
     Args:
         layer: The layer that may fail.
         alias: The layer's name in CHANNEL_LAYERS.
-        rejoins: Whether it joins groups again by itself, after receive() has failed. On a layer
-            that has a node, the node does.
+        rejoins: Whether this object joins groups again after receive() has failed. If the layer has
+            a node, the node does so.
 
     Attributes:
-        unsteady: That layer with a memory for groups, for who would rather hear of a failure.
+        unsteady: That layer with a memory for groups. Its calls fail where they fail.
     """
 
     def __init__(self, layer: Any, alias: str = "", *, rejoins: bool = False) -> None:
@@ -181,7 +99,7 @@ class SteadfastLayer:
         return getattr(self.unsteady, name)
 
     async def receive(self, channel: str) -> dict[str, Any]:
-        """Return the next message of a channel, however long the layer fails.
+        """Return the next message of a channel. Retry while the layer fails.
 
         Args:
             channel: The channel.
@@ -193,90 +111,92 @@ class SteadfastLayer:
             Exception: The call is wrong.
         """
         try:
-            return await receive(self.unsteady, channel, self._failed, _may_be_outage)
+            return await receive(self.unsteady, channel, self._failed, _may_work_later)
         except asyncio.CancelledError:
-            # Nobody listens any more: the channel's memberships go with it.
+            # The consumer has ended: its memberships end with it.
             self.unsteady.forget(channel)
             raise
 
     def _failed(self) -> None:
         if self._rejoins and (self._rejoining is None or self._rejoining.done()):
-            calls = persist(REJOIN, self.unsteady.rejoin, _may_be_outage, alias=self.unsteady.alias)
-            self._rejoining = asyncio.ensure_future(calls)
+            rejoin = self._persist(REJOIN, self.unsteady.rejoin, is_outage=_may_work_later)
+            self._rejoining = asyncio.ensure_future(rejoin)
 
     async def new_channel(self, *args: Any) -> str:
-        """Return a new channel, however long the layer fails: a consumer begins with this.
+        """Return a new channel. Retry while the layer fails: a consumer begins with this call.
 
         Raises:
             Exception: The call is wrong.
         """
-        channel: str = await persist(
-            NEW_CHANNEL,
-            lambda: self.unsteady.new_channel(*args),
-            _may_be_outage,
-            alias=self.unsteady.alias,
-        )
+        call = partial(self.unsteady.new_channel, *args)
+        channel: str = await self._persist(NEW_CHANNEL, call, is_outage=_may_work_later)
         return channel
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
-        """Send a message to a channel, however long no server can be reached.
+        """Send a message to a channel. Retry while no server can be reached.
 
         Args:
             channel: The channel.
             message: The message.
 
         Raises:
-            Exception: Whatever the layer raises but for a lost connection.
+            Exception: Whatever the layer raises except for a lost connection.
         """
-        await self._persist(SEND, lambda: self.unsteady.send(channel, message), channel)
+        await self._persist(SEND, partial(self.unsteady.send, channel, message), channel)
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send a message to a group, however long no server can be reached.
+        """Send a message to a group. Retry while no server can be reached.
 
         Args:
             group: The group.
             message: The message.
 
         Raises:
-            Exception: Whatever the layer raises but for a lost connection.
+            Exception: Whatever the layer raises except for a lost connection.
         """
-        await self._persist(SEND, lambda: self.unsteady.group_send(group, message), group)
+        await self._persist(SEND, partial(self.unsteady.group_send, group, message), group)
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Add a channel to a group, however long no server can be reached.
+        """Add a channel to a group. Retry while no server can be reached.
 
         Args:
             group: The group.
             channel: The channel.
 
         Raises:
-            Exception: Whatever the layer raises but for a lost connection.
+            Exception: Whatever the layer raises except for a lost connection.
         """
-        await self._persist(JOIN, lambda: self.unsteady.group_add(group, channel), group)
+        await self._persist(JOIN, partial(self.unsteady.group_add, group, channel), group)
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Remove a channel from a group, however long no server can be reached.
+        """Remove a channel from a group. Retry while no server can be reached.
 
         Args:
             group: The group.
             channel: The channel.
 
         Raises:
-            Exception: Whatever the layer raises but for a lost connection.
+            Exception: Whatever the layer raises except for a lost connection.
         """
-        await self._persist(LEAVE, lambda: self.unsteady.group_discard(group, channel), group)
+        await self._persist(LEAVE, partial(self.unsteady.group_discard, group, channel), group)
 
-    async def _persist(self, action: str, call: Callable[[], Awaitable[None]], target: str) -> None:
-        await persist(action, call, _is_outage, alias=self.unsteady.alias, target=target)
+    async def _persist(
+        self,
+        action: str,
+        call: Callable[[], Awaitable[Any]],
+        target: str = "",
+        is_outage: Callable[[Exception], bool] | None = None,
+    ) -> Any:
+        alias = self.unsteady.alias
+        return await persist(action, call, is_outage or _has_no_server, alias=alias, target=target)
 
 
-def _may_be_outage(error: Exception) -> bool:
+def _may_work_later(error: Exception) -> bool:
     return not isinstance(error, WRONG_CALLS)
 
 
-def _is_outage(error: Exception) -> bool:
-    # By name: those of redis-py and psycopg are not Python's own, and this package needs neither.
-    return any(cls.__name__ in OUTAGES for cls in type(error).__mro__)
+def _has_no_server(error: Exception) -> bool:
+    return any(cls.__name__ in NO_SERVER for cls in type(error).__mro__)
 
 
 def steadfast_layer(alias: str, layer: Any, *, rejoins: bool = False) -> Any:
@@ -285,7 +205,7 @@ def steadfast_layer(alias: str, layer: Any, *, rejoins: bool = False) -> Any:
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
         layer: The layer, or None.
-        rejoins: Whether it joins groups again by itself: where it has no node that does.
+        rejoins: Whether the steadfast layer joins groups again itself, since it has no node.
 
     Returns:
         The steadfast layer. The layer itself if it is steadfast already, if it cannot fail, or if
@@ -322,7 +242,7 @@ def install(alias: str, *, rejoins: bool = False) -> RememberingLayer | None:
 
 
 def unsteady(layer: Any) -> Any:
-    """Return the layer behind a steadfast one, whose calls fail where they fail.
+    """Return the layer behind a steadfast one. Its calls raise instead of retrying.
 
     Args:
         layer: A layer, steadfast or not.
@@ -331,7 +251,7 @@ def unsteady(layer: Any) -> Any:
 
 
 def inner_of(layer: Any) -> Any:
-    """Return the layer that a project has configured, behind those that are put before it.
+    """Return the layer that the project has configured, behind those that this package adds.
 
     Args:
         layer: A layer, steadfast or not.

@@ -1,9 +1,9 @@
 """Sends heartbeats for a node whose event loop is blocked (L3.7).
 
-A consumer that calls something synchronous blocks the event loop of its process, and with it the
-heartbeats of all links. Peers would take the process for dead and open its sessions elsewhere,
-although it goes on as soon as the call returns. A thread notices the block, and sends the
-heartbeats over a loop and a channel layer of its own until the loop turns again.
+A synchronous call in a consumer blocks the event loop of its process, and with it the heartbeats of
+all links. Peers would take the process for dead and open its sessions elsewhere, although it goes
+on as soon as the call returns. A thread notices that the loop is blocked. It sends the heartbeats
+over an event loop and a channel layer of its own until the loop runs again.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 #: The name of its threads.
 THREAD = "demux-watchdog"
-#: The longest time between two looks at the loop, in seconds: a thread cannot wait for ever longer.
+#: The longest time between two checks of the loop, in seconds. Threads have a longest wait.
 LONGEST_PAUSE = 3600.0
 #: How many frames of the blocked call's stack are logged, counted from the innermost.
 STACK_DEPTH = 20
 
 
 class Watched(Protocol):
-    """What a watchdog reads of a node. All of it may be read by any thread."""
+    """What a watchdog reads of a node, from its own thread."""
 
     loop: asyncio.AbstractEventLoop
     config: LinkConfig
@@ -55,9 +55,9 @@ class Watched(Protocol):
 
 
 class Watchdog:
-    """Watches whether one node's event loop turns, from a daemon thread.
+    """Checks from a daemon thread whether one node's event loop is blocked.
 
-    To be made in the thread that runs the loop.
+    Make it in the thread that runs the loop.
 
     Args:
         node: The node.
@@ -73,11 +73,11 @@ class Watchdog:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the thread."""
         threading.Thread(target=self._watch, name=THREAD, daemon=True).start()
 
     def stop(self) -> None:
-        """End soon."""
+        """Have the thread end soon."""
         self._stopped.set()
 
     def _watch(self) -> None:
@@ -90,16 +90,16 @@ class Watchdog:
                 loop.call_soon_threadsafe(turned.set)
             except RuntimeError:  # The loop is closed.
                 return
-            # Half an interval: the last heartbeat may be one and a half old by now, and a peer
-            # waits for four.
+            # Half an interval: the last heartbeat may be one and a half intervals old by now, and a
+            # peer waits for four.
             if turned.wait(self._interval / 2) or not loop.is_running():
                 continue
-            # A process that was stopped (SIGSTOP) finds its own pause too long, and looks again.
+            # After SIGSTOP this thread's own pause was too long. Then check again.
             if monotonic() < asked_at + self._interval:
                 self._stand_in(turned, asked_at)
 
     def _set_interval(self) -> None:
-        # The shortest: peers may have less patience than this process.
+        # The shortest, since peers may have a shorter PEER_TIMEOUT than this process.
         intervals = [wire.link.heartbeat_interval for wire in self._watched_wires()]
         self._interval = min([self._node.config.heartbeat_interval, LONGEST_PAUSE, *intervals])
 
@@ -149,7 +149,7 @@ class Watchdog:
         has_failed = False
         while not self._is_over:
             if monotonic() >= since + self._patience:
-                # Blocked for good, by a deadlock perhaps: others must be able to take over.
+                # It may be a deadlock. Without heartbeats, other workers can take over.
                 text = "The event loop has been blocked for %.1f s: no more heartbeats go out."
                 logger.error(text, monotonic() - since, extra=facts)
                 return
@@ -159,14 +159,17 @@ class Watchdog:
                 loop.run_until_complete(sending)
             except Exception as error:
                 if not has_failed:
-                    text = "Cannot send heartbeats for the blocked event loop: %r. Retrying."
-                    logger.warning(text, error, extra=facts)
+                    text = (
+                        "Cannot send heartbeats for the blocked event loop over channel layer %r: "
+                        "%r. Retrying until the loop runs again."
+                    )
+                    logger.warning(text, self._alias, error, extra=facts)
                 has_failed = True
             if turned.wait(self._interval):
                 return
 
     async def _make_layer(self) -> Any:
-        # Some layers can be made in a running event loop alone.
+        # Some layers can be made only in a running event loop.
         return channel_layers.make_backend(self._alias)
 
     async def _send_heartbeats(self, layer: Any) -> None:

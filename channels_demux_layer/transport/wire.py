@@ -1,4 +1,4 @@
-"""Runs links over a node: publishes their batches, and brings their events to the owners."""
+"""Runs links over a node: publishes their batches, and passes their events to the owners."""
 
 from __future__ import annotations
 
@@ -12,93 +12,21 @@ from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.protocol import events as ev
 from channels_demux_layer.protocol.backlog import PORTION_SIZE, Portion
-from channels_demux_layer.protocol.frames import Batch, Carrier
+from channels_demux_layer.protocol.frames import Batch
 from channels_demux_layer.protocol.link import Link
 from channels_demux_layer.protocol.liveness import LinkConfig
-from channels_demux_layer.protocol.session import SendWindow, Session
+from channels_demux_layer.protocol.session import Session
 
-from .ignored import IgnoredMessages
-from .link_log import LinkLog
-from .owners import Hosted, SessionOwner, tell
+from .calls import Publish
+from .ports import Hosted, SessionOwner, SessionPort, tell
+from .records import IgnoredMessages, LinkLog
 
 __all__ = ["Hosted", "LinkHost", "LinkWire", "SessionOwner", "SessionPort", "link_config"]
 
 logger = logging.getLogger(__name__)
 
-
-class SessionPort:
-    """One end of a session, for its owner to speak through.
-
-    Args:
-        wire: The wire that the session's link runs on.
-        session: The session.
-    """
-
-    __slots__ = ("_session", "_wire")
-
-    def __init__(self, wire: LinkWire, session: Session) -> None:
-        self._wire = wire
-        self._session = session
-
-    @property
-    def window(self) -> SendWindow:
-        """The window of what this end sends."""
-        return self._session.outgoing
-
-    @property
-    def peer(self) -> str:
-        """The channel of the peer's node."""
-        return self._wire.peer
-
-    @property
-    def heard_at(self) -> float:
-        """When the peer was last heard, on the loop's clock."""
-        return self._wire.heard_at
-
-    @property
-    def answered_at(self) -> float:
-        """When the peer last showed that it works on the link, on the loop's clock."""
-        return self._wire.answered_at
-
-    def attach(self, owner: SessionOwner, group: str) -> None:
-        """Say who owns this end, and which group its payloads are published to."""
-        self._session.owner = owner
-        self._session.group = group
-
-    def accept(self) -> None:
-        """Worker: open the way for payloads."""
-        self._wire.link.accept(self._session)
-        self._wire.flush()
-
-    def send(self, data: str | bytes) -> None:
-        """Send a payload that has been pushed to the window."""
-        self._wire.link.send(self._session, data)
-        self._wire.flush()
-
-    def trace(self, carrier: Carrier | None) -> None:
-        """Edge: say what the trace context of the next payloads is; it goes with them."""
-        self._wire.link.trace(self._session, carrier)
-
-    def take(self, size: int) -> None:
-        """Say that a received payload of this size has been taken."""
-        self._wire.taken += 1
-        if self._wire.link.take(self._session, size, self._wire.now()):
-            self._wire.flush()
-
-    def move(self) -> None:
-        """Worker: ask the edge to go on with another worker."""
-        self._wire.link.move_session(self._session)
-        self._wire.flush()
-
-    def close(self, code: int, reason: str) -> None:
-        """Say this end's last word, unless it has been said."""
-        self._wire.link.close_session(self._session, code, reason, self._wire.now())
-        self._wire.flush()
-
-    def reset(self) -> None:
-        """Disown the session."""
-        self._wire.link.reset_session(self._session, self._wire.now())
-        self._wire.flush()
+#: The longest pause between two batches of one link, in seconds.
+LONGEST_PAUSE = 0.005
 
 
 class LinkHost(Protocol):
@@ -111,6 +39,8 @@ class LinkHost(Protocol):
     ignored: IgnoredMessages
     #: When anything was heard on the node's channel.
     heard_at: float
+    #: Sends a message to a group, or to a channel if there is no group.
+    publish: Publish
 
     @property
     def is_cut_off(self) -> bool:
@@ -122,9 +52,6 @@ class LinkHost(Protocol):
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine until it ends, or the node does."""
-
-    async def publish(self, group: str | None, channel: str, message: dict[str, Any]) -> bool:
-        """Send a message to a group, or to a channel where there is none."""
 
     def forget(self, wire: LinkWire) -> None:
         """Drop a wire whose link is over."""
@@ -168,15 +95,15 @@ class LinkWire:
 
     @property
     def deadline(self) -> float:
-        """When the link has something to do; never while a publish is under way.
+        """When the link has something to do. Never while a publish is under way.
 
-        A layer that hangs is no fault of the peer's, and its time does not count.
+        The time of a publish that hangs does not count against the peer.
         """
         return math.inf if self._publishing else self.link.deadline
 
     def flush(self) -> None:
-        """Start to publish what waits, unless that is under way; see to the timer."""
-        # Once for all that is answered at once, and not for each of it.
+        """Start to publish what waits, unless a publish is under way. Otherwise set the timer."""
+        # Not while events are passed on: what they cause goes out together.
         if self._publishing is None and self._turn is None and not self._is_passing_on:
             if self.link.wants_to_send(self.now()):
                 self._publishing = self._node.start_task(self._publish())
@@ -190,12 +117,18 @@ class LinkWire:
                     self._log.batch(">", outgoing.batch, outgoing.group)
                 if self._turn is None and self.link.events():
                     self._pass_on_events()  # A frame could not be encoded.
+                began = self.now()
                 await self._node.publish(outgoing.group, self.peer, outgoing.batch.to_message())
+                if self._turn is None and self.link.wants_to_send(self.now()):
+                    # Frames come faster than they are published. Twice as many in a batch cost
+                    # the processes and the layer half as much, and most of it where a publish
+                    # takes long: the core layer needs 15 Redis commands for each batch.
+                    await asyncio.sleep(min(self.now() - began, LONGEST_PAUSE))
                 if self._turn is not None:
                     break  # What waits is flushed at the portion's end.
         except Exception:
-            # What cannot be sent now cannot be sent later: better another link than none.
-            text = "The link to node %s is given up."
+            # The batch could not be sent later either, so the sessions move to a new link.
+            text = "Cannot publish to node %s. Its sessions here open again over another link."
             logger.exception(text, self.peer, extra=self._log.facts)
             self.link.abandon(self.now())
             self._pass_on_events()
@@ -205,7 +138,7 @@ class LinkWire:
             self._set_timer()
 
     def receive(self, batch: Batch) -> None:
-        """Pass a batch of the peer to the link, and what follows from it to the owners."""
+        """Pass a batch of the peer to the link, and the events that it causes to the owners."""
         if self._log.is_on:
             self._log.batch("<", batch)
         self.heard_at = self.now()
@@ -219,7 +152,7 @@ class LinkWire:
     def _pass_on_and_flush(self) -> None:
         self._is_passing_on = True
         try:
-            # A client's socket takes everything at once, a consumer one payload after the other.
+            # A client's socket takes all payloads at once. A consumer takes one after the other.
             if self.link.is_edge:
                 self._pass_on_events()
             else:
@@ -239,19 +172,18 @@ class LinkWire:
             self._turn = self._node.loop.call_soon(self._end_turn, portion)
             return
         self._turn = None
-        # Its answers go before those to the next.
+        # Publish its answers before the next portion is handed out.
         self.flush()
         self._pass_on_and_flush()
 
     def excuse(self, *, was_deaf: bool = False) -> None:
-        """Let the peer's silence count from now, unless it is the peer's own.
+        """Restart the time that the peer has been silent, if an outage explains its silence.
+
+        During an outage the node hears no peer, whether they speak or not. But a peer that stayed
+        silent since the last outage, while others were heard, is dead: outages do not excuse it.
 
         Args:
             was_deaf: Whether the node heard nobody but itself since the last time.
-
-        Who has no layer cannot hear, and knows nothing about those who may be speaking. But whom
-        we have not heard since the last time, when others were, is silent by himself: a layer
-        that fails again and again does not hide a death.
         """
         was_deaf = was_deaf or self._node.heard_at <= self._excused_at
         if was_deaf or self.heard_at > self._excused_at:
@@ -268,7 +200,7 @@ class LinkWire:
             if self._rings_at <= when:
                 return
             self._timer.cancel()
-        # Kept here, since uvloop's handle of a time that has passed has no when().
+        # Stored here, since when() of uvloop's handle fails once its time has passed.
         self._rings_at = when
         self._timer = self._node.loop.call_at(when, self._ring)
 
@@ -287,7 +219,7 @@ class LinkWire:
             self.flush()
 
     def stop(self) -> None:
-        """Let no more time pass."""
+        """Stop all timers."""
         if self._log.is_on:
             self._log.say("x", "over")
         if self._timer is not None:
@@ -307,7 +239,7 @@ class LinkWire:
                 if isinstance(event, ev.Received):  # first: there is one for each frame
                     payloads += 1
                     session = event.session
-                    session.owner.received(event.data)  # A session that has accepted has an owner.
+                    session.owner.received(event.data)  # An accepted session has an owner.
                     receivers[session] = None
                 else:
                     self._pass_on(event)
@@ -322,7 +254,7 @@ class LinkWire:
         return payloads
 
     def _fail(self, event: ev.Event, error: Exception) -> None:
-        """End the session whose owner has raised, and nothing else."""
+        """End only the session whose owner has raised."""
         session: Session | None = getattr(event, "session", None)
         text = "The %s of session %s with node %s could not be handled: it ends with 1011."
         what, number = type(event).__name__.lower(), session and session.id
@@ -349,17 +281,17 @@ class LinkWire:
                 event.session.owner.spoiled(event.fault)
         elif event.session.owner is not None:
             tell(event.session.owner, event)
-        # Else it was granted in vain and disowned at once; what its edge said meanwhile is moot.
+        # Otherwise nobody wanted the session when it was granted, and it was reset at once.
 
 
 def link_config() -> LinkConfig:
-    """Return the numbers that the settings give links."""
+    """Return the configuration of links, from the settings."""
     settings = get_settings()
     return LinkConfig(
         batch_bytes=settings.BATCH_BYTES,
         window_frames=settings.WINDOW_FRAMES,
         window_bytes=settings.WINDOW_BYTES,
-        # Whoever is heard badly gets through in one of four tries, before it is taken for dead.
+        # At least four retransmissions fit in PEER_TIMEOUT, before the peer counts as dead.
         max_timeout=min(
             LinkConfig.max_timeout, max(settings.PEER_TIMEOUT / 4, LinkConfig.min_timeout)
         ),

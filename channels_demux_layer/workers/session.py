@@ -13,7 +13,7 @@ from channels_demux_layer.hosting.consumer import Host, new_host
 from channels_demux_layer.hosting.fetching import InWorker, fetch
 from channels_demux_layer.hosting.flow import Outflow
 from channels_demux_layer.hosting.scope import enter_scope, stream_scope
-from channels_demux_layer.logs import FaultLog, RepeatedLog, about
+from channels_demux_layer.logs import RepeatedLog, about
 from channels_demux_layer.protocol.frames import Carrier
 from channels_demux_layer.protocol.handshake import Open
 from channels_demux_layer.streams import ASGIApplication, Stream
@@ -24,10 +24,7 @@ from channels_demux_layer.transport.wire import SessionPort
 __all__ = ["WorkerSession", "opening_facts"]
 
 logger = logging.getLogger(__name__)
-faults = FaultLog(logger)
 repeated = RepeatedLog(logger)
-
-JOIN = "join a group on the channel layer"
 
 
 class WorkerSession:
@@ -91,13 +88,11 @@ class WorkerSession:
     async def _join(self, group: str) -> bool:
         try:
             await self._node.groups.join(group)
-        except Exception as error:
+        except Exception:  # The node has logged it.
             # Nothing has begun: the edge opens the stream again, here or elsewhere.
-            faults.failed(JOIN, error, target=group)
             self._node.settle(group)
             self._port.reset()
             return False
-        faults.worked(JOIN, target=group)
         return True
 
     async def _run_host(

@@ -13,7 +13,7 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.hosting.applications import has_sync_consumer, layer_aliases
 from channels_demux_layer.hosting.fetching import InWorker
-from channels_demux_layer.logs import FaultLog, RepeatedLog, printable
+from channels_demux_layer.logs import RepeatedLog, printable
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import OPEN, Claim, Open, parse_open
 from channels_demux_layer.streams import ASGIApplication, Middleware, Stream, load_middleware
@@ -28,7 +28,6 @@ from .session import WorkerSession, opening_facts
 __all__ = ["StreamWorker", "join_layer"]
 
 logger = logging.getLogger(__name__)
-faults = FaultLog(logger)
 repeated = RepeatedLog(logger)
 
 #: How long to wait before claims that the layer refused are sent again, in seconds.
@@ -48,11 +47,9 @@ async def join_layer() -> Node:
             node = await get_node(get_settings().CHANNEL_LAYER)
         except ConfigurationError:
             raise
-        except Exception as error:
-            faults.failed("join the channel layer", error)
+        except Exception:  # The node has logged it.
             await asyncio.sleep(JOIN_PAUSE)
         else:
-            faults.worked("join the channel layer")
             return node
 
 

@@ -16,8 +16,8 @@ from channels_demux_layer import Stream, WebsocketDemultiplexer
 from channels_demux_layer.codes import ServerEvent
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.liveness import LinkConfig
-from channels_demux_layer.transport.ignored import REASONS
 from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.records import REASONS
 from channels_demux_layer.transport.tally import get_tally
 from channels_demux_layer.workers.worker import ClaimDesk, StreamWorker
 from tests.batches import make_batch

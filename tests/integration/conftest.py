@@ -24,6 +24,7 @@ GRACE = 5.0
 
 INLINE = "inline"
 MEMORY = "memory"
+ODD = "odd"
 FAKE = ("fakeredis-core", "fakeredis-pubsub")
 REDIS = ("redis-core", "redis-pubsub")
 POSTGRES = "postgres"
@@ -32,8 +33,10 @@ MARKS = {
     **dict.fromkeys(REDIS, pytest.mark.redis),
 }
 
+IN_MEMORY = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+
 #: Every way to host a stream. The inline one has an in-memory layer for consumers' own groups.
-PLACES = (INLINE, MEMORY, *FAKE, *REDIS, POSTGRES)
+PLACES = (INLINE, MEMORY, ODD, *FAKE, *REDIS, POSTGRES)
 #: Those with a layer between the edge and its workers.
 LAYERS = PLACES[1:]
 #: The same without fakeredis, which is slow: for what does not depend on the layer in detail.
@@ -60,7 +63,11 @@ def fakeredis_url() -> Iterator[str]:
 
 def _layers(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     if name in (INLINE, MEMORY):
-        return {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+        return {"default": IN_MEMORY}
+    if name == ODD:
+        # It raises what it should not, returns what is no dict, and hangs.
+        config = {"layer": IN_MEMORY, "fail": 0.05}
+        return {"default": {"BACKEND": "tests.odd_layer.OddLayer", "CONFIG": config}}
     if name == POSTGRES:
         layers: dict[str, Any] = request.getfixturevalue("postgres_server").channel_layers()
         return layers

@@ -37,7 +37,7 @@ DELAY = 1.0
 #: Tasks that a process has for as long as it lives.
 LASTING = {
     "Node._receive_forever",
-    "GroupRefresh.run",
+    "NodeGroups.run",
     "Hearing.run",
     "listen",
     "SharedLayer.receive",
@@ -416,9 +416,9 @@ def _left_in_node(node: Any) -> Iterator[str]:
         return
     if node.is_deaf or node._own.typed.inner.is_deaf:
         yield "it does not hear itself"
-    for name in ("_wanted", "_joined", "_touched", "_turns"):
+    for name in ("_wanted", "_touched", "_turns"):
         if left := set(getattr(node.groups, name)) - {NODES}:
             yield f"groups.{name} has {left}"
-    for channel, groups in node._own.groups._groups.items():
+    for channel, groups in node.groups._groups.items():
         if left := groups - {NODES}:
             yield f"the layer remembers {left} of {channel}"

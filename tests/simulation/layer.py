@@ -1,6 +1,6 @@
 """The channel layer that all simulated processes share, in memory: with either layer's ways.
 
-Without faults of its own, save that it is full at its capacity: `FaultyLayer` is put around it.
+Without faults of its own, save that it is full at its capacity: `LossyLayer` is put around it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from channels.exceptions import ChannelFull
 
-from channels_demux_layer.testing.faulty import FaultyLayer
+from tests.odd_layer import OddLayer
 
 from .process import current, leave_loop
 
@@ -151,8 +151,8 @@ class SharedLayer:
             subscribers.pop(name, None)
 
 
-class LossyLayer(FaultyLayer):
-    """A faulty layer that notes whose messages were lost, and when."""
+class LossyLayer(OddLayer):
+    """An odd layer that notes whose messages were lost, and when."""
 
     def __init__(self, layer: SharedLayer, **faults: Any) -> None:
         super().__init__(layer, **faults)

@@ -19,11 +19,9 @@ from channels_demux_layer.protocol.frames import Batch
 from channels_demux_layer.protocol.link import Link
 from channels_demux_layer.protocol.liveness import Liveness
 from channels_demux_layer.protocol.session import ReceiveWindow, SendWindow
-from channels_demux_layer.transport.groups import Memberships
-from channels_demux_layer.transport.hearing import Hearing
+from channels_demux_layer.transport.groups import Memberships, NodeGroups
 from channels_demux_layer.transport.node import Node
-from channels_demux_layer.transport.own import OwnLayer
-from channels_demux_layer.transport.steadfast import RememberingLayer
+from channels_demux_layer.transport.own import Hearing, OwnLayer
 from channels_demux_layer.transport.watchdog import Watchdog
 from channels_demux_layer.workers import drain
 from channels_demux_layer.workers.session import WorkerSession
@@ -114,13 +112,13 @@ def moved_too_soon(patch: pytest.MonkeyPatch) -> None:
 
 def left_too_early(patch: pytest.MonkeyPatch) -> None:
     """A worker leaves a stream's group as soon as it has joined it, and nothing else helps."""
-    original = Memberships.join
+    original = NodeGroups.join
 
-    async def join(self: Memberships, group: str) -> None:
+    async def join(self: NodeGroups, group: str) -> None:
         await original(self, group)
         await self.leave(group)
 
-    patch.setattr(Memberships, "join", join)
+    patch.setattr(NodeGroups, "join", join)
     patch.setattr(Link, "_resend", lambda self, now: self._next_batch(now))
 
 
@@ -132,7 +130,7 @@ def never_left(patch: pytest.MonkeyPatch) -> None:
 def never_rejoined(patch: pytest.MonkeyPatch) -> None:
     """Retransmissions go to the group again, and nobody joins it anew."""
 
-    async def rejoin(self: RememberingLayer, only: Any = None) -> None:
+    async def rejoin(self: Memberships, only: Any = None) -> None:
         return None
 
     original = Link._resend
@@ -142,7 +140,7 @@ def never_rejoined(patch: pytest.MonkeyPatch) -> None:
         groups = [session.group for session in self.sessions.values() if session.group]
         return outgoing._replace(group=groups[0]) if groups else outgoing
 
-    patch.setattr(RememberingLayer, "rejoin", rejoin)
+    patch.setattr(Memberships, "rejoin", rejoin)
     patch.setattr(Link, "_resend", resend)
 
 

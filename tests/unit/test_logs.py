@@ -24,8 +24,8 @@ from channels_demux_layer.logs import (
 from channels_demux_layer.protocol import events as ev
 from channels_demux_layer.protocol.frames import Batch
 from channels_demux_layer.protocol.session import SendWindow, Session
-from channels_demux_layer.transport import link_log
-from channels_demux_layer.transport.link_log import LinkLog
+from channels_demux_layer.transport import records
+from channels_demux_layer.transport.records import LinkLog
 
 ROOT = Path(channels_demux_layer.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
@@ -76,15 +76,15 @@ def test_the_log_of_links_is_silent_unless_it_is_asked_for(
 ) -> None:
     """Who calls it asks for that first."""
     log = LinkLog("0123456789abcdef", "here", "there")
-    caplog.set_level("INFO", link_log.LOGGER)
+    caplog.set_level("INFO", records.LOGGER)
     assert not log.is_on
-    caplog.set_level("DEBUG", link_log.LOGGER)
+    caplog.set_level("DEBUG", records.LOGGER)
     assert log.is_on
 
 
 def test_the_log_of_links_has_a_mark_for_everything(caplog: pytest.LogCaptureFixture) -> None:
     """A line begins with its mark, and names the link in short."""
-    caplog.set_level("DEBUG", link_log.LOGGER)
+    caplog.set_level("DEBUG", records.LOGGER)
     log = LinkLog("0123456789abcdef", "here", "there")
     fields: dict[str, Any] = {"version": 1, "link": "l", "to_edge": True, "channel": "there"}
     batch = Batch(**fields, seq=3, base=1, ack=2, early=[5], again=True, frames=b"1234")
@@ -103,16 +103,16 @@ def test_the_log_of_links_has_a_mark_for_everything(caplog: pytest.LogCaptureFix
 
 def test_the_legend_is_that_of_the_code() -> None:
     """The module's table, the page's and the marks in use are the same."""
-    legend = re.findall(r"^(\S)  +\S", str(link_log.__doc__), re.MULTILINE)
-    assert "".join(legend) == link_log.MARKS
+    legend = re.findall(r"^(\S)  +\S", str(records.__doc__), re.MULTILINE)
+    assert "".join(legend) == records.MARKS
     page = (DOCS / "reference" / "logs.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\S)` \|", page, re.MULTILINE) == legend
     used = set(
         re.findall(r'_log\.(?:say|batch)\(\s*"(.)"', (ROOT / "transport" / "wire.py").read_text())
     )
-    own = (ROOT / "transport" / "link_log.py").read_text()
+    own = (ROOT / "transport" / "records.py").read_text()
     used |= set(re.findall(r'self\.say\(\s*"(.)"', own))
-    assert used == set(link_log.MARKS)
+    assert used == set(records.MARKS)
 
 
 def test_the_page_has_the_keys_and_the_loggers() -> None:
@@ -125,7 +125,7 @@ def test_the_page_has_the_keys_and_the_loggers() -> None:
         if "getLogger(__name__)" in path.read_text(encoding="utf-8")
     }
     named = set(re.findall(r"^\| `(channels_demux_layer\.[\w.]+)` \|", page, re.MULTILINE))
-    assert named == modules | {link_log.LOGGER}
+    assert named == modules | {records.LOGGER}
 
 
 def test_the_example_of_a_configuration_writes_json(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from django.conf import global_settings
 
 from channels_demux_layer import WebsocketDemultiplexer, codes, conf, logs, metrics
 from channels_demux_layer.checks import wiring as checks
-from channels_demux_layer.transport.link_log import LOGGER
+from channels_demux_layer.transport.records import LOGGER
 
 from .pages import DOCS, PACKAGE, PAGES, ROOT, code_in_prose, name_of, text_of, words
 

@@ -18,9 +18,9 @@ from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import Claim, parse_open
 from channels_demux_layer.protocol.report import NODES
 from channels_demux_layer.protocol.session import SendWindow
-from channels_demux_layer.transport.failures import Outage
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import find_node, get_node, stop_nodes
+from channels_demux_layer.transport.typed import Outage
 from tests.integration.harness import until
 
 LIMIT = 20.0

@@ -10,7 +10,7 @@ from channels.exceptions import ChannelFull
 
 from channels_demux_layer.logs import layer_faults
 from channels_demux_layer.transport import calls
-from channels_demux_layer.transport.calls import LayerCalls, messages, persist
+from channels_demux_layer.transport.calls import Publisher, messages, persist, receive
 from channels_demux_layer.transport.typed import TypedLayer
 
 
@@ -62,12 +62,8 @@ async def test_messages_outlast_failures(caplog: pytest.LogCaptureFixture) -> No
     """A layer that raises is asked again; the log has one line for it, and one for its end."""
     layer = ScriptedLayer({"n": 1}, OSError("gone."), OSError("still gone"), {"n": 2}, {"n": 3})
     failures: list[None] = []
-    received = []
-    async for message in messages(layer, "here", lambda: failures.append(None)):
-        received.append(message["n"])
-        if len(received) == 3:
-            break
-    assert received == [1, 2, 3]
+    received = [await receive(layer, "here", lambda: failures.append(None)) for _ in range(3)]
+    assert [message["n"] for message in received] == [1, 2, 3]
     assert len(failures) == 2
     assert caplog.messages == [
         "Cannot receive on the channel layer: gone. Retrying.",
@@ -117,7 +113,7 @@ async def test_a_failed_subscription_is_made_again(waiting: int) -> None:
 async def test_publishing() -> None:
     """A message goes to the group, or to the channel where there is none."""
     layer = ScriptedLayer(None, None)
-    publisher = LayerCalls(TypedLayer(layer), lambda: None)
+    publisher = Publisher(TypedLayer(layer), lambda: None)
     assert await publisher.publish("group", "channel", {})
     assert await publisher.publish(None, "channel", {})
     assert layer.calls == [("group_send", "group"), ("send", "channel")]
@@ -125,7 +121,7 @@ async def test_publishing() -> None:
 
 async def test_a_full_channel_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
     """A channel that is full has not taken the message, and the layer works all the same."""
-    publisher = LayerCalls(TypedLayer(ScriptedLayer(ChannelFull())), lambda: None)
+    publisher = Publisher(TypedLayer(ScriptedLayer(ChannelFull())), lambda: None)
     assert not await publisher.publish(None, "channel", {})
     assert not publisher.is_cut_off
     assert not caplog.messages
@@ -135,7 +131,7 @@ async def test_reconnecting() -> None:
     """The first publish that works after a failure tells that the layer is back; once."""
     times: list[None] = []
     layer = ScriptedLayer(OSError(), None, None)
-    publisher = LayerCalls(TypedLayer(layer), lambda: times.append(None))
+    publisher = Publisher(TypedLayer(layer), lambda: times.append(None))
     assert not await publisher.publish(None, "channel", {})
     assert publisher.is_cut_off
     assert await publisher.publish(None, "channel", {})
@@ -147,16 +143,15 @@ async def test_reconnecting() -> None:
 async def test_a_failed_receive_cuts_off() -> None:
     """A node whose receive() fails knows that it is cut off."""
     layer = ScriptedLayer(OSError(), {"n": 1})
-    receiver = LayerCalls(TypedLayer(layer), lambda: None)
-    assert await anext(receiver.messages("here")) == {"n": 1}
-    assert receiver.is_cut_off
+    publisher = Publisher(TypedLayer(layer), lambda: None)
+    assert await receive(TypedLayer(layer), "here", publisher.cut_off) == {"n": 1}
+    assert publisher.is_cut_off
 
 
 async def test_persisting(caplog: pytest.LogCaptureFixture) -> None:
     """A call that must be made is made until it works, with one line in the log."""
     layer = ScriptedLayer(OSError("away"), OSError("away"), None)
-    caller = LayerCalls(TypedLayer(layer), lambda: None)
-    await persist("leave a group", lambda: caller.expel("group", "channel"))
+    await persist("leave a group", lambda: layer.group_discard("group", "channel"))
     assert layer.calls == [("group_discard", "group", "channel")] * 3
     assert caplog.messages == [
         "Cannot leave a group: away. Retrying.",
@@ -167,7 +162,7 @@ async def test_persisting(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_full_channel_shows_that_the_layer_works() -> None:
     """Otherwise a peer that died while the layer failed, and takes nothing more, would live on."""
     times: list[int] = []
-    publisher = LayerCalls(
+    publisher = Publisher(
         TypedLayer(ScriptedLayer(OSError(), ChannelFull())), lambda: times.append(1)
     )
     assert not await publisher.publish(None, "channel", {})
@@ -181,7 +176,7 @@ async def test_one_server_that_fails_makes_two_lines(caplog: pytest.LogCaptureFi
     """A layer of several servers, one of which fails, has a line at the beginning and the end."""
     caplog.set_level("INFO")
     outcomes: list[Any] = [OSError("gone"), None] * 5
-    publisher = LayerCalls(TypedLayer(ScriptedLayer(*outcomes, None), "opens"), lambda: None)
+    publisher = Publisher(TypedLayer(ScriptedLayer(*outcomes, None), "opens"), lambda: None)
     for _ in range(5):
         await publisher.publish("lost", "channel", {})
         await publisher.publish("well", "channel", {})
@@ -196,22 +191,35 @@ async def test_messages_that_cannot_be_read(caplog: pytest.LogCaptureFixture) ->
     """They are passed over at once, with a few lines in the log; the layer is not cut off."""
     bad = calls.MOST_UNREADABLE - 1
     layer = ScriptedLayer(*[ValueError("no MessagePack")] * bad, {"n": 1})
-    receiver = LayerCalls(TypedLayer(layer), lambda: None)
-    assert await anext(receiver.messages("here")) == {"n": 1}
-    assert not receiver.is_cut_off
+    failures: list[None] = []
+    typed = TypedLayer(layer)
+    assert await receive(typed, "here", lambda: failures.append(None)) == {"n": 1}
+    assert not failures
     assert set(caplog.messages) == {
         "A message on channel here cannot be read, and was ignored: ValueError('no MessagePack')."
     }
 
 
+async def test_a_layer_that_returns_no_dict(caplog: pytest.LogCaptureFixture) -> None:
+    """Such a message is ignored like one that cannot be read; the log says what it was."""
+    layer = ScriptedLayer(None, ["x"], {"n": 1})
+    assert await receive(layer, "here") == {"n": 1}
+    assert caplog.messages == [
+        f"A message on channel here cannot be read, and was ignored: the layer returned {what} "
+        "instead of a dict."
+        for what in ("None", "['x']")
+    ]
+
+
 async def test_a_layer_that_raises_what_it_should_not(caplog: pytest.LogCaptureFixture) -> None:
     """What looks like unreadable messages without an end is an outage, and is asked less often."""
     odd = [KeyError("what?")] * calls.MOST_UNREADABLE
-    receiver = LayerCalls(TypedLayer(ScriptedLayer(*odd, {"n": 1})), lambda: None)
-    assert await anext(receiver.messages("here")) == {"n": 1}
-    assert receiver.is_cut_off
+    failures: list[None] = []
+    layer = TypedLayer(ScriptedLayer(*odd, {"n": 1}))
+    assert await receive(layer, "here", lambda: failures.append(None)) == {"n": 1}
+    assert len(failures) == 1
     assert (
-        "Cannot receive on the channel layer: 100 messages in a row cannot be read, the last one: "
+        "Cannot receive on the channel layer: 100 messages in a row cannot be read, the last: "
         "KeyError('what?'). Retrying." in caplog.messages
     )
 
@@ -220,7 +228,7 @@ async def test_the_log_says_where(settings: Any, caplog: pytest.LogCaptureFixtur
     """A layer that fails is named, with the addresses of its servers and without passwords."""
     hosts = ["redis://:secret@10.0.0.1:6380/0", ("10.0.0.2", 6379)]
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "x", "CONFIG": {"hosts": hosts}}}
-    publisher = LayerCalls(TypedLayer(ScriptedLayer(OSError("refused")), "default"), lambda: None)
+    publisher = Publisher(TypedLayer(ScriptedLayer(OSError("refused")), "default"), lambda: None)
     await publisher.publish(None, "channel", {})
     assert caplog.messages == [
         "Cannot publish on the channel layer 'default' at 10.0.0.1:6380, 10.0.0.2:6379: refused. "
@@ -247,7 +255,7 @@ async def test_a_group_that_hangs_is_avoided(monkeypatch: pytest.MonkeyPatch) ->
     """Messages go to channels until it takes a probe: a link waits once, not for each batch."""
     monkeypatch.setattr(calls, "DETOUR_PAUSE", 0.0)
     layer = FrozenGroups()
-    publisher = LayerCalls(TypedLayer(layer, limit=0.02), lambda: None)
+    publisher = Publisher(TypedLayer(layer, limit=0.02), lambda: None)
     outcomes = await asyncio.gather(*(publisher.publish("g", "peer", {}) for _ in range(2)))
     assert outcomes == [False, False]
     assert publisher.detour == "g"
@@ -262,6 +270,6 @@ async def test_a_group_that_hangs_is_avoided(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_a_group_without_a_channel_is_not_avoided() -> None:
     """A probe is for a group alone."""
-    publisher = LayerCalls(TypedLayer(FrozenGroups(), limit=0.02), lambda: None)
+    publisher = Publisher(TypedLayer(FrozenGroups(), limit=0.02), lambda: None)
     assert not await publisher.publish("g", "", {"type": "x"})
     assert publisher.detour is None

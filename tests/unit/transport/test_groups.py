@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from channels_demux_layer.transport.groups import Memberships
+from channels_demux_layer.transport.groups import NodeGroups
 
 
 class Layer:
@@ -50,12 +50,18 @@ def layer() -> Layer:
 
 
 @pytest.fixture
-def groups(layer: Layer) -> Memberships:
+def groups(layer: Layer) -> NodeGroups:
     """The memberships of one channel on it."""
-    return Memberships(layer, "node!1", asyncio.Semaphore(10))
+    groups = NodeGroups(layer, _publish)
+    groups.channel = "node!1"
+    return groups
 
 
-async def test_joins_are_counted(layer: Layer, groups: Memberships) -> None:
+async def _publish(group: str | None, channel: str, message: dict[str, Any]) -> bool:
+    raise NotImplementedError
+
+
+async def test_joins_are_counted(layer: Layer, groups: NodeGroups) -> None:
     """A group is joined with the first reason to be in it, and left with the last."""
     for _ in range(2):
         await groups.join("g")
@@ -65,7 +71,7 @@ async def test_joins_are_counted(layer: Layer, groups: Memberships) -> None:
     assert layer.calls == ["add g", "discard g"]
 
 
-async def test_the_last_word_counts(layer: Layer, groups: Memberships) -> None:
+async def test_the_last_word_counts(layer: Layer, groups: NodeGroups) -> None:
     """What is wanted in the end is what is, however the calls overlap; none run side by side."""
     await groups.join("g")
     layer.gate.clear()
@@ -83,7 +89,7 @@ async def test_the_last_word_counts(layer: Layer, groups: Memberships) -> None:
     assert not groups._turns
 
 
-async def test_a_join_that_fails_does_not_count(layer: Layer, groups: Memberships) -> None:
+async def test_a_join_that_fails_does_not_count(layer: Layer, groups: NodeGroups) -> None:
     """It raises, what it may have done is undone, and the next one tries again."""
     layer.failure = ConnectionError()
     with pytest.raises(ConnectionError):
@@ -94,7 +100,7 @@ async def test_a_join_that_fails_does_not_count(layer: Layer, groups: Membership
 
 
 async def test_a_join_that_is_cut_off_leaves_no_membership(
-    layer: Layer, groups: Memberships
+    layer: Layer, groups: NodeGroups
 ) -> None:
     """A client that leaves while its group is being joined leaves the group as well."""
     layer.gate.clear()
@@ -108,7 +114,7 @@ async def test_a_join_that_is_cut_off_leaves_no_membership(
     assert layer.members == set()
 
 
-async def test_a_leave_that_fails_is_told(layer: Layer, groups: Memberships) -> None:
+async def test_a_leave_that_fails_is_told(layer: Layer, groups: NodeGroups) -> None:
     """It raises, and the next join does all that it must."""
     await groups.join("g")
     layer.failure = ConnectionError()
@@ -119,7 +125,7 @@ async def test_a_leave_that_fails_is_told(layer: Layer, groups: Memberships) -> 
     assert layer.calls == ["add g", "discard g", "add g"]
 
 
-async def test_all_are_left_at_the_end(layer: Layer, groups: Memberships) -> None:
+async def test_all_are_left_at_the_end(layer: Layer, groups: NodeGroups) -> None:
     """Whatever the number of joins, and whatever comes afterwards."""
     await groups.leave_all(20.0)
     for group in ("a", "b", "b"):
@@ -131,10 +137,28 @@ async def test_all_are_left_at_the_end(layer: Layer, groups: Memberships) -> Non
 
 
 async def test_a_layer_that_hangs_is_left_alone_in_the_end(
-    layer: Layer, groups: Memberships
+    layer: Layer, groups: NodeGroups
 ) -> None:
     """Leaving all groups takes no longer than it may."""
     await groups.join("a")
     layer.gate.clear()
     await groups.leave_all(0.01)
     assert layer.calls == ["add a", "discard a"]
+
+
+async def test_a_failing_join_is_logged_once_with_the_alias(
+    layer: Layer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says which layer, when it fails and when it works again; each group may fail."""
+    caplog.set_level("INFO")
+    groups = NodeGroups(layer, _publish, "opens")
+    layer.failure = ConnectionError("refused")
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            await groups.join("g")
+    layer.failure = None
+    await groups.join("g")
+    assert caplog.messages == [
+        "Cannot join a group on the channel layer 'opens': refused. Retrying.",
+        "Can join a group on the channel layer 'opens' again.",
+    ]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from channels_demux_layer.transport import hearing as module
-from channels_demux_layer.transport.hearing import (
+from channels_demux_layer.transport import own as module
+from channels_demux_layer.transport.own import (
     DEAF_AFTER,
     DOUBT,
     OVERDUE_AFTER,
@@ -144,7 +144,7 @@ async def test_a_deaf_node(node: Hearer, ticks: Ticks, caplog: pytest.LogCapture
     assert (node.hearing.is_deaf, node.recovered) == (False, 1)
     assert caplog.messages == [
         "Cannot receive this process's own messages on the channel layer 'opens': nothing arrived "
-        "for 10.0 s, so its connections are replaced. Retrying.",
+        "for 10.0 s, so it starts to receive again. Retrying.",
         "Can receive this process's own messages on the channel layer 'opens' again.",
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from channels.exceptions import ChannelFull
-from channels.layers import InMemoryChannelLayer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from channels_demux_layer.exceptions import ConfigurationError
 from channels_demux_layer.protocol.frames import BATCH, VERSION, Grant, encode_frames
@@ -18,13 +18,13 @@ from channels_demux_layer.protocol.handshake import Claim
 from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.report import PROBE, STATUS
 from channels_demux_layer.testing.faulty import FaultyLayer
+from channels_demux_layer.transport import groups
 from channels_demux_layer.transport import node as node_module
 from channels_demux_layer.transport import nodes as nodes_module
-from channels_demux_layer.transport import refresh
-from channels_demux_layer.transport.failures import Outage
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import find_node, get_node, stop_nodes
 from channels_demux_layer.transport.steadfast import RememberingLayer
+from channels_demux_layer.transport.typed import Outage
 from channels_demux_layer.transport.wire import SessionPort
 from tests.batches import make_batch
 
@@ -105,6 +105,37 @@ async def test_a_node_starts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     await node.stop()
 
 
+class Away(InMemoryChannelLayer):  # type: ignore[misc]
+    """A layer whose server is away at first."""
+
+    def __init__(self, hosts: list[str]) -> None:
+        super().__init__()
+        self.is_away = True
+
+    async def new_channel(self, prefix: str = "specific.") -> Any:
+        if self.is_away:
+            raise ConnectionError("refused")
+        return await super().new_channel(prefix)
+
+
+async def test_the_log_says_which_layer_cannot_be_joined(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It names the alias and the address, when that begins and when it is over."""
+    caplog.set_level("INFO", "channels_demux_layer")
+    backend = f"{Away.__module__}.{Away.__qualname__}"
+    config = {"hosts": ["redis://10.0.0.1:6380"]}
+    settings.CHANNEL_LAYERS = {"opens": {"BACKEND": backend, "CONFIG": config}}
+    for _ in range(2):
+        with pytest.raises(Outage):
+            await get_node("opens")
+    get_channel_layer("opens").is_away = False
+    await get_node("opens")
+    await stop_nodes()
+    where = "join the channel layer 'opens' at 10.0.0.1:6380"
+    assert caplog.messages[:2] == [f"Cannot {where}: refused. Retrying.", f"Can {where} again."]
+
+
 async def test_a_node_that_was_never_started_can_be_stopped() -> None:
     """A node that only publishes has no channel and no group to leave."""
     await Node(InMemoryChannelLayer(), LinkConfig()).stop()
@@ -112,7 +143,7 @@ async def test_a_node_that_was_never_started_can_be_stopped() -> None:
 
 async def test_groups_are_joined_again_before_they_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer that says 0 never forgets a member, and needs no reminder."""
-    monkeypatch.setattr(refresh, "PAUSE", 0.0)
+    monkeypatch.setattr(groups, "PAUSE", 0.0)
     rejoins = {0.004: 0, 0: 0}
     reminded = asyncio.Event()
 

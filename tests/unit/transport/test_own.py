@@ -11,7 +11,7 @@ from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from channels_demux_layer.protocol.liveness import LinkConfig
-from channels_demux_layer.protocol.report import PROBE
+from channels_demux_layer.protocol.report import NODES, PROBE
 from channels_demux_layer.testing.faulty import FaultyLayer
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.own import OwnLayer, close_layer, maker_of
@@ -79,7 +79,9 @@ def test_closing_deletes_nothing() -> None:
 @pytest.fixture
 def remote(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Remote:
     """The project's object of a layer that nodes make again."""
-    monkeypatch.setattr("channels_demux_layer.transport.own.InMemoryChannelLayer", type(None))
+    for module in ("node", "own"):
+        target = f"channels_demux_layer.transport.{module}.InMemoryChannelLayer"
+        monkeypatch.setattr(target, type(None))
     backend = f"{Remote.__module__}.{Remote.__qualname__}"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend}}
     layer: Remote = get_channel_layer()
@@ -89,16 +91,19 @@ def remote(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Remote:
 async def test_both_memories_are_joined_again(remote: Remote) -> None:
     """The node's groups on its own object, those of consumers on theirs."""
     project = RememberingLayer(remote)
-    own = OwnLayer("default", remote, 10.0)
-    own.memories.append(project)
-    await own.groups.group_add("of-node", "n")
+    node = Node(remote, LinkConfig())
+    node.memories.append(project)
+    own = node._own.typed.inner
+    await node.start()
     await project.group_add("of-consumer", "c")
+    await until(lambda: node.reporter.has_joined)
     await remote.flush()
-    await own.typed.inner.flush()
-    await own.rejoin()
-    await own.settle()
-    assert set(own.typed.inner.groups) == {"of-node"}
+    await own.flush()
+    node._reconnected()
+    await until(lambda: own.groups and remote.groups)
+    assert set(own.groups) == {NODES}
     assert set(remote.groups) == {"of-consumer"}
+    await node.stop()
 
 
 async def test_only_its_own_object_is_closed(remote: Remote) -> None:
@@ -111,18 +116,11 @@ async def test_only_its_own_object_is_closed(remote: Remote) -> None:
     assert shared.closed == 0
 
 
-async def test_a_layer_that_forgets_nothing() -> None:
-    """Nobody has to join groups again on a layer that is kept in the process."""
-    own = OwnLayer("missing", InMemoryChannelLayer(), 0.1)
-    assert not own.forgets
-    assert OwnLayer("missing", FaultyLayer(InMemoryChannelLayer()), 0.1).forgets
-
-
 @pytest.mark.parametrize(("peer_timeout", "limit"), [(15.0, 5.0), (0.1, 1.0)])
 async def test_limits_of_calls(peer_timeout: float, limit: float) -> None:
     """A call has a third of the time after which a peer counts as dead, and a second at least."""
     own = OwnLayer("missing", InMemoryChannelLayer(), peer_timeout)
-    assert own.typed._limit.seconds == limit
+    assert own.typed.limit == limit
 
 
 class Prefixed(Remote):
@@ -231,4 +229,34 @@ async def test_a_node_goes_on_with_other_connections(own: OwnLayer) -> None:
     await layer.send("demux.echo", {"type": "open"})
     assert await asyncio.wait_for(listening, 60) == {"type": "open"}
     await until(lambda: node.heard_at > heard_at)
+    await node.stop()
+
+
+class Hanging(Remote):
+    """A layer that cannot be replaced, and whose first receive() never ends."""
+
+    calls = 0
+
+    async def receive(self, channel: str) -> Any:
+        """Hang, and work from the second call on."""
+        Hanging.calls += 1
+        if Hanging.calls == 1:
+            await asyncio.Event().wait()
+        return await super().receive(channel)
+
+
+async def test_a_layer_that_hangs_and_cannot_be_replaced_is_asked_again(
+    remote: Remote, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line says where, receive() is called again, and the node hears."""
+    backend = f"{Hanging.__module__}.{Hanging.__qualname__}"
+    settings.CHANNEL_LAYERS = {"hanging": {"BACKEND": backend}}
+    caplog.set_level("INFO", "channels_demux_layer")
+    node = Node(get_channel_layer("hanging"), LinkConfig(peer_timeout=0.12), "hanging")
+    await node.start()
+    own = node._own.typed.inner
+    what = "receive this process's own messages on the channel layer 'hanging'"
+    await until(lambda: f"Can {what} again." in caplog.messages)
+    assert f"Cannot {what}: nothing arrived" in caplog.text
+    assert node._own.typed.inner is own
     await node.stop()

@@ -10,7 +10,8 @@ from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from channels_demux_layer.logs import layer_faults
-from channels_demux_layer.transport import calls, steadfast
+from channels_demux_layer.transport import calls
+from channels_demux_layer.transport import groups as groups_module
 from channels_demux_layer.transport.steadfast import (
     SteadfastLayer,
     install,
@@ -130,13 +131,13 @@ async def test_a_channel_that_nobody_listens_on_is_forgotten(recorder: Recorder)
 async def test_a_leave_during_a_rejoin_counts(recorder: Recorder) -> None:
     """A group left while it is joined anew is left for good, and so is one not yet joined."""
     layer = SteadfastLayer(recorder)
-    groups = [f"g{number}" for number in range(steadfast.JOINED_TOGETHER + 1)]
+    groups = [f"g{number}" for number in range(groups_module.JOINED_TOGETHER + 1)]
     for group in groups:
         await layer.group_add(group, "a")
     recorder.calls.clear()
     recorder.joining.clear()
     rejoining = asyncio.ensure_future(layer.rejoin())
-    while len(recorder.calls) < steadfast.JOINED_TOGETHER:  # noqa: ASYNC110
+    while len(recorder.calls) < groups_module.JOINED_TOGETHER:  # noqa: ASYNC110
         await asyncio.sleep(0)
     for group in groups:
         await layer.group_discard(group, "a")
@@ -266,8 +267,8 @@ async def test_a_rejoin_that_is_cut_off_leaves_nothing_behind(recorder: Recorder
     rejoining.cancel()
     await asyncio.gather(rejoining, return_exceptions=True)
     recorder.calls.clear()
-    await layer.settle()
-    await layer.settle()
+    await layer.leave_unsettled()
+    await layer.leave_unsettled()
     assert recorder.calls == [("discard", "g", "a")]
 
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
+import psycopg
 import pytest
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer
 from channels_redis.core import RedisChannelLayer
+from cryptography.fernet import InvalidToken
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
-from channels_demux_layer.transport.failures import Full, Outage, Unreadable
-from channels_demux_layer.transport.typed import CallLimit, TypedLayer, new_own_channel
+from channels_demux_layer.transport.typed import (
+    Full,
+    LayerFailure,
+    Outage,
+    TypedLayer,
+    Unreadable,
+    failure_of,
+    new_own_channel,
+)
 
 #: Short enough to be waited for. No test depends on how long it is.
 QUICK = 0.02
@@ -121,7 +133,7 @@ async def test_a_task_outlives_its_limit() -> None:
 
 async def test_one_timer_serves_all_calls() -> None:
     """It stops when nothing is under way, and begins again with the next call."""
-    limit = CallLimit(QUICK)
+    layer = TypedLayer(Failing(), limit=QUICK)
     loop = asyncio.get_running_loop()
     timers: list[float] = []
     call_later = loop.call_later
@@ -134,10 +146,10 @@ async def test_one_timer_serves_all_calls() -> None:
     loop.call_later = counted  # type: ignore[method-assign, assignment]
     try:
         for _ in range(10):
-            await limit.call(asyncio.sleep, 0)
+            await layer.call(asyncio.sleep, 0)
         assert len(timers) == 1
         with pytest.raises(Outage):
-            await limit.call(asyncio.Event().wait)
+            await layer.call(asyncio.Event().wait)
         assert len(timers) > 1
     finally:
         del loop.call_later  # type: ignore[attr-defined]
@@ -182,3 +194,59 @@ async def test_a_layer_whose_places_never_agree() -> None:
     odd = Odd()
     assert await new_own_channel(odd)
     assert odd.asked == 1_001
+
+
+# What a layer raises
+
+
+OUTAGES = [
+    ConnectionResetError("gone."),
+    TimeoutError(),
+    asyncio.TimeoutError(),
+    RedisConnectionError("gone"),
+    ResponseError("READONLY"),
+    psycopg.OperationalError("gone"),
+    RuntimeError("closed"),
+    AssertionError(),
+]
+OTHERS = [ValueError("bytes"), TypeError("int"), InvalidToken(), KeyError("x"), Exception("odd")]
+
+
+@pytest.mark.parametrize("error", OUTAGES, ids=repr)
+@pytest.mark.parametrize("receives", [False, True])
+def test_outages(error: Exception, receives: bool) -> None:
+    """Servers that are gone, and calls that cannot work, are outages whatever was asked."""
+    assert type(failure_of(error, receives=receives)) is Outage
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=repr)
+def test_messages_that_cannot_be_read(error: Exception) -> None:
+    """All else out of a receive() is about one message; out of another call it is an outage."""
+    assert type(failure_of(error, receives=True)) is Unreadable
+    assert type(failure_of(error)) is Outage
+
+
+def test_full_channels() -> None:
+    """A full channel is no outage."""
+    assert type(failure_of(ChannelFull())) is Full
+
+
+def test_texts() -> None:
+    """A failure says what the layer said, or what it raised where that says nothing."""
+    assert str(failure_of(OSError("gone."))) == "gone"
+    assert str(failure_of(TimeoutError())) == "TimeoutError"
+    assert str(failure_of(ValueError("x"), receives=True)) == "ValueError('x')"
+
+
+def test_failures_stay_as_they_are() -> None:
+    """What is typed is not typed again."""
+    failure: LayerFailure = Full("x")
+    assert failure_of(failure) is failure
+
+
+def test_libraries_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is not loaded is not needed."""
+    monkeypatch.delitem(sys.modules, "redis.exceptions")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    assert type(failure_of(OSError(), receives=True)) is Outage
+    assert type(failure_of(ResponseError("x"), receives=True)) is Unreadable

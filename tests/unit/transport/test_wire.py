@@ -24,7 +24,7 @@ from channels_demux_layer.protocol.frames import (
 from channels_demux_layer.protocol.link import Link
 from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.transport import wire as wire_module
-from channels_demux_layer.transport.ignored import IgnoredMessages
+from channels_demux_layer.transport.records import IgnoredMessages
 from channels_demux_layer.transport.wire import LinkWire, SessionPort, link_config
 from tests.batches import make_batch
 from tests.integration.harness import until
@@ -354,7 +354,7 @@ async def test_a_link_that_cannot_be_sent_is_given_up(
     owner.lost.assert_called_once_with(peer_is_dead=False)
     assert wire.link.is_over
     assert not wire.link.sessions
-    assert caplog.text.count("The link to node peer!1 is given up.") == 1
+    assert caplog.text.count("Cannot publish to node peer!1.") == 1
     assert host.forgotten == [wire]
     wire.flush()
     assert not host.published
@@ -510,6 +510,43 @@ async def test_answers_that_gather_while_the_layer_hangs_go_when_it_has_done(hos
     host.gate.set()
     await pass_turns(MANY_TURNS)
     assert host.texts == [["1"], ["2", "3"]]
+
+
+@pytest.mark.parametrize(("took", "pause"), [(0.002, 0.002), (3.0, wire_module.LONGEST_PAUSE)])
+async def test_frames_that_gather_during_a_publish_wait_for_more(
+    host: Host, monkeypatch: pytest.MonkeyPatch, took: float, pause: float
+) -> None:
+    """They wait as long as the publish took, but not for long. A lone frame waits for nothing."""
+    wire = a_wire(host, is_edge=False)
+    echo = await an_echo(host, wire)
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        echo._port.send("3")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wire_module.asyncio, "sleep", sleep)
+        host.gate.clear()
+        echo._port.send("1")
+        await until_published(host, ["1"])
+        echo._port.send("2")
+        host.loop.advance(took)
+        host.gate.set()
+        await until_published(host, ["2", "3"])
+        assert pauses == [pytest.approx(pause)]
+        echo._port.send("4")
+        await until_published(host, ["4"])
+        assert len(pauses) == 1
+
+
+async def until_published(host: Host, batch: list[str]) -> None:
+    """Wait for a batch without the sleep() of asyncio."""
+    turn = asyncio.Event()
+    while batch not in host.texts:
+        asyncio.get_running_loop().call_soon(turn.set)
+        await turn.wait()
+        turn.clear()
 
 
 async def test_a_wire_that_is_stopped_ends_no_portion(host: Host) -> None:

@@ -133,13 +133,12 @@ async def test_a_worker_tries_until_it_can_join_the_layer(
     caplog.set_level("INFO", "channels_demux_layer")
     tries = [3]
 
-    async def fail(alias: str) -> Node:
+    async def fail(node: Node) -> None:
         tries[0] -= 1
         if tries[0]:
             raise ConnectionError("refused")
-        return node
 
-    monkeypatch.setattr(worker_module, "get_node", fail)
+    monkeypatch.setattr(Node, "start", fail)
     messages: asyncio.Queue[Any] = asyncio.Queue()
     messages.put_nowait({"type": "first"})
     running = asyncio.ensure_future(StreamWorker(Stream(raw))(SCOPE, messages.get, None))
@@ -351,8 +350,9 @@ async def test_the_groups_of_consumers_are_rejoined(settings: Any, is_on: bool) 
     assert (layer is project) is not is_on
     await layer.group_add("room", "consumer!1")
     assert find_node("default") is node
+    await until(lambda: node.reporter.has_joined)
     await project.forget()
-    await node._own.rejoin()
-    assert ("room" in project.groups) is is_on
+    node._reconnected()
+    await until(lambda: NODES in project.groups and ("room" in project.groups) is is_on)
     running.cancel()
     await stop_nodes()

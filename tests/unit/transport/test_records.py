@@ -4,7 +4,7 @@ import pytest
 
 from channels_demux_layer.logs import MOST_LINES
 from channels_demux_layer.protocol.frames import VERSION
-from channels_demux_layer.transport.ignored import MOST_VERSIONS, REASONS, IgnoredMessages
+from channels_demux_layer.transport.records import MOST_VERSIONS, REASONS, IgnoredMessages
 
 
 def test_each_reason_is_counted(caplog: pytest.LogCaptureFixture) -> None:

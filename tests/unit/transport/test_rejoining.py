@@ -11,7 +11,7 @@ from channels.layers import InMemoryChannelLayer
 
 from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.report import NODES
-from channels_demux_layer.transport import refresh
+from channels_demux_layer.transport import groups
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.steadfast import RememberingLayer
 from tests.batches import make_batch
@@ -68,15 +68,15 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
     sleep = asyncio.sleep
 
     async def pause(seconds: float, *args: Any) -> None:
-        if seconds != refresh.PAUSE:
+        if seconds != groups.PAUSE:
             await sleep(seconds, *args)
             return
         end = asyncio.Event()
         ends.append(end.set)
         await end.wait()
 
-    monkeypatch.setattr(refresh.asyncio, "sleep", pause)
-    monkeypatch.setattr(refresh, "PROBE_TIME", 0.02)
+    monkeypatch.setattr(groups.asyncio, "sleep", pause)
+    monkeypatch.setattr(groups, "PROBE_TIME", 0.02)
     return ends
 
 
@@ -142,7 +142,7 @@ async def test_a_layer_that_loses_much_does_not_have_all_groups_joined_again_and
         pauses[-1]()
     assert node.layer.joins.count("demux.a") == 5
     assert node.layer.joins.count("room") == 1
-    assert len(node.layer.probes) == 2 * refresh.PROBES
+    assert len(node.layer.probes) == 2 * groups.PROBES
 
 
 async def test_a_node_in_no_other_group_probes_that_of_all_nodes(
@@ -195,7 +195,7 @@ async def test_groups_that_are_suspected_at_once_are_bounded(
     node: Node, pauses: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others' turn comes with their next batch that comes again."""
-    monkeypatch.setattr(refresh, "MOST_SUSPECTS", 2)
+    monkeypatch.setattr(groups, "MOST_SUSPECTS", 2)
     for seq, group in enumerate(GROUPS, 2):
         repeat(node, group, seq)
     await until(lambda: pauses)
@@ -204,7 +204,6 @@ async def test_groups_that_are_suspected_at_once_are_bounded(
 
 async def test_a_late_probe_tells_nothing(node: Node) -> None:
     """Nor does one of another node."""
-    assert node._refresh is not None
     node._dispatch({"type": "demux.probe", "ref": "another"})
     node._dispatch({"type": "demux.probe"})
-    assert not node._refresh._arrived.is_set()
+    assert not node.groups._arrived.is_set()
