@@ -144,7 +144,8 @@ class _StreamWorker(Worker):
 
     async def start(self) -> None:
         """Start the worker, and wait until it listens."""
-        run = asyncio.ensure_future(self.arun())
+        # What run() does in all releases of asgiref; its arun() is newer than the oldest of them.
+        run = asyncio.gather(self.application_checker(), self.handle())
         run.add_done_callback(self._ended)
         self._tasks.add(run)
         deadline = time.monotonic() + START_LIMIT
@@ -172,7 +173,7 @@ class _StreamWorker(Worker):
         """Let the application's error end the worker."""
         raise exception
 
-    def _ended(self, run: asyncio.Future[None]) -> None:
+    def _ended(self, run: asyncio.Future[Any]) -> None:
         if not run.cancelled():
             self._failure = run.exception()
             text = "The worker of channel %s failed. run_workers() will raise its error."
