@@ -19,6 +19,7 @@ from .edge.hooks import checked_scope, encode_content, exactly, has_own_events, 
 from .edge.limits import Limits
 from .edge.trimming import trim_scope
 from .exceptions import BadFrame
+from .hosting.exits import comes_from_outside
 from .hosting.outgoing import exact_bytes, exact_close, exact_disconnect, exact_message, exact_text
 from .hosting.scope import pack_scope
 from .protocol.envelope import EnvelopeCodec
@@ -305,7 +306,9 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     async def _receive_decoded(self, text_data: str, kwargs: dict[str, Any]) -> None:
         try:
             content = await self.decode_json(text_data)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if comes_from_outside(error, asyncio.current_task()):
+                raise
             problem = f"The frame cannot be decoded: {type(error).__name__}."
             room = self._connection.refuse(BadFrame(ErrorCode.INVALID_JSON, problem))
             if room is not None:

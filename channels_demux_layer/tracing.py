@@ -6,13 +6,17 @@ package includes an implementation for OpenTelemetry, ``contrib.opentelemetry``.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sized
 from typing import Any, Protocol, TypeVar
 
+from .logs import RepeatedLog, about
 from .protocol.frames import Carrier
 
-__all__ = ["CONTEXT", "ContextTrail", "Tracer", "apart", "traced", "tracer"]
+__all__ = ["CONTEXT", "ContextTrail", "Tracer", "apart", "ask", "traced", "tracer"]
+
+repeated = RepeatedLog(logging.getLogger(__name__))
 
 Application = Callable[..., Awaitable[Any]]
 Result = TypeVar("Result")
@@ -40,12 +44,32 @@ class Tracer(Protocol):
         """Wrap the application of one consumer.
 
         The wrapper receives messages of type `CONTEXT` beside those of ASGI, and must not pass
-        them on. Their ``context`` applies to all payloads up to the next such message.
+        them on. Their ``context`` applies to all payloads up to the next such message. It is
+        None if `current()` or `extract()` raised.
         """
 
 
 #: The tracer of this process; None while tracing is off.
 tracer: Tracer | None = None
+
+
+def ask(call: Callable[..., Result], *args: Any) -> Result | None:
+    """Call a method of the tracer, and return its result.
+
+    A tracing library may raise anything. That costs a trace and no connection, so the exception is
+    logged, and None is returned.
+
+    Args:
+        call: The method.
+        *args: The method's arguments.
+    """
+    try:
+        return call(*args)
+    except Exception as error:
+        name = getattr(call, "__qualname__", repr(call))
+        text = "%s() raised %r. The payload goes on without its trace. Correct the tracer."
+        repeated.warning("tracer", text, name, error, extra=about(), exc=error)
+        return None
 
 
 def traced(application: Application) -> Application:
@@ -54,7 +78,7 @@ def traced(application: Application) -> Application:
     Args:
         application: The ASGI application.
     """
-    return application if tracer is None else tracer.host(application)
+    return application if tracer is None else ask(tracer.host, application) or application
 
 
 def apart(call: Callable[..., Result], *args: Any) -> Result:
@@ -69,8 +93,9 @@ def apart(call: Callable[..., Result], *args: Any) -> Result:
     return call(*args) if tracer is None else tracer.apart(call, *args)
 
 
-def _exact(carrier: Carrier | None) -> Carrier | None:
-    """Return what of a carrier can travel: a propagator may write down anything."""
+def _inject(tracer: Tracer, context: object) -> Carrier | None:
+    """Serialize a context, and drop what cannot travel: a propagator may write down anything."""
+    carrier = tracer.inject(context)
     if not carrier or all(type(key) is type(carrier[key]) is str for key in carrier):
         return carrier
     return {
@@ -104,9 +129,10 @@ class ContextTrail:
         Returns:
             The serialized context.
         """
-        context = tracer.current()
+        context = ask(tracer.current)
         if context is not self._context:  # usually all frames of a connection share one context
-            self._context, self._carrier = context, _exact(tracer.inject(context))
+            self._context = context
+            self._carrier = None if context is None else ask(_inject, tracer, context)
         self._carriers.append(self._carrier)
         while len(self._carriers) > len(self._untaken):
             self._carriers.popleft()

@@ -126,7 +126,7 @@ class InlineSession:
     def pass_on(self, data: str | bytes) -> None:
         """Hand the consumer a payload that is in the session's window already."""
         if tracing.tracer is not None:
-            self._host.trace(tracing.tracer.current())
+            self._host.trace(tracing.ask(tracing.tracer.current))
         self._host.deliver(data)
 
     def take(self, size: int) -> None:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
+from channels_demux_layer.hosting.exits import comes_from_outside
 from channels_demux_layer.logs import about
 
 from .limits import BufferedBytes
@@ -133,7 +134,10 @@ class Outbox:
                     message = self.wrap(stream, data)
                     if not isinstance(message, dict):
                         message = await message
-                except Exception:
+                except (Exception, asyncio.CancelledError) as error:
+                    # A CancelledError may come out of the project's code, too.
+                    if comes_from_outside(error, asyncio.current_task()):
+                        raise
                     facts = about(connection=self._connection, stream=stream)
                     text = "A payload of stream %r could not be put into an envelope."
                     logger.exception(text, stream, extra=facts)
@@ -280,7 +284,19 @@ if sys.version_info >= (3, 12):
 
 else:  # pragma: no cover - Python 3.10 and 3.11
 
+    class _Writer(asyncio.Task[None]):
+        """A task that counts how often it was cancelled, as Python does from 3.11 on."""
+
+        cancellations = 0
+
+        def cancel(self, *args: Any) -> bool:
+            self.cancellations += 1
+            return super().cancel(*args)
+
+        def cancelling(self) -> int:
+            return self.cancellations
+
     def _start(
         work: Coroutine[Any, Any, None], variables: contextvars.Context
     ) -> asyncio.Task[None]:
-        return variables.run(asyncio.ensure_future, work)
+        return variables.run(lambda: _Writer(work, loop=asyncio.get_running_loop()))

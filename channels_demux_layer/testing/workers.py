@@ -144,8 +144,7 @@ class _StreamWorker(Worker):
 
     async def start(self) -> None:
         """Start the worker, and wait until it listens."""
-        # What run() does in all releases of asgiref; its arun() is newer than the oldest of them.
-        run = asyncio.gather(self.application_checker(), self.handle())
+        run = asyncio.ensure_future(self._work())
         run.add_done_callback(self._ended)
         self._tasks.add(run)
         deadline = time.monotonic() + START_LIMIT
@@ -162,6 +161,10 @@ class _StreamWorker(Worker):
         if run.done():
             run.result()
 
+    async def _work(self) -> None:
+        # As run() does. The oldest supported release of asgiref has no arun().
+        await asyncio.gather(self.application_checker(), self.handle())
+
     async def listener(self, channel: str) -> None:
         """Listen on the channel, and keep the task: Channels does not cancel it."""
         task = asyncio.current_task()
@@ -173,7 +176,7 @@ class _StreamWorker(Worker):
         """Let the application's error end the worker."""
         raise exception
 
-    def _ended(self, run: asyncio.Future[Any]) -> None:
+    def _ended(self, run: asyncio.Future[None]) -> None:
         if not run.cancelled():
             self._failure = run.exception()
             text = "The worker of channel %s failed. run_workers() will raise its error."

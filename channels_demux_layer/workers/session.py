@@ -149,7 +149,7 @@ class WorkerSession:
     def traced(self, carrier: Carrier) -> None:
         """Note the trace context of the payloads that follow."""
         if tracing.tracer is not None and self._host is not None:
-            self._host.trace(tracing.tracer.extract(carrier))
+            self._host.trace(tracing.ask(tracing.tracer.extract, carrier))
 
     def writable(self) -> None:
         """Let the consumer's send() go on."""

@@ -183,8 +183,9 @@ async def test_receive_json_may_be_overridden_alone(quick_place: Place) -> None:
         assert [await client.receive_from("echo") for _ in range(2)] == [2, 6]
 
 
+@pytest.mark.parametrize("fault", [ValueError, asyncio.CancelledError])
 async def test_what_cannot_be_encoded_ends_nothing(
-    inline: Place, caplog: pytest.LogCaptureFixture
+    inline: Place, fault: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     """An encode_json that raises costs its payload, with a traceback in the log."""
 
@@ -194,7 +195,7 @@ async def test_what_cannot_be_encoded_ends_nothing(
         @classmethod
         async def encode_json(cls, content: Any) -> str:
             if content["payload"] == "bad":
-                raise ValueError("a fault of the project's")
+                raise fault("a fault of the project's")
             return json.dumps(content)
 
     async with inline.client(Picky) as client:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
+from channels_demux_layer import tracing
 from channels_demux_layer.protocol.backlog import Backlog
 from channels_demux_layer.protocol.frames import Context, Frame, Text
 from channels_demux_layer.testing import DemuxCommunicator
@@ -299,3 +300,19 @@ async def test_replies_are_written_in_the_connections_span(quick_place: Place) -
                     await client.send_to("tell", 1)
                     await client.receive_from("tell")
         assert seen == [span_id(connection) for connection in spans.named("websocket")]
+
+
+@pytest.mark.parametrize("method", ["current", "inject", "extract", "host"])
+async def test_a_tracer_that_raises_ends_no_connection(
+    quick_place: Place, spans: Spans, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Each payload arrives and is answered, inline and in a worker."""
+
+    def fail(*args: Any) -> Any:
+        raise RuntimeError("a fault of the tracer's")
+
+    monkeypatch.setattr(tracing.tracer, method, fail)
+    async with traced_client(quick_place, spans, {"echo": consumers.Json}) as client:
+        for number in range(3):
+            await client.send_to("echo", number)
+            assert await client.receive_from("echo") == number

@@ -112,3 +112,31 @@ def test_a_trail_forgets_what_was_taken() -> None:
         if len(untaken) > 3:
             untaken.popleft()
     assert len(trail._carriers) == 4
+
+
+class Broken(Fixed):
+    """A tracer that raises in one of its methods."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+
+        def fail(*args: Any) -> Any:
+            raise RuntimeError("a fault of the tracer's")
+
+        setattr(self, method, fail)
+
+
+@pytest.mark.parametrize("method", ["current", "inject"])
+def test_a_tracer_that_raises_costs_a_trace(method: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The payload goes without a context, and the log says why."""
+    trail = ContextTrail(deque(["payload"]))
+    assert trail.note(Broken(method)) is None
+    assert list(trail) == [None]
+    assert 'raised RuntimeError("a fault of the tracer\'s")' in caplog.text
+
+
+def test_an_application_that_cannot_be_traced_is_hosted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is as if tracing were off."""
+    application: Any = object()
+    monkeypatch.setattr(tracing, "tracer", Broken("host"))
+    assert tracing.traced(application) is application

@@ -54,6 +54,8 @@ def wrap_at_once(stream: str, data: str | bytes) -> dict[str, Any]:
     """Make a message that shows what was wrapped."""
     if data == "bad":
         raise ValueError("a fault of the project's")
+    if data == "off":
+        raise asyncio.CancelledError("a fault of the project's")
     return {stream: data}
 
 
@@ -138,17 +140,41 @@ async def test_a_client_who_has_left_takes_everything(socket: Socket, outbox: Ou
 
 
 @pytest.mark.parametrize("wrapping", [wrap, wrap_at_once])
+@pytest.mark.parametrize("fault", ["bad", "off"])
 async def test_a_payload_that_cannot_be_wrapped_is_left_out(
-    socket: Socket, wrapping: Any, caplog: pytest.LogCaptureFixture
+    socket: Socket, wrapping: Any, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A fault in the project's encode_json() costs that payload, with a traceback."""
+    """A fault in the project's encode_json() costs that payload, with a traceback.
+
+    A CancelledError is a fault like others, unless somebody has cancelled the writer.
+    """
     source, outbox = Source(), Outbox(wrapping, socket.send)
-    for data in ("bad", "good"):
+    for data in (fault, "good"):
         outbox.put_payload("a", data, source)
     await outbox.drain(20.0)
     assert socket.written == [{"a": "good"}]
     assert source.taken == [3, 4]
     assert "a fault of the project's" in caplog.text
+
+
+async def test_a_writer_that_is_cancelled_ends(socket: Socket) -> None:
+    """As at the end of an event loop: its cancellation is no fault of the payload."""
+
+    async def hang(stream: str, data: str | bytes) -> dict[str, Any]:
+        begun.set()
+        await asyncio.Event().wait()
+        return {}
+
+    begun = asyncio.Event()
+    source, outbox = Source(), Outbox(hang, socket.send)
+    outbox.put_payload("a", "1", source)
+    await asyncio.wait_for(begun.wait(), 20.0)
+    writer = outbox._writer
+    assert writer is not None
+    writer.cancel()
+    await asyncio.wait([writer])
+    assert writer.cancelled()
+    assert source.taken == [1]
 
 
 async def test_who_waits_for_an_idle_outbox_waits_for_nothing(outbox: Outbox) -> None:
