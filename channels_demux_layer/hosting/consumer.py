@@ -25,9 +25,9 @@ from .applications import attribute, consumer_name
 from .elsewhere import call_in, receive_in
 from .exits import comes_from_outside, hosted_by
 from .flow import excess_size
-from .hops import spare_hops
 from .outgoing import exact_bytes, exact_close, exact_text, text_writer
 from .outlet import Outlet
+from .patches import spare_hops
 from .threads import Seat, new_seat
 
 __all__ = ["Host", "new_host"]

@@ -16,12 +16,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-
 from channels_demux_layer.conf import get_settings
 from channels_demux_layer.streams import Stream
 
-from .hops import close_connections
+from .patches import close_connections, run_synchronous_code_in
 
 __all__ = ["Seat", "SyncThreads", "new_seat", "shared_threads"]
 
@@ -144,12 +142,8 @@ class Seat(Executor):
 
     async def enter(self) -> None:
         """Have asgiref run the synchronous code of the current task in the session's thread."""
-        self._thread = self._threads.join(self._limit)
-        context = ThreadSensitiveContext()
-        # asgiref 3.13 takes an executor as an argument; Django permits older ones.
-        SyncToAsync.context_to_thread_executor[context] = self
-        # Not left: leaving it would wait for the thread.
-        await context.__aenter__()  # type: ignore[no-untyped-call]
+        if await run_synchronous_code_in(self):
+            self._thread = self._threads.join(self._limit)
 
     def leave(self) -> None:
         """Give up the thread. Calls that have not returned go on."""

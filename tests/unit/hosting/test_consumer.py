@@ -18,7 +18,7 @@ from channels.sessions import CookieMiddleware
 from django.urls import path
 
 from channels_demux_layer import Stream, tracing
-from channels_demux_layer.hosting import hops
+from channels_demux_layer.hosting import patches
 from channels_demux_layer.hosting.applications import has_sync_consumer
 from channels_demux_layer.hosting.consumer import Host
 from channels_demux_layer.hosting.outgoing import text_writer
@@ -134,7 +134,7 @@ async def test_a_consumer_of_channels_needs_no_task_for_a_message(
 ) -> None:
     """However many there are, the consumer's own is the only one."""
     # Earlier tests may have left connections to a database, which a consumer would close.
-    monkeypatch.setattr(hops, "_threads", weakref.WeakSet())
+    monkeypatch.setattr(patches, "_threads", weakref.WeakSet())
     names: list[Any] = []
 
     def making(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:

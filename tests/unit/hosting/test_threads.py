@@ -9,11 +9,11 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 
 from channels_demux_layer import Stream
 from channels_demux_layer.conf import get_settings
-from channels_demux_layer.hosting import hops, threads
+from channels_demux_layer.hosting import patches, threads
 from channels_demux_layer.hosting.consumer import Host
 from channels_demux_layer.hosting.threads import Seat, SyncThreads, new_seat, shared_threads
 from tests.integration.harness import LIMIT, until
@@ -255,11 +255,11 @@ def test_one_connection_that_cannot_be_closed_keeps_no_other_open(
     """The failure is logged."""
     broken = Mock(alias="broken", close=Mock(side_effect=OSError("gone")))
     whole = Mock()
-    monkeypatch.setattr(hops, "connections", Mock(all=Mock(return_value=[broken, whole])))
-    hops._threads.add(threading.current_thread())
-    hops.close_connections()
+    monkeypatch.setattr(patches, "connections", Mock(all=Mock(return_value=[broken, whole])))
+    patches._threads.add(threading.current_thread())
+    patches.close_connections()
     assert whole.close.called
-    assert threading.current_thread() not in hops._threads
+    assert threading.current_thread() not in patches._threads
     assert "'broken'" in caplog.text
 
 
@@ -308,3 +308,18 @@ async def test_a_consumer_that_waits_for_its_neighbors_has_time(
     await asyncio.gather(running, blocking)
     await neighbor.end()
     assert (said, ran.is_set()) == (([1000], True) if gets_its_turn else ([1011], False))
+
+
+async def test_a_seat_that_asgiref_does_not_use_takes_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With an asgiref that nobody knows yet, the session's code runs in asgiref's own thread."""
+    monkeypatch.delattr(SyncToAsync, "context_to_thread_executor")
+    shared = SyncThreads()
+    seat = Seat(shared, 1)
+    await seat.enter()
+    assert len(shared) == 0
+    assert await sync_to_async(threading.current_thread)() is await asyncio.ensure_future(
+        sync_to_async(threading.current_thread)()
+    )
+    seat.leave()

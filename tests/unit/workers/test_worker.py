@@ -318,7 +318,7 @@ class Progress(AsyncWebsocketConsumer):
     channel_layer_alias = "progress"
 
 
-async def test_the_layers_of_consumers_are_steadfast(node: Node, settings: Any) -> None:
+async def test_the_layers_of_consumers_are_steadfast(settings: Any) -> None:
     """Also those that no node is on, whatever stands around the consumer; no others."""
     memory = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
     other = {"BACKEND": f"{__name__}.OtherLayer"}
@@ -330,6 +330,7 @@ async def test_the_layers_of_consumers_are_steadfast(node: Node, settings: Any) 
     await until(lambda: isinstance(get_channel_layer("progress"), SteadfastLayer))
     assert isinstance(get_channel_layer("unused"), OtherLayer)
     running.cancel()
+    await stop_nodes()
 
 
 @pytest.mark.parametrize("is_on", [True, False])
