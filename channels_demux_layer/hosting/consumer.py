@@ -24,9 +24,8 @@ from channels_demux_layer.streams import Stream
 from .applications import attribute, consumer_name
 from .elsewhere import call_in, receive_in
 from .exits import comes_from_outside, hosted_by
-from .flow import excess_size
+from .flow import Outlet, excess_size
 from .outgoing import exact_bytes, exact_close, exact_text, text_writer
-from .outlet import Outlet
 from .patches import spare_hops
 from .threads import Seat, new_seat
 

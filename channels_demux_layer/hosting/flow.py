@@ -1,4 +1,4 @@
-"""Waiting for room in a window: how a slow end holds up the fast one (C4.1)."""
+"""What a consumer sends: where it goes, and how it waits for room in a window (C4.1)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import contextvars
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from channels_demux_layer.protocol.json_text import UTF8_BYTES
 from channels_demux_layer.protocol.session import SendWindow
 from channels_demux_layer.transport.tally import FlowTally
 
-__all__ = ["Outflow", "excess_size"]
+__all__ = ["Outflow", "Outlet", "excess_size"]
 
 
 def excess_size(data: str | bytes, limit: int) -> int:
@@ -29,6 +29,31 @@ def excess_size(data: str | bytes, limit: int) -> int:
     if isinstance(data, str) and length * UTF8_BYTES > limit and not data.isascii():
         length = len(data.encode("utf-8", "surrogatepass"))
     return length if length > limit else 0
+
+
+class Outlet(Protocol):
+    """What a host needs of the session whose consumer it runs."""
+
+    def accept(self) -> None:
+        """Note that the consumer has accepted."""
+
+    def unaccepted(self) -> None:
+        """Note that the consumer has not accepted within OPEN_TIMEOUT. It may still do so."""
+
+    def send(self, data: str | bytes) -> Awaitable[None] | None:
+        """Send a payload of the consumer; return what to await if there is no room for it."""
+
+    def after(self, call: Callable[[], None]) -> Awaitable[None] | None:
+        """Call a function after all payloads that wait; return what to await if some do."""
+
+    def consumed(self, size: int) -> None:
+        """Note that the consumer took a payload of this size: it asks for the next one (L5.2)."""
+
+    def close(self, code: int, reason: str) -> None:
+        """End the stream because the consumer wants it, or fails. Only the first end counts."""
+
+    def finished(self, code: int) -> None:
+        """Note that the consumer has returned without a close of its own."""
 
 
 class Outflow:

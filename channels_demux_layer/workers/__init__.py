@@ -1,1 +1,1 @@
-"""The workers' side: claims, hosts, drains; and the process that does so."""
+"""The workers' side: claims opens, hosts sessions and drains, in the process of runworker."""

@@ -1,4 +1,4 @@
-"""Empties a worker process: its sessions go on elsewhere, and nobody notices."""
+"""Moves the sessions of a worker process to other workers, without an event for clients."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["drain_workers"]
 
 logger = logging.getLogger(__name__)
 
-#: How long to wait until what was said last has arrived, in seconds: so long even where no time is
-#: left, and up to the time after which a peer takes us for dead where there is.
+#: How long to wait until peers have acknowledged the last frames, in seconds. The wait is at least
+#: as long, even after the timeout of the drain, and ends when a peer would count this node as dead.
 LAST_WORDS = 2.0
-#: How often to look, in seconds.
+#: The interval of polling, in seconds.
 GLANCE = 0.01
 
 
 async def drain_workers(timeout: float) -> bool:
     """Move all sessions that this event loop's workers host to other workers.
 
-    No open is claimed any more. Each consumer finishes what it has got, sends its last replies,
-    and is disconnected with 1012; then its session opens elsewhere. Consumers that take longer
-    than the timeout are given up: their sessions open elsewhere all the same, with what they had
-    not taken.
+    From now on, no open is claimed. Each consumer handles the payloads that it has received, sends
+    its last replies, and is disconnected with 1012. Then its session opens elsewhere. A consumer
+    that takes longer than the timeout is abandoned: its session opens elsewhere with the payloads
+    that the consumer had not taken.
 
     Args:
-        timeout: How long that may take, in seconds.
+        timeout: The time limit for consumers, in seconds.
 
     Returns:
         Whether all consumers ended in time.
@@ -61,7 +61,7 @@ async def _all_over(sessions: list[Hosted], timeout: float) -> bool:
     for wait in late:
         wait.cancel()
     if late:
-        text = "%d consumers did not end in time; they are given up."
+        text = "%d consumers did not end in time. Their sessions reopen on other workers."
         logger.warning(text, len(late), extra=about())
     return not late
 
@@ -74,5 +74,5 @@ async def _last_words(nodes: list[Node], time_left: float) -> None:
     give_up_at = now() + patience
     while not all(node.is_quiet for node in nodes) and now() < min(give_up_at, late_at):
         if any(node.is_cut_off for node in nodes):
-            give_up_at = now() + patience  # Nobody can be heard.
+            give_up_at = now() + patience  # No acknowledgement can arrive.
         await asyncio.sleep(GLANCE)

@@ -1,7 +1,7 @@
-"""The process behind this package's runworker: Channels' own worker, made to last and to leave.
+"""The process behind this package's runworker, based on the worker of Channels.
 
-It survives a channel layer that goes away, ends with an error where it can't go on, and on
-SIGTERM or SIGINT hands its sessions to other workers before it ends.
+It reconnects when the channel layer fails, exits with an error if it cannot continue, and on
+SIGTERM or SIGINT moves its sessions to other workers before it exits.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ __all__ = ["DrainingWorker", "ListenerDied"]
 logger = logging.getLogger(__name__)
 repeated = RepeatedLog(logger)
 
-#: How often to look whether the messages of other consumers have been handled, in seconds.
+#: The interval of polling whether other consumers have handled their messages, in seconds.
 GLANCE = 0.01
-#: How long to wait for a task that has been cancelled, in seconds: a layer that hangs holds it.
+#: The time limit of a cancelled task, in seconds. A layer that hangs may keep it from ending.
 CANCEL_LIMIT = 1.0
-#: How much longer than its drain timeout the process may take to end, in seconds.
+#: The time limit of the process to end after its drain timeout, in seconds.
 LAST_RESORT = LAST_WORDS + LEAVE_LIMIT + CANCEL_LIMIT
 
 Receive = Callable[[], Awaitable[Any]]
 
 
 class ListenerDied(DemuxError):  # noqa: N818 - it says what happened
-    """A listener of the worker has ended, and nothing would be heard on its channel."""
+    """A listener of the worker has ended, so the worker no longer receives on its channel."""
 
 
 class Handling:
-    """Wraps an application to know how many of its instances have a message in hand.
+    """Wraps an application, and counts the instances of it that are handling a message.
 
     Args:
         application: The ASGI application.
-        streams: What to call in its place for some channels.
+        streams: Other applications, for some channels.
     """
 
     def __init__(self, application: Any, streams: Mapping[str, Any]) -> None:
@@ -83,18 +83,18 @@ class Handling:
 
 
 class DrainingWorker(Worker):
-    """A worker process of Channels that leaves nothing undone.
+    """A worker of Channels that drains before it exits.
 
     Args:
         application: The project's ASGI application.
         channels: The channels to listen on.
         channel_layer: The channel layer to listen on.
-        drain_timeout: How long its sessions may take to move to other workers, in seconds.
-        max_sessions: How many sessions it hosts at a time, 0 for no bound; None for what
-            MAX_SESSIONS says.
-        streams: Those of the channels that are streams', and what to call for each in place of
-            the application. With any, the process is on the layer from its start, and not only
-            from the first open: it can be asked how it is.
+        drain_timeout: The time limit for moving sessions to other workers, in seconds.
+        max_sessions: The maximum of concurrent sessions; 0 for no bound, None for the setting
+            MAX_SESSIONS.
+        streams: The applications of those channels that are streams'. If there are any, the
+            process joins the layer at its start and not with the first open, so that
+            `demuxstatus` sees it.
         pages: Pages to serve over HTTP meanwhile, by port.
         host: The address of those ports.
     """
@@ -121,12 +121,12 @@ class DrainingWorker(Worker):
         self._ends_process = False
 
     def run(self) -> None:
-        """Work until a signal, or a fault, ends it; then the process is to end.
+        """Work until a signal or an error ends the worker. The process must exit then.
 
         Raises:
             ConfigurationError: There is no channel layer to bound the sessions of.
-            ListenerDied: A listener ended, which none should.
-            OSError: A port for pages cannot be had.
+            ListenerDied: A listener ended unexpectedly.
+            OSError: A port for pages is not available.
         """
         self._ends_process = True
         _run_loop(self._run())
@@ -136,12 +136,12 @@ class DrainingWorker(Worker):
         await self.arun()
 
     async def arun(self) -> None:
-        """Work until a signal, or a fault, ends it.
+        """Work until a signal or an error ends the worker.
 
         Raises:
             ConfigurationError: There is no channel layer to bound the sessions of.
-            ListenerDied: A listener ended, which none should.
-            OSError: A port for pages cannot be had.
+            ListenerDied: A listener ended unexpectedly.
+            OSError: A port for pages is not available.
         """
         async with contextlib.AsyncExitStack() as servers:
             for port, pages in self._pages.items():
@@ -160,7 +160,7 @@ class DrainingWorker(Worker):
             await asyncio.wait([stop, checker, *listeners], return_when=asyncio.FIRST_COMPLETED)
             if not stop.done():
                 cause = self._cause(checker, *listeners)
-                text = "A listener has ended (%s). The worker drains, then it ends, too."
+                text = "A listener ended unexpectedly (%s). The worker drains and exits."
                 logger.error(text, cause, extra=about())
                 await drain_workers(self._drain_timeout)
                 raise ListenerDied(cause)
@@ -180,17 +180,17 @@ class DrainingWorker(Worker):
         return ", ".join("cancelled" if t.cancelled() else repr(t.exception()) for t in ended)
 
     async def listener(self, channel: str) -> None:
-        """Hand the messages of one channel to the application, for ever."""
+        """Pass the messages of one channel to the application, without an end."""
         async for message in self._messages(channel):
             if not (isinstance(message, dict) and message.get("type")):
-                text = "A message without a type on channel %s was ignored."
+                text = "Dropped a message without a type on channel %s."
                 repeated.warning("without_type", text, channel, extra=about(node=channel))
                 continue
             scope = {"type": "channel", "channel": channel}
             self.get_or_create_application_instance(channel, scope).put_nowait(message)
 
     def _messages(self, channel: str) -> AsyncIterator[Any]:
-        # Over the node's connections, which it replaces when they are lost without a word.
+        # The node replaces its connections when they are lost without an error.
         if channel in self._streams:
             with contextlib.suppress(ConfigurationError):  # Each open will say so.
                 node = find_node(get_settings().CHANNEL_LAYER)
@@ -223,13 +223,13 @@ async def _signalled() -> None:
             loop.add_signal_handler(number, _resolve, signalled)
         await signalled
     except (NotImplementedError, RuntimeError, ValueError):
-        # Not the main thread, as under the reloader, or Windows: a signal ends the process.
+        # On Windows, and in another thread than the main one, a signal ends the process.
         await asyncio.Event().wait()
     finally:
         for number in signals:
             if loop.remove_signal_handler(number):
-                # The next one ends the process at once. Python's own handler of SIGINT would
-                # raise wherever the process is.
+                # A second signal ends the process at once. Python's own handler of SIGINT would
+                # raise KeyboardInterrupt in the middle of the drain.
                 signal.signal(number, signal.SIG_DFL)
 
 
@@ -262,7 +262,7 @@ def _end_process_after(seconds: float) -> None:
 
 
 def _end_process() -> None:
-    text = "Something does not come to its end; the process ends all the same."
+    text = "Shutdown timed out: a task or a thread still runs. Exiting."
     logger.warning(text, extra=about())
     logging.shutdown()
     os._exit(0)

@@ -1,4 +1,4 @@
-"""The worker's side: claims opens, and hosts the sessions that edges grant."""
+"""The worker's side: it claims opens, and hosts the sessions that edges grant."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ __all__ = ["StreamWorker", "join_layer"]
 logger = logging.getLogger(__name__)
 repeated = RepeatedLog(logger)
 
-#: How long to wait before claims that the layer refused are sent again, in seconds.
+#: The pause before claims are resent that the layer did not take, in seconds.
 CLAIM_PAUSE = 0.02
-#: How long to wait before the next try to join a channel layer that fails, in seconds.
+#: The pause before the next attempt to join a channel layer that fails, in seconds.
 JOIN_PAUSE = 1.0
 
 
 async def join_layer() -> Node:
-    """Return the process's node, started, however long the channel layer fails.
+    """Return the process's node, started. Retry as long as the channel layer fails.
 
     Raises:
         ConfigurationError: There is no channel layer.
@@ -61,7 +61,7 @@ class StreamWorker:
         middleware: The demultiplexer's ``worker_middleware``, or its dotted path.
     """
 
-    #: Tells it from other applications on a channel.
+    #: Distinguishes it from other applications on a channel.
     hosts_stream = True
 
     def __init__(self, stream: Stream, middleware: Middleware | str | None = None) -> None:
@@ -70,12 +70,12 @@ class StreamWorker:
         self._application: ASGIApplication | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Take the opens of the stream's channel, for as long as the process runs.
+        """Handle the opens on the stream's channel, as long as the process runs.
 
         Args:
             scope: A scope of type ``channel``.
-            receive: Gives the channel's messages.
-            send: Not used: a worker has nobody to send to.
+            receive: Returns the channel's messages.
+            send: Not used: a scope of this type has no client.
 
         Raises:
             ConfigurationError: The stream's consumer cannot be imported, its middleware cannot
@@ -92,7 +92,7 @@ class StreamWorker:
             self._consider(message, desk)
 
     def prepare(self) -> ASGIApplication:
-        """Import the stream's consumer and what is to stand around it, if that has not been done.
+        """Import the stream's consumer and the middleware around it, once.
 
         Returns:
             The ASGI application of its consumers.
@@ -137,7 +137,7 @@ class ClaimDesk:
         stream: The stream.
 
     Attributes:
-        ignored: The node's count of what makes no sense.
+        ignored: The node's count of messages that it dropped.
     """
 
     def __init__(
@@ -155,16 +155,16 @@ class ClaimDesk:
         node.serves.add(channel)
 
     def consider(self, opening: Open) -> None:
-        """Claim an open, if it is of our version, young enough, and there is room (L2.2)."""
+        """Claim an open if its version fits, it has not expired, and there is room (L2.2)."""
         if not self._node.speaks(opening.version, "opens"):
             return
         late = time.time() - opening.expires_at
         if late > 0:
-            # A few times a minute: after an outage a whole backlog is late.
+            # A few lines a minute: after an outage, a whole backlog has expired.
             repeated.warning(
                 "late opens",
-                "An open of stream %r came %.1f s after its edge had stopped waiting; not "
-                "claimed. Where this goes on, the clocks of servers and workers differ.",
+                "Dropped an open of stream %r that expired %.1f s ago. If this continues, compare "
+                "the clocks of servers and workers.",
                 opening.stream,
                 late,
                 extra=opening_facts(opening, self._node),
@@ -172,12 +172,12 @@ class ClaimDesk:
             )
             return
         if self._node.is_draining or self._node.is_deaf or opening.ref in self._node.grantable:
-            return  # Some layers deliver a message twice.
+            return  # Some layers deliver an open twice.
         if not self._node.has_room:
             text = "No room for a session of stream %r."
             logger.debug(text, opening.stream, extra=opening_facts(opening, self._node))
             return
-        # Lapses where it is not granted (L2.5).
+        # The claim expires if no edge grants it (L2.5).
         self._node.grantable[opening.ref] = lambda port: self._start(opening, port)
         self._node.loop.call_later(
             2 * get_settings().OPEN_RETRY, self._node.grantable.pop, opening.ref, None
@@ -185,7 +185,7 @@ class ClaimDesk:
         self._claim(opening)
 
     def _claim(self, opening: Open) -> None:
-        # One message takes along all claims that gather while the one before is on its way.
+        # One message carries all claims that arise while the previous one is being sent.
         refs = self._refs.get(opening.channel)
         if refs is not None:
             refs.append(opening.ref)
@@ -204,7 +204,7 @@ class ClaimDesk:
             )
             self._refs[edge] = []
             if not await self._node.publish(None, edge, claim.to_message()):
-                # Many clients come at once: an edge whose channel is full is not gone.
+                # If many clients connect at once, the edge's channel may be full for a moment.
                 await asyncio.sleep(CLAIM_PAUSE)
                 self._refs[edge] += [ref for ref in refs if ref in self._node.grantable]
         del self._refs[edge]
@@ -212,8 +212,8 @@ class ClaimDesk:
     def _start(self, opening: Open, port: SessionPort) -> None:
         tally = get_tally("worker", self._channel, printable(opening.stream))
         session = WorkerSession(opening, port, self._node, tally)
-        # Known at once: a drain that comes before its first step moves it, too.
+        # Add it before its task's first step, so that a drain which starts now moves it as well.
         self._node.hosted.add(session)
         running = session.run(self._application, self._stream, own_thread=self._own_thread)
-        # A task that is cancelled before its first step never gets to its own end.
+        # A task that is cancelled before its first step never reaches its own `finally`.
         self._node.start_task(running).add_done_callback(lambda task: session.forget())

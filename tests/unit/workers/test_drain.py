@@ -73,7 +73,10 @@ async def test_who_takes_too_long_is_given_up(node: Node, caplog: pytest.LogCapt
     assert not await drain_workers(0.0)
     assert quick.heard == ["move"]
     assert slow.heard == ["move", "disown"]
-    assert "1 consumers did not end in time; they are given up." in caplog.messages
+    assert (
+        "1 consumers did not end in time. Their sessions reopen on other workers."
+        in caplog.messages
+    )
 
 
 async def test_last_words_arrive(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

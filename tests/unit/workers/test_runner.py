@@ -232,7 +232,7 @@ async def test_a_message_without_a_type_is_ignored(
     os.kill(os.getpid(), signal.SIGTERM)
     await running
     assert application.taken == [{"type": "m"}]
-    assert "A message without a type on channel a was ignored." in caplog.messages
+    assert "Dropped a message without a type on channel a." in caplog.messages
 
 
 async def test_an_application_that_ends_has_nothing_in_hand(layer: InMemoryChannelLayer) -> None:
@@ -350,7 +350,7 @@ def test_the_last_resort(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
     runner._end_process_after(0.0)
     assert ended.wait(60)
     assert codes == [0]
-    assert "Something does not come to its end; the process ends all the same." in caplog.messages
+    assert "Shutdown timed out: a task or a thread still runs. Exiting." in caplog.messages
 
 
 def test_beside_the_main_thread_there_are_no_signals(layer: InMemoryChannelLayer) -> None:
