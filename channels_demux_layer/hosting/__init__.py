@@ -1,1 +1,1 @@
-"""Runs consumers that know nothing of this package: what they get, and what they say."""
+"""Runs unmodified consumers, in workers and inline: their scope, threads, receive() and send()."""

@@ -1,7 +1,7 @@
 """Runs one unmodified consumer: its scope, its receive() and its send().
 
-The same for a consumer in a worker and for one in the server's process. What differs, where
-payloads go, is behind `Outlet`.
+Consumers in a worker and in the server's process run in the same way. Only the destination of
+their payloads differs, which is an `Outlet`.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ __all__ = ["Host", "new_host"]
 logger = logging.getLogger(__name__)
 repeated = RepeatedLog(logger)
 
-#: How often to look whether a thread has got to a consumer's disconnect(), in seconds.
+#: The interval of polling whether a thread has started a consumer's disconnect(), in seconds.
 GLANCE = 0.1
 
 Message = dict[str, Any]
-#: What ASGI has a consumer get before it has accepted.
+#: The messages that a consumer may receive before it has accepted.
 BEFORE_ACCEPT = ("websocket.connect", "websocket.disconnect")
 Application = Callable[..., Awaitable[Any]]
 
 
 class Host:
-    """One consumer instance, fed and watched.
+    """One consumer instance, with its messages and time limits.
 
     Args:
         application: The ASGI application.
         scope: Its scope.
-        outlet: Where its doings go.
-        write_text: Makes a payload of what it sends as text.
+        outlet: The session that gets its payloads and its close.
+        write_text: Returns the payload for a text that it sends.
         max_payload: The largest payload that it may send, in bytes.
-        open_timeout: How long it may take to accept before the log says so, in seconds.
-        close_timeout: How long its disconnect() may take, in seconds.
-        stall_timeout: How long it may take to come to its disconnect, in seconds.
-        seat: Runs its synchronous code. Without one, that shares asgiref's one thread with all
-            other synchronous code of the process, and a slow consumer holds up everybody.
+        open_timeout: Seconds without an accept after which the log names the consumer.
+        close_timeout: The time limit of its disconnect(), in seconds.
+        stall_timeout: The time limit to reach its disconnect, in seconds.
+        seat: Runs its synchronous code. Without a seat, this code shares asgiref's one thread with
+            all other synchronous code of the process, so a slow consumer delays all others.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Host:
         self._application = tracing.traced(application)
         self._is_traced = self._application is not application
         self._trace_context: object = None
-        # A stream has no HTTP response to deny with, nor whatever else the server extends.
+        # The extensions are the server's. A stream has no HTTP response to deny a client with.
         self._scope = {**scope, "extensions": {}} if "extensions" in scope else scope
-        # Now: the scope is the consumer's to change.
+        # Read it now: the consumer may change its scope.
         demux = self._scope["demux"]
         self._name = f"stream {demux['stream']!r}"
         self._facts = about(connection=demux.get("connection"), stream=demux["stream"])
@@ -100,20 +100,20 @@ class Host:
         self._disconnect: Message | None = None
         self._task: asyncio.Task[Any] | None = None
         self._killer: asyncio.TimerHandle | None = None
-        # Runs while the consumer has not accepted.
+        # The timer that runs until the consumer accepts.
         self._reminder: asyncio.TimerHandle | None = None
         self._timed_out = False
 
-    # -- what comes in ------------------------------------------------------------------------
+    # -- messages to the consumer -------------------------------------------------------------
 
     def deliver(self, data: str | bytes) -> None:
-        """Hand the consumer a payload."""
+        """Enqueue a payload for the consumer."""
         if self._disconnect is None:
             key = "text" if isinstance(data, str) else "bytes"
             self._put({"type": "websocket.receive", key: data})
 
     def trace(self, context: object) -> None:
-        """Say what the trace context of the next payloads is; see `Tracer.host()`."""
+        """Set the trace context of the next payloads; see `Tracer.host()`."""
         if self._is_traced and context is not self._trace_context:
             self._trace_context = context
             if self._inbox and self._inbox[-1]["type"] == tracing.CONTEXT:
@@ -121,19 +121,20 @@ class Host:
             self._put({"type": tracing.CONTEXT, "context": context})
 
     def drop_payloads(self) -> None:
-        """Drop the payloads that the consumer has not asked for: another consumer gets them."""
+        """Drop the payloads that the consumer has not received: another consumer gets them."""
         self._inbox = deque(each for each in self._inbox if each["type"] != "websocket.receive")
 
     def disconnect(self, code: int, reason: str = "") -> None:
-        """Tell the consumer that its stream is over, after all payloads before."""
+        """Enqueue the disconnect of the consumer, after all earlier payloads."""
         if self._disconnect is None:
             self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
-            # Before it is put: who takes it at once has another time from then on.
+            # Start the timer before enqueueing: the consumer may dequeue at once, and that
+            # restarts it.
             self._stalled_at = asyncio.get_running_loop().time() + self._stall_timeout
             self._kill_in(self._stall_timeout)
             self._put(self._disconnect)
             if not (self._accepted or self._is_over):
-                # Payloads before it wait for an accept, as those of a remote session do.
+                # Earlier payloads wait for an accept, as those of a remote session do.
                 self._remind_in(self._close_timeout, self._withdraw)
 
     def _put(self, message: Message) -> None:
@@ -141,8 +142,8 @@ class Host:
         self._hand_over()
 
     def _receive_as_future(self) -> asyncio.Future[Message]:
-        # Channels' consumers make a task of a coroutine for each message, which costs a turn of
-        # the event loop; a future they take as it is.
+        # For a coroutine, Channels' consumers create a task with each message, which costs a turn
+        # of the event loop. They use a future as it is.
         if asyncio.get_running_loop() is not self._loop:
             return asyncio.ensure_future(self._receive())
         if self._in_hand is not None:
@@ -169,12 +170,12 @@ class Host:
     async def _receive(self) -> Message:
         if asyncio.get_running_loop() is not self._loop:
             return await receive_in(self._loop, self._receive_as_future, self._put_back)
-        # Whoever writes an application by hand may make a task of this, and cancel it.
+        # An application without Channels' base classes may make a task of this and cancel it.
         waiter = self._receive_as_future()
         try:
             return await waiter
         except asyncio.CancelledError:
-            if not waiter.cancelled():  # In the very moment: it is for the next call.
+            if not waiter.cancelled():  # It got a message just now. The next call returns that.
                 self._put_back(waiter.result())
             raise
 
@@ -183,14 +184,14 @@ class Host:
         self._inbox.appendleft(message)
         self._hand_over()
 
-    # -- what goes out ------------------------------------------------------------------------
+    # -- messages of the consumer -------------------------------------------------------------
 
     async def _send(self, message: Message) -> None:
         if asyncio.current_task() is self._task:
             waiting = self._handle(message)
         elif asyncio.get_running_loop() is self._loop:
-            # What the message starts must not inherit the sender's context: in that of
-            # synchronous code sync_to_async() would look for a thread that waits no longer.
+            # Tasks that the message starts must not inherit the sender's context. In the context
+            # of synchronous code, sync_to_async() would look for a thread that no longer waits.
             waiting = self._context.copy().run(self._handle, message)
         else:
             await call_in(self._loop, lambda: self._send(message))
@@ -199,7 +200,7 @@ class Host:
             await waiting
 
     def _handle(self, message: Message) -> Awaitable[None] | None:
-        """Do what a message says, in the first step of its send(): calls keep their order."""
+        """Handle a message in the first step of its send(), so that calls keep their order."""
         kind = message["type"]
         if kind == "websocket.send":
             return self._send_payload(message)
@@ -221,10 +222,10 @@ class Host:
 
     def _send_payload(self, message: Message) -> Awaitable[None] | None:
         if self._is_over:
-            # As servers do: what is said to somebody who has left is not heard.
+            # Drop the payload, as servers do after a disconnect.
             message_after_end = "The consumer of %s sent after its end."
             logger.debug(message_after_end, self._name, extra=self._facts)
-            return asyncio.sleep(0)  # Others run, even if it sends on and on.
+            return asyncio.sleep(0)  # Let other tasks run, even if the consumer sends in a loop.
         if not self._accepted:
             raise RuntimeError(f"The consumer of {self._name} sent before it accepted.")
         text = message.get("text")
@@ -254,14 +255,14 @@ class Host:
         self._outlet.close(code, reason)
         self.disconnect(code, reason)
 
-    # -- its life -----------------------------------------------------------------------------
+    # -- running ------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run the consumer to its end, and say how it ended.
+        """Run the consumer until it ends, and report its end to the outlet.
 
         Raises:
             asyncio.CancelledError: Its task was cancelled.
-            BaseException: A signal has raised it, or the task is thrown away.
+            BaseException: A signal raised it, or the task is discarded with its loop.
         """
         try:
             await self._run()
@@ -353,7 +354,7 @@ class Host:
     def _kill(self) -> None:
         time_left = self._stalled_at - asyncio.get_running_loop().time()
         if time_left > 0 and self._seat is not None and self._seat.is_waiting:
-            # Neighbors have the thread: the time for its disconnect() begins when that begins.
+            # Other sessions use the thread. The time limit of disconnect() starts with it.
             self._kill_in(min(time_left, max(self._close_timeout, GLANCE)))
             return
         self._timed_out = True
@@ -369,15 +370,15 @@ def new_host(
     *,
     own_thread: bool,
 ) -> Host:
-    """Return a host for a stream's consumer, bounded as the settings say.
+    """Return a host for a stream's consumer, with the limits of the settings.
 
     Args:
         application: The consumer.
         scope: Its scope.
-        outlet: Where its doings go.
+        outlet: The session that gets its payloads and its close.
         stream: Its stream.
-        own_thread: Whether its synchronous code is to have a thread beside asgiref's one: of its
-            own where the stream says so, else one of SYNC_THREADS.
+        own_thread: Whether its synchronous code gets another thread than asgiref's one: its own if
+            the stream says so, otherwise one of SYNC_THREADS.
     """
     settings = get_settings()
     return Host(

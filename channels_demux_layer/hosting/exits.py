@@ -1,7 +1,7 @@
-"""What would end the process, raised by a consumer: it ends the consumer's stream alone.
+"""Contains exits: a SystemExit or KeyboardInterrupt of a consumer ends only its own stream.
 
-asyncio lets SystemExit and KeyboardInterrupt pass through the event loop, out of any task. So
-they are caught in the consumer's task, and in the tasks that the consumer starts.
+asyncio lets both pass from any task through the event loop, which ends the process. So they are
+caught in the consumer's task, and in the tasks that the consumer starts.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Any
 
 __all__ = ["comes_from_outside", "contain_exits", "hosted_by", "is_of_signal"]
 
-#: What to call with an exit of a task that a consumer has started; None outside of consumers.
+#: A function for the exits of tasks that a consumer started; None outside of consumers.
 hosted_by: ContextVar[Callable[[BaseException], None] | None] = ContextVar(
     "hosted_by", default=None
 )
 
 
 def comes_from_outside(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
-    """Tell whether an exception of a task is no fault of the code that runs in it.
+    """Return whether an exception of a task is no fault of the code that runs in it.
 
     Args:
-        error: What came out of the code.
-        task: The task; None where it has not begun.
+        error: The exception.
+        task: The task; None if it has not begun.
 
     Returns:
-        Whether a signal's handler has raised the exception, somebody has cancelled the task, or the
-        task is thrown away with its loop. Before Python 3.11 nobody knows who has raised a
-        CancelledError; then it comes from outside.
+        Whether the handler of a signal raised the exception, the task was cancelled, or the task is
+        discarded with its loop. Before Python 3.11, a task does not tell whether it was cancelled.
+        There, each CancelledError counts as one from outside.
     """
     if isinstance(error, asyncio.CancelledError):
         return getattr(task, "cancelling", lambda: 1)() > 0
@@ -49,7 +49,7 @@ def _runs(task: asyncio.Task[Any] | None) -> bool:
 
 
 def is_of_signal(error: BaseException) -> bool:
-    """Tell whether the handler of a signal has raised an exception that ends the process.
+    """Return whether the handler of a signal raised an exception that ends the process.
 
     Args:
         error: Any exception.
@@ -69,10 +69,10 @@ def _code_of(handler: Any) -> CodeType | None:
 
 
 def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
-    """Have tasks that consumers start on a loop end their stream where they would end the process.
+    """Contain exits in the tasks that consumers start on a loop: they end their stream instead.
 
     Args:
-        loop: An event loop that is this package's own. One that has a task factory is left alone.
+        loop: An event loop that this package runs. If it has a task factory, nothing changes.
     """
     if loop.get_task_factory() is None:
         loop.set_task_factory(_make_task)
@@ -88,10 +88,10 @@ def _make_task(
 
 
 class _Contained(Coroutine[Any, Any, Any]):
-    """A coroutine that is cancelled where it would end the process.
+    """Wraps a coroutine, and raises CancelledError in place of an exit.
 
-    An object and no coroutine around the other: one that is cancelled before its first step could
-    not close the other, which Python warns of.
+    This is an object and not a coroutine. A coroutine that is cancelled before its first step could
+    not close the wrapped one, and Python would warn about that.
     """
 
     def __init__(
@@ -104,11 +104,11 @@ class _Contained(Coroutine[Any, Any, Any]):
         return getattr(self._coroutine, name)
 
     def send(self, value: Any) -> Any:
-        """Let the coroutine run on."""
+        """Run the next step with a value."""
         return self._step(self._coroutine.send, value)
 
     def throw(self, *error: Any) -> Any:
-        """Let the coroutine run on with an exception."""
+        """Run the next step with an exception."""
         return self._step(self._coroutine.throw, *error)
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class _Contained(Coroutine[Any, Any, Any]):
         self._coroutine.close()
 
     def __await__(self) -> Any:
-        """Let somebody else await it."""
+        """Return the wrapped coroutine's iterator."""
         return self._coroutine.__await__()
 
     def _step(self, step: Callable[..., Any], *args: Any) -> Any:
