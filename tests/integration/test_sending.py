@@ -198,10 +198,10 @@ async def test_whoever_waits_is_let_go_when_the_client_leaves(
     """No thread hangs in a send() whose client is gone."""
 
     def threads() -> int:
-        # Executors of async_to_sync() keep idle threads. A send() that hangs would also hold the
-        # thread that has called it.
+        # Executors of async_to_sync() and of the loop keep idle threads. A send() that hangs would
+        # also hold the thread that has called it.
         names = [thread.name for thread in threading.enumerate()]
-        return sum(not name.startswith("ThreadPoolExecutor") for name in names)
+        return sum(not name.startswith(("ThreadPoolExecutor", "asyncio_")) for name in names)
 
     before = threads()
     async with held_back(quick_place, settings, sender(way, other_loop)):
