@@ -310,13 +310,9 @@ class Connection:
         sessions = list(self._live.values())
         for session in sessions:
             session.end(code, reason)
-        if sessions:
-            waits = [asyncio.ensure_future(session.ended.wait()) for session in sessions]
-            try:
-                await asyncio.wait(waits, timeout=get_settings().CONSUMER_CLOSE_TIMEOUT)
-            finally:
-                for wait in waits:
-                    wait.cancel()
+        ends = [session.ended for session in sessions if not session.ended.done()]
+        if ends:
+            await asyncio.wait(ends, timeout=get_settings().CONSUMER_CLOSE_TIMEOUT)
 
     def abandon(self) -> None:
         """Leave nothing behind; for when the demultiplexer itself ends, however it does."""

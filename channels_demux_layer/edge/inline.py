@@ -57,7 +57,7 @@ class InlineSession:
         tally: Counts what happens to the stream.
 
     Attributes:
-        ended: Set when the consumer has ended.
+        ended: Done when the consumer has ended.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class InlineSession:
         tally: Tally,
     ) -> None:
         settings = get_settings()
-        self.ended = asyncio.Event()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._name = name
         self._listener = listener
         self._is_accepted = False
@@ -99,7 +99,7 @@ class InlineSession:
             await self._host.run()
         finally:
             self._tally.sessions.discard(self)
-            self.ended.set()
+            self.ended.set_result(None)
 
     # -- what is looked at --------------------------------------------------------------------
 

@@ -12,17 +12,18 @@ from functools import partial
 from typing import Any, TypeVar
 
 from channels_demux_layer.conf import get_settings
-from channels_demux_layer.exceptions import DemuxError
+from channels_demux_layer.exceptions import ConfigurationError, DemuxError
 from channels_demux_layer.logs import about
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import Claim, Open
 from channels_demux_layer.protocol.naming import edge_group, stream_channel, stream_group
+from channels_demux_layer.transport.background import Deadlines
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import find_node, get_node
 
 from .survival import suspects_on
 
-__all__ = ["RemoteAccess", "ScopeFailed", "find_worker"]
+__all__ = ["RemoteAccess", "ScopeFailed", "Search"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +65,21 @@ class RemoteAccess:
         self.prefix = prefix
         self._group = edge_group(prefix, connection)
         self._pack = pack
-        self._packing: asyncio.Future[bytes] | None = None
+        self._packing: asyncio.Future[bytes | None] | None = None
         self._lock = asyncio.Lock()
         self._node: Node | None = None
         self._has_left = False
+        self._deadlines: Deadlines | None = None
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The node's deadlines; where there is no channel layer, deadlines of this connection."""
+        if self._deadlines is None:
+            try:
+                self._deadlines = find_node(get_settings().CHANNEL_LAYER).deadlines
+            except ConfigurationError:
+                self._deadlines = Deadlines(asyncio.get_running_loop())
+        return self._deadlines
 
     async def get_node(self) -> Node:
         """Return the node, a member of the connection's edge group.
@@ -77,7 +89,7 @@ class RemoteAccess:
         """
         async with self._lock:
             if self._node is None:
-                await _finish(self._join())
+                await self._join()
         if self._node is None:
             raise asyncio.CancelledError("the connection has ended")
         return self._node
@@ -100,11 +112,23 @@ class RemoteAccess:
         Raises:
             ScopeFailed: It cannot be packed.
         """
-        if self._packing is None:
-            self._packing = asyncio.ensure_future(self._try_to_pack())
-            # Streams that open together ask in the same turn of the event loop.
-            asyncio.get_running_loop().call_soon(self._forget_packing)
-        return await asyncio.shield(self._packing)
+        packing = self._packing
+        if packing is not None:
+            await asyncio.wait([packing])
+            packed = packing.result()
+            if packed is None:
+                raise ScopeFailed
+            return packed
+        loop = asyncio.get_running_loop()
+        packing = self._packing = loop.create_future()
+        # Streams that open together ask in the same turn of the event loop.
+        loop.call_soon(self._forget_packing)
+        packed = None
+        try:
+            packed = await self._try_to_pack()
+        finally:
+            packing.set_result(packed)
+        return packed
 
     def _forget_packing(self) -> None:
         self._packing = None
@@ -112,7 +136,7 @@ class RemoteAccess:
     async def _try_to_pack(self) -> bytes:
         try:
             return await self._pack()
-        # Nobody cancels this task, so a cancellation comes out of the project's code as well.
+        # No search is cancelled in here, so a cancellation comes out of the project's code, too.
         except (Exception, asyncio.CancelledError) as error:
             logger.exception(
                 "The scope of a connection cannot be packed for workers. The streams that it was "
@@ -132,7 +156,7 @@ class RemoteAccess:
         node = self._node
         return 0.0 if node is None else node.pacer.wait(node.loop.time(), random.uniform)
 
-    def leave(self, ends: list[asyncio.Event]) -> None:
+    def leave(self, ends: list[asyncio.Future[None]]) -> None:
         """Leave the connection's edge group, without waiting for it.
 
         Args:
@@ -168,131 +192,118 @@ class RemoteAccess:
         )
 
 
-async def find_worker(
-    stream: str,
-    attempt: int,
-    access: RemoteAccess,
-    is_wanted: Callable[[], bool],
-) -> tuple[Node, Claim, str] | None:
-    """Find a worker for a stream, however long it takes.
+class Search:
+    """The search for a worker of one stream, from its first open to the grant.
+
+    It sends opens until a worker claims one of them, and chooses among the claims. A claim of any
+    of its opens counts.
 
     Args:
         stream: The stream's name.
         attempt: How often the stream has been opened before, plus one.
         access: What the connection's remote sessions share.
-        is_wanted: Tells whether to go on. Cancelling is not enough: below a channel layer there
-            are libraries that swallow it.
-
-    Returns:
-        The edge's node, the claim to grant, and the ref to grant it under; None where no worker
-        is wanted any more.
-
-    Raises:
-        ScopeFailed: The connection's scope cannot be packed.
-    """
-    settings = get_settings()
-    loop = asyncio.get_running_loop()
-    slower_at = loop.time() + settings.OPEN_TIMEOUT
-    patience = settings.OPEN_RETRY
-    claims = Claims(stream_channel(access.prefix, stream))
-    found = None
-    try:
-        scope = await access.pack_scope()
-        while found is None and is_wanted():
-            opening = partial(access.new_open, stream, attempt, LATEST * patience, scope)
-            found = await _try_open(opening, access, patience, claims)
-            # An open that the layer refused reached no worker. If it made the next pause longer,
-            # the first open after an outage would be followed by the longest pause.
-            if claims.was_sent and loop.time() >= slower_at:
-                patience = min(patience * PAUSE_GROWTH, max(LONGEST_PAUSE, settings.OPEN_RETRY))
-    finally:
-        claims.end()
-    return found if is_wanted() else None
-
-
-async def _try_open(
-    new_open: Callable[[], Open], access: RemoteAccess, patience: float, claims: Claims
-) -> tuple[Node, Claim, str] | None:
-    claims.was_sent = False
-    try:
-        node = await access.get_node()
-    except Exception:  # The node has logged it.
-        await asyncio.sleep(random.uniform(*REFUSED_PAUSE))
-        return None
-    found = await claims.call_for(node, new_open(), patience)
-    return None if found is None else (node, *found)
-
-
-async def _finish(call: Coroutine[Any, Any, Result]) -> Result:
-    """Await calls of the channel layer, and finish them even if cancelled meanwhile.
-
-    A connection that redis-py is just making is left open when its caller is cancelled, and
-    clients that come and go at once cancel a lot.
-    """
-    task = asyncio.ensure_future(call)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
-
-
-class Claims:
-    """The claims of all opens of one search.
-
-    Args:
-        channel: The stream's channel.
-
-    Attributes:
-        was_sent: Whether the layer took the last open.
     """
 
-    def __init__(self, channel: str) -> None:
-        self.was_sent = False
-        self._channel = channel
+    def __init__(self, stream: str, attempt: int, access: RemoteAccess) -> None:
+        self._stream = stream
+        self._attempt = attempt
+        self._access = access
+        self._channel = stream_channel(access.prefix, stream)
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._is_wanted = True
+        # Whether the task is within a call that must not be cut off.
+        self._is_calling = False
         self._claims: list[tuple[Claim, str]] = []
         self._refs: list[str] = []
-        self._loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Future[None] = self._loop.create_future()
+        # Resolved by the next claim, or when waiting for it is over.
+        self._news: asyncio.Future[None] | None = None
         self._node: Node
 
-    def _receive(self, claim: Claim, ref: str) -> None:
-        self._claims.append((claim, ref))
-        if not self._arrived.done():
-            self._arrived.set_result(None)
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task for the coroutine that awaits `find()`."""
+        self._task = asyncio.ensure_future(work)
 
-    def end(self) -> None:
-        """Take no further claim."""
-        for ref in self._refs:
-            del self._node.claimable[ref]
+    def stop(self) -> None:
+        """End the search: no worker is wanted any more.
 
-    async def call_for(
-        self, node: Node, opening: Open, patience: float
-    ) -> tuple[Claim, str] | None:
-        """Send an open, and wait for claims of it and of those before.
+        A call of the channel layer that is under way is not cut off. redis-py leaves a connection
+        open when the caller is cancelled while it connects, and clients that come and go at once
+        would leave many. So the search ends after such a call.
+        """
+        self._is_wanted = False
+        if self._task is not None and not self._is_calling:
+            self._task.cancel()
 
-        Args:
-            node: The edge's node, always the same one.
-            opening: The open.
-            patience: How long to wait for the first, in seconds.
+    async def find(self) -> tuple[Node, Claim, str] | None:
+        """Find a worker, however long it takes.
 
         Returns:
-            The claim of the worker with the fewest sessions, and the ref to grant it under; None
-            where nobody claimed.
+            The edge's node, the claim to grant, and the ref to grant it under. None where the
+            search was stopped.
+
+        Raises:
+            ScopeFailed: The connection's scope cannot be packed.
         """
+        settings = get_settings()
+        slower_at = self._loop.time() + settings.OPEN_TIMEOUT
+        patience = settings.OPEN_RETRY
+        found = None
+        try:
+            scope = await self._call(self._access.pack_scope())
+            while found is None and self._is_wanted:
+                was_sent = await self._send_open(LATEST * patience, scope)
+                # The layer refuses what it cannot take, and often raises at once.
+                found = await self._choose(patience if was_sent else _refused_pause())
+                # An open that the layer refused reached no worker. If it made the next pause
+                # longer, the first open after an outage would be followed by the longest pause.
+                if was_sent and self._loop.time() >= slower_at:
+                    patience = min(patience * PAUSE_GROWTH, max(LONGEST_PAUSE, settings.OPEN_RETRY))
+        finally:
+            for ref in self._refs:
+                del self._node.claimable[ref]
+        return (self._node, *found) if found is not None and self._is_wanted else None
+
+    async def _call(self, call: Coroutine[Any, Any, Result]) -> Result:
+        """Await a call that stop() must not cut off."""
+        self._is_calling = True
+        try:
+            return await call
+        finally:
+            self._is_calling = False
+
+    async def _send_open(self, patience: float, scope: bytes) -> bool:
+        """Send one open; return whether the layer took it."""
+        access = self._access
+        try:
+            node = await self._call(access.get_node())
+        except Exception:  # The node has logged it.
+            return False
         self._node = node
+        if not self._is_wanted:
+            return False
+        opening = access.new_open(self._stream, self._attempt, patience, scope)
         self._refs.append(opening.ref)
         node.claimable[opening.ref] = partial(self._receive, ref=opening.ref)
         layer = find_node(get_settings().dispatch_layer)
-        publishing = layer.publish(None, self._channel, opening.to_message())
-        self.was_sent = await _finish(publishing)
-        if not self.was_sent:
-            patience = random.uniform(*REFUSED_PAUSE)
+        return await self._call(layer.publish(None, self._channel, opening.to_message()))
+
+    def _receive(self, claim: Claim, ref: str) -> None:
+        self._claims.append((claim, ref))
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    async def _choose(self, patience: float) -> tuple[Claim, str] | None:
+        """Wait for claims; return the one of the worker with the fewest sessions, if any came."""
         await self._wait_until(lambda: bool(self._claims), patience)
         if not self._claims:
             return None
+        node = self._node
         known = node.claimants.get(self._channel, set())
-        if len(known) != 1:  # Else each open is claimed once, whoever does it.
+        if len(known) != 1:  # Else the layer gives each open to one worker.
             window = CLAIM_WINDOW if known else FIRST_WINDOW
             await self._wait_until(lambda: bool(known) and known <= self._claimants, window)
             node.claimants[self._channel] = self._claimants
@@ -303,17 +314,24 @@ class Claims:
         return {claim.channel for claim, _ in self._claims}
 
     async def _wait_until(self, are_enough: Callable[[], bool], patience: float) -> None:
-        ends_at = self._loop.time() + patience
-        while not are_enough() and (left := ends_at - self._loop.time()) > 0:
-            self._arrived = self._loop.create_future()
-            # Not wait_for(), which before Python 3.12 may swallow a cancellation.
-            await asyncio.wait([self._arrived], timeout=left)
+        deadline = self._access.deadlines.after(patience, self._wake)
+        try:
+            while self._is_wanted and not (are_enough() or deadline.is_cancelled):
+                self._news = self._loop.create_future()
+                await self._news
+        finally:
+            deadline.cancel()
 
     def _preference(self, claimed: tuple[Claim, str]) -> tuple[int, int, int, float]:
         claim, _ = claimed
-        # What this process has granted it knows at once, and what others have only by report:
-        # if each spreads its own sessions evenly, the whole is even, and no herd runs to whoever
-        # reported least.
-        # First of all, whoever may end its worker is given apart: from others, and from its like.
+        # First of all, keep suspects apart: a suspect may end its worker, and the others with it.
+        suspects = suspects_on(self._node, claim.channel)
+        # The sessions that this process has granted are known at once. The load of a worker is
+        # only its last report, and all edges would run to the worker that reported the least. If
+        # each edge spreads its own sessions evenly, all of them are spread evenly.
         sessions = self._node.sessions_with(claim.channel)
-        return suspects_on(self._node, claim.channel), sessions, claim.load, random.random()
+        return suspects, sessions, claim.load, random.random()
+
+
+def _refused_pause() -> float:
+    return random.uniform(*REFUSED_PAUSE)

@@ -98,7 +98,7 @@ async def _call(permission: Permission, scope: dict[str, Any]) -> object:
 class Admitted(Protocol):
     """The session that follows on a permission."""
 
-    ended: asyncio.Event
+    ended: asyncio.Future[None]
 
     def pass_on(self, data: str | bytes) -> None:
         """Hand the consumer a payload that is in the session's window already."""
@@ -140,13 +140,13 @@ class GuardedSession:
 
     Attributes:
         window: What waits for the answer.
-        ended: Set when the stream was refused, or has ended without another session.
+        ended: Done when the stream was refused, or has ended without another session.
     """
 
     def __init__(
         self, name: str, permission: Permission, scope: dict[str, Any], door: Door
     ) -> None:
-        self.ended = asyncio.Event()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.window = door.new_window(name)
         self._name = name
         self._door = door
@@ -167,10 +167,10 @@ class GuardedSession:
                 context.run(session.pass_on, data)
             if self._code is not None:
                 session.end(*self._code)
-                await session.ended.wait()
-            self.ended.set()
+                await asyncio.wait([session.ended])
+            self.ended.set_result(None)
         else:
-            self.ended.set()
+            self.ended.set_result(None)
             self._door.session_refused(self._name, self._payloads)
 
     def deliver(self, data: str | bytes) -> Awaitable[None] | None:
@@ -207,5 +207,5 @@ class GuardedSession:
         if not self._answered.is_set():
             self._asking.cancel()
             self._answered.set()
-            self.ended.set()
+            self.ended.set_result(None)
             self._door.session_closed(self._name, code, reason)

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable
+from functools import partial
 from itertools import repeat
 
 from channels_demux_layer import tracing
@@ -16,12 +17,13 @@ from channels_demux_layer.hosting.outgoing import exact_close
 from channels_demux_layer.logs import about
 from channels_demux_layer.protocol.frames import Carrier
 from channels_demux_layer.protocol.naming import stream_channel, stream_group
+from channels_demux_layer.transport.background import Deadline
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.tally import get_tally
 from channels_demux_layer.transport.wire import SessionPort
 
 from .inline import SessionListener
-from .opening import RemoteAccess, ScopeFailed, find_worker
+from .opening import RemoteAccess, ScopeFailed, Search
 from .survival import Survival, note_suspect
 
 __all__ = ["RemoteSession"]
@@ -43,7 +45,7 @@ class RemoteSession:
         stateful: Whether no consumer goes on where another one has begun.
 
     Attributes:
-        ended: Set when the consumer has ended, or there was none.
+        ended: Done when the consumer has ended, or there was none.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class RemoteSession:
         *,
         stateful: bool = False,
     ) -> None:
-        self.ended = asyncio.Event()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._name = name
         self._access = access
         self._listener = listener
@@ -71,6 +73,7 @@ class RemoteSession:
         self._port: SessionPort | None = None
         self._trail: tracing.ContextTrail | None = None
         self._attempt = 0
+        self._search: Search | None = None
         self._was_accepted = False
         self._is_moving = False
         self._is_leaving = False
@@ -80,33 +83,31 @@ class RemoteSession:
         self._closing: asyncio.TimerHandle | None = None
         # What middleware has activated: the scope is packed in it, whoever opens the stream again.
         self._context = contextvars.copy_context()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: Deadline | None = None
+        self._doubts: Deadline | None = None
         self._start()
 
     def _start(self, wait: float = 0.0) -> None:
         self._attempt += 1
         if self._alarm is None:
             # Until a consumer accepts: one that never does is no better than no worker (C5.7).
-            loop, patience = asyncio.get_running_loop(), get_settings().OPEN_TIMEOUT
-            self._alarm = loop.call_later(patience, self._raise_alarm)
-        self._opening = self._context.run(asyncio.ensure_future, self._open(wait))
+            patience = get_settings().OPEN_TIMEOUT
+            self._alarm = self._access.deadlines.after(patience, self._raise_alarm)
+        search = self._search = Search(self._name, self._attempt, self._access)
+        self._context.run(search.start, self._open(search, wait))
 
-    async def _open(self, wait: float) -> None:
+    async def _open(self, search: Search, wait: float) -> None:
         if wait:
             await asyncio.sleep(wait)
         if not await self._survival.wait():
             self._give_up()
             return
         try:
-            found = await find_worker(
-                self._name,
-                self._attempt,
-                self._access,
-                lambda: not self.ended.is_set(),
-            )
+            found = await search.find()
         except ScopeFailed:
             self._finish(CloseCode.INTERNAL_ERROR, "")
             return
+        self._search = None
         if found is not None:
             node, claim, ref = found
             granted_at = node.loop.time()
@@ -115,7 +116,8 @@ class RemoteSession:
             if self._survival.is_suspect:
                 note_suspect(node, claim.channel, self._survival)
             patience = get_settings().OPEN_RETRY
-            node.loop.call_later(patience, self._doubt, node, self._port, granted_at)
+            doubt = partial(self._doubt, node, self._port, granted_at)
+            self._doubts = node.deadlines.after(patience, doubt)
 
     def _doubt(self, node: Node, port: SessionPort, granted_at: float) -> None:
         # A worker answers a grant at once, long before its consumer accepts. One that died as soon
@@ -126,9 +128,8 @@ class RemoteSession:
             port.reset()
             # It may have died of its consumer's connect(). One that lives answers the reset.
             self._survival.doubt(port.peer)
-            node.loop.call_later(
-                node.config.peer_timeout, self._settle_doubt, node, port, node.loop.time()
-            )
+            settle = partial(self._settle_doubt, node, port, node.loop.time())
+            node.deadlines.after(node.config.peer_timeout, settle)
             self._replace()
 
     def _raise_alarm(self) -> None:
@@ -139,6 +140,9 @@ class RemoteSession:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        if self._doubts is not None:
+            self._doubts.cancel()
+            self._doubts = None
 
     def _settle_doubt(self, node: Node, port: SessionPort, doubted_at: float) -> None:
         is_silent = port.heard_at <= doubted_at
@@ -222,7 +226,8 @@ class RemoteSession:
         self._stop_waiting()
         self._stop_alarm()
         self._flow.finish()
-        self._opening.cancel()
+        if self._search is not None:
+            self._search.stop()
         if self._port is None:
             self._finish(code, reason)
         else:
@@ -231,8 +236,8 @@ class RemoteSession:
     def _finish(self, code: int, reason: str) -> None:
         self._stop_waiting()
         self._stop_alarm()
-        if not self.ended.is_set():
-            self.ended.set()
+        if not self.ended.done():
+            self.ended.set_result(None)
             self._tally.sessions.discard(self)
             self._flow.finish()
             self._tell_client(*(self._code or (code, reason)))

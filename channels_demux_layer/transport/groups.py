@@ -13,16 +13,18 @@ import asyncio
 import contextlib
 import math
 import uuid
-from collections.abc import Awaitable, Callable, Container
+from collections import deque
+from collections.abc import Awaitable, Callable, Container, Coroutine
 from functools import partial
 from typing import Any
 
 from channels_demux_layer.logs import layer_faults
 from channels_demux_layer.protocol.report import NODES, PROBE
 
+from .background import StandingTask
 from .calls import Publish, persist
 
-__all__ = ["JOIN", "LEAVE", "REJOIN", "Memberships", "NodeGroups"]
+__all__ = ["JOIN", "LEAVE", "REJOIN", "GroupChores", "Memberships", "NodeGroups"]
 
 JOIN = "join a group on the channel layer"
 LEAVE = "leave a group on the channel layer"
@@ -30,6 +32,9 @@ REJOIN = "rejoin the groups on the channel layer"
 #: How many groups the node joins or leaves at once. These calls have a bound of their own: if those
 #: to one of several servers hang, they must not hold up what is published to the others.
 MAX_CALLS = 30
+#: How many groups are joined and left in the background at a time. When a peer dies, there are as
+#: many to leave as it had sessions, and the payloads of others must not wait for that.
+MAX_CHORES = 10
 #: How many groups a rejoin joins at once. Payloads go first.
 JOINED_TOGETHER = 10
 #: The shortest time between two rejoins, in seconds.
@@ -345,3 +350,40 @@ class _Turn:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
+
+
+class GroupChores:
+    """Joins and leaves groups in the background. Each call is repeated until the layer takes it.
+
+    Args:
+        alias: The layer's name in CHANNEL_LAYERS.
+        start_task: Starts a task.
+    """
+
+    def __init__(
+        self, alias: str, start_task: Callable[[Coroutine[Any, Any, None]], object]
+    ) -> None:
+        self._alias = alias
+        self._task = StandingTask(start_task)
+        self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
+        self._tasks = 0
+
+    def run(self, action: str, group: str, call: Callable[[], Awaitable[None]]) -> None:
+        """Make a call until it works.
+
+        Args:
+            action: What the call does, as it reads after "Cannot".
+            group: The group that it is for.
+            call: Makes the call.
+        """
+        self._waiting.append(partial(persist, action, call, alias=self._alias, target=group))
+        if self._tasks < MAX_CHORES:
+            self._tasks += 1
+            self._task.run(self._work)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                await self._waiting.popleft()()
+        finally:
+            self._tasks -= 1

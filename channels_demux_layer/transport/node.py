@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -27,8 +27,9 @@ from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.report import NODES, PROBE, STATUS, parse_question
 from channels_demux_layer.protocol.session import SendWindow
 
-from .calls import Publish, Publisher, messages, persist, receive
-from .groups import JOIN, LEAVE, NodeGroups
+from .background import Deadlines
+from .calls import Publish, Publisher, messages, receive
+from .groups import JOIN, LEAVE, GroupChores, NodeGroups
 from .own import Hearing, OwnLayer
 from .records import IgnoredMessages
 from .reporter import Reporter
@@ -42,9 +43,6 @@ logger = logging.getLogger(__name__)
 #: How long a node that stops may take to leave its groups, in seconds.
 LEAVE_LIMIT = 2.0
 CLEAR = "clear a group on the channel layer"
-#: How many groups are joined and left in the background at a time. When a peer dies, there are as
-#: many to leave as it had sessions, and the payloads of others must not wait for that.
-MAX_CHORES = 10
 #: How many claiming workers are remembered for one channel.
 MAX_CLAIMANTS = 1_000
 #: How many of the latest links of edges are kept without a session. Anybody who can write to the
@@ -76,6 +74,7 @@ class Node:
         ignored: How many messages of the layer were ignored, by reason.
         serves: The channels of the streams that the workers of this process host.
         reporter: Answers questions about the node.
+        deadlines: Makes calls at their time.
         pacer: Spreads the opens of sessions that are opened anew.
         watchdog: Sends heartbeats while the event loop is blocked. None if there is none.
         blocks: How often the event loop was found blocked.
@@ -98,7 +97,8 @@ class Node:
         self.serves: set[str] = set()
         self.reporter = Reporter(self)
         self.pacer = Pacer()
-        self._chores = asyncio.Semaphore(MAX_CHORES)
+        self.deadlines = Deadlines(self.loop, self._context.copy())
+        self._chores = GroupChores(alias, self.start_task)
         self.watchdog: Watchdog | None = None
         self.blocks = 0
         self.heard_at = self.loop.time()
@@ -137,16 +137,17 @@ class Node:
             hearing = Hearing(self, self.config.peer_timeout, self._renew, recovered)
             self._hearing, self._own.typed.timed_out = hearing, hearing.doubt
             self.start_task(hearing.run())
-        self._persist(JOIN, NODES, lambda: self.groups.join(NODES))
+        self._chores.run(JOIN, NODES, lambda: self.groups.join(NODES))
         if not isinstance(self.layer, InMemoryChannelLayer):  # That one forgets nothing.
             self.start_task(self.groups.run())
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine until it ends, or the node does."""
         # Not in the context of the caller, which may be a consumer that sends.
-        task = self._context.copy().run(self.loop.create_task, coroutine)
+        context = self._context.copy()
+        task = context.run(self.loop.create_task, coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._tasks.discard, context=context)
         return task
 
     async def stop(self) -> None:
@@ -164,33 +165,32 @@ class Node:
             wire.stop()
         await self.groups.leave_all(LEAVE_LIMIT)
         await self._own.close(LEAVE_LIMIT)
+        self.deadlines.stop()
 
     # -- the layer ----------------------------------------------------------------------------
 
     def expel(self, group: str, channel: str) -> None:
         """Remove a dead node from a group, in the background (L1.3)."""
-        self._persist(CLEAR, group, lambda: self.groups.expel(group, channel))
+        self._chores.run(CLEAR, group, lambda: self.groups.expel(group, channel))
 
-    def leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
-        """Leave a group in the background, once all the events have happened."""
-        self.start_task(self._leave_after(group, ends))
+    def leave_after(self, group: str, ends: list[asyncio.Future[None]]) -> None:
+        """Leave a group in the background, once all the futures are done."""
+        if all(end.done() for end in ends):
+            self._leave(group)
+        else:
+            self.start_task(self._leave_after(group, ends))
 
-    async def _leave_after(self, group: str, ends: list[asyncio.Event]) -> None:
-        for end in ends:
-            await end.wait()
+    async def _leave_after(self, group: str, ends: list[asyncio.Future[None]]) -> None:
+        await asyncio.wait(ends)
+        self._leave(group)
+
+    def _leave(self, group: str) -> None:
         self.groups.unwant(group)
         self.settle(group)
 
     def settle(self, group: str) -> None:
         """Leave a group in the background, if the layer has carried out a join that failed."""
-        self._persist(LEAVE, group, lambda: self.groups.settle(group))
-
-    def _persist(self, action: str, group: str, call: Callable[[], Awaitable[None]]) -> None:
-        self.start_task(self._do_chore(action, group, call))
-
-    async def _do_chore(self, action: str, group: str, call: Callable[[], Awaitable[None]]) -> None:
-        async with self._chores:
-            await persist(action, call, alias=self.alias, target=group)
+        self._chores.run(LEAVE, group, lambda: self.groups.settle(group))
 
     @property
     def is_cut_off(self) -> bool:

@@ -17,6 +17,7 @@ from channels_demux_layer.protocol.link import Link
 from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.session import Session
 
+from .background import Deadline, Deadlines, StandingTask
 from .calls import Publish
 from .ports import Hosted, SessionOwner, SessionPort, tell
 from .records import IgnoredMessages, LinkLog
@@ -35,6 +36,8 @@ class LinkHost(Protocol):
     loop: asyncio.AbstractEventLoop
     #: The node's channel.
     channel: str
+    #: Makes calls at their time.
+    deadlines: Deadlines
     #: Counts what makes no sense.
     ignored: IgnoredMessages
     #: When anything was heard on the node's channel.
@@ -89,9 +92,9 @@ class LinkWire:
         self._is_passing_on = False
         #: The end of a turn of the event loop, while consumers go through a portion.
         self._turn: asyncio.Handle | None = None
-        self._publishing: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._rings_at = math.inf
+        self._publisher = StandingTask(node.start_task)
+        self._is_publishing = False
+        self._alarm: Deadline | None = None
 
     @property
     def deadline(self) -> float:
@@ -99,14 +102,15 @@ class LinkWire:
 
         The time of a publish that hangs does not count against the peer.
         """
-        return math.inf if self._publishing else self.link.deadline
+        return math.inf if self._is_publishing else self.link.deadline
 
     def flush(self) -> None:
         """Start to publish what waits, unless a publish is under way. Otherwise set the timer."""
         # Not while events are passed on: what they cause goes out together.
-        if self._publishing is None and self._turn is None and not self._is_passing_on:
+        if not (self._is_publishing or self._turn or self._is_passing_on):
             if self.link.wants_to_send(self.now()):
-                self._publishing = self._node.start_task(self._publish())
+                self._is_publishing = True
+                self._publisher.run(self._publish)
             else:
                 self._set_timer()
 
@@ -134,7 +138,7 @@ class LinkWire:
             self._pass_on_events()
             self._node.forget(self)
         finally:
-            self._publishing = None
+            self._is_publishing = False
             self._set_timer()
 
     def receive(self, batch: Batch) -> None:
@@ -196,16 +200,14 @@ class LinkWire:
         if self.link.is_over:
             return
         when = self.deadline
-        if self._timer is not None:
-            if self._rings_at <= when:
+        if self._alarm is not None:
+            if self._alarm.when <= when:
                 return
-            self._timer.cancel()
-        # Stored here, since when() of uvloop's handle fails once its time has passed.
-        self._rings_at = when
-        self._timer = self._node.loop.call_at(when, self._ring)
+            self._alarm.cancel()
+        self._alarm = self._node.deadlines.at(when, self._ring)
 
     def _ring(self) -> None:
-        self._timer = None
+        self._alarm = None
         if self._node.is_cut_off or self._node.may_be_deaf:
             self.excuse()
         if self.now() >= self.deadline:
@@ -222,8 +224,9 @@ class LinkWire:
         """Stop all timers."""
         if self._log.is_on:
             self._log.say("x", "over")
-        if self._timer is not None:
-            self._timer.cancel()
+        self._publisher.stop()
+        if self._alarm is not None:
+            self._alarm.cancel()
         if self._turn is not None:
             self._turn.cancel()
 

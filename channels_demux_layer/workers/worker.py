@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from channels_demux_layer.logs import RepeatedLog, printable
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import OPEN, Claim, Open, parse_open
 from channels_demux_layer.streams import ASGIApplication, Middleware, Stream, load_middleware
+from channels_demux_layer.transport.background import Deadline, StandingTask
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import get_node
 from channels_demux_layer.transport.steadfast import install
@@ -152,6 +154,7 @@ class ClaimDesk:
             has_sync_consumer(application) if stream.own_thread is None else stream.own_thread
         )
         self._refs: dict[str, list[str]] = {}
+        self._sender = StandingTask(node.start_task)
         node.serves.add(channel)
 
     def consider(self, opening: Open) -> None:
@@ -177,12 +180,14 @@ class ClaimDesk:
             text = "No room for a session of stream %r."
             logger.debug(text, opening.stream, extra=opening_facts(opening, self._node))
             return
-        # The claim expires if no edge grants it (L2.5).
-        self._node.grantable[opening.ref] = lambda port: self._start(opening, port)
-        self._node.loop.call_later(
-            2 * get_settings().OPEN_RETRY, self._node.grantable.pop, opening.ref, None
-        )
+        lapse = partial(self._lapse, opening.ref)
+        lapses = self._node.deadlines.after(2 * get_settings().OPEN_RETRY, lapse)
+        self._node.grantable[opening.ref] = partial(self._start, opening, lapses)
         self._claim(opening)
+
+    def _lapse(self, ref: str) -> None:
+        """Forget a claim that no edge has granted (L2.5)."""
+        self._node.grantable.pop(ref, None)
 
     def _claim(self, opening: Open) -> None:
         # One message carries all claims that arise while the previous one is being sent.
@@ -191,7 +196,7 @@ class ClaimDesk:
             refs.append(opening.ref)
             return
         self._refs[opening.channel] = [opening.ref]
-        self._node.start_task(self._send_claims(opening.channel))
+        self._sender.run(partial(self._send_claims, opening.channel))
 
     async def _send_claims(self, edge: str) -> None:
         while refs := self._refs[edge]:
@@ -209,7 +214,8 @@ class ClaimDesk:
                 self._refs[edge] += [ref for ref in refs if ref in self._node.grantable]
         del self._refs[edge]
 
-    def _start(self, opening: Open, port: SessionPort) -> None:
+    def _start(self, opening: Open, lapses: Deadline, port: SessionPort) -> None:
+        lapses.cancel()
         tally = get_tally("worker", self._channel, printable(opening.stream))
         session = WorkerSession(opening, port, self._node, tally)
         # Add it before its task's first step, so that a drain which starts now moves it as well.

@@ -146,15 +146,15 @@ def never_rejoined(patch: pytest.MonkeyPatch) -> None:
 
 def two_grants(patch: pytest.MonkeyPatch) -> None:
     """An open that the layer delivers twice is granted to whoever claims it, each time."""
-    original = opening.Claims.call_for
+    original = opening.Search.find
 
-    async def call_for(self: opening.Claims, *arguments: Any) -> Any:
-        claim = await original(self, *arguments)
-        for other in self._claims[1:]:
-            self._node.grant(other, self.ref, SendWindow(1, 1))
-        return claim
+    async def find(self: opening.Search) -> Any:
+        found = await original(self)
+        for other, ref in self._claims[1:]:
+            self._node.grant(other, ref, SendWindow(1, 1))
+        return found
 
-    patch.setattr(opening.Claims, "call_for", call_for)
+    patch.setattr(opening.Search, "find", find)
 
 
 def consumer_not_told(patch: pytest.MonkeyPatch) -> None:

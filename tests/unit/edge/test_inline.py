@@ -77,7 +77,7 @@ async def test_what_was_delivered_is_answered_before_the_end(
     session.end(4000, "r")
     await deliver(session, "too late")
     session.abandon()
-    await asyncio.wait_for(session.ended.wait(), LIMIT)
+    await asyncio.wait_for(session.ended, LIMIT)
     assert listener.told == ["1", "2", (4000, "r")]
 
 
@@ -88,7 +88,7 @@ async def test_an_end_is_told_once(listener: Listener) -> None:
         await send({"type": "websocket.close", "code": 4001})
 
     session = a_session(closing, listener)
-    await asyncio.wait_for(session.ended.wait(), LIMIT)
+    await asyncio.wait_for(session.ended, LIMIT)
     assert listener.told == [(4001, "")]
 
 
@@ -108,7 +108,7 @@ async def test_a_client_that_does_not_read_costs_its_stream(
 
     listener.session_received = lambda *args: listener.told.append(args[1])  # type: ignore[method-assign]
     session = a_session(pushing, listener)
-    await asyncio.wait_for(session.ended.wait(), LIMIT)
+    await asyncio.wait_for(session.ended, LIMIT)
     assert listener.told == ["1", (4408, "the client does not read")]
     assert seen[0]["code"] == 4408
 
@@ -118,7 +118,7 @@ async def test_a_stream_that_cannot_be_imported_ends(
 ) -> None:
     """It is its consumer's fault and no other's, with the reason in the log."""
     session = a_session("channels_demux_layer.nowhere.App", listener)
-    await asyncio.wait_for(session.ended.wait(), LIMIT)
+    await asyncio.wait_for(session.ended, LIMIT)
     assert listener.told == [(1011, "")]
     assert "channels_demux_layer.nowhere.App" in caplog.text
 
@@ -142,5 +142,5 @@ async def test_a_consumer_that_does_not_accept_is_pending(
     may_accept.set()
     await until(lambda: not session.is_pending)
     session.end(1000, "")
-    await asyncio.wait_for(session.ended.wait(), LIMIT)
+    await asyncio.wait_for(session.ended, LIMIT)
     assert listener.told == ["unavailable", "1", (1000, "")]

@@ -7,12 +7,13 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from channels.layers import get_channel_layer
 
 from channels_demux_layer.edge import opening
-from channels_demux_layer.edge.opening import RemoteAccess, ScopeFailed, find_worker
+from channels_demux_layer.edge.opening import RemoteAccess, ScopeFailed, Search
 from channels_demux_layer.edge.survival import Survival, note_suspect
 from channels_demux_layer.protocol.frames import VERSION
 from channels_demux_layer.protocol.handshake import Claim, parse_open
@@ -50,8 +51,7 @@ def a_claim(ref: str, channel: str, load: int = 0) -> dict[str, Any]:
 
 async def find(access: RemoteAccess) -> tuple[Node, Claim, str]:
     """Find a worker for the stream."""
-    finding = find_worker("echo", 1, access, lambda: True)
-    found = await asyncio.wait_for(finding, LIMIT)
+    found = await asyncio.wait_for(Search("echo", 1, access).find(), LIMIT)
     assert found is not None
     return found
 
@@ -238,33 +238,57 @@ async def test_a_layer_call_is_not_cut_off(
 
     monkeypatch.setattr(layer, "group_add", group_add)
     monkeypatch.setattr(layer, "group_discard", group_discard)
-    finding = asyncio.ensure_future(find(access))
+    search = Search("echo", 1, access)
+
+    async def find() -> None:
+        await search.find()
+        raise AssertionError("The connection has ended.")
+
+    search.start(find())
     await until(lambda: calls)
-    finding.cancel()
+    search.stop()
     access.leave([])
     await asyncio.sleep(0)
     gate.set()
-    with pytest.raises(asyncio.CancelledError):
-        await finding
     await until(lambda: calls == ["add", "added", "discarded"])
     assert layer.groups.keys() == {NODES}
 
 
+async def test_a_search_that_is_stopped_ends_at_once(access: RemoteAccess) -> None:
+    """It waits for no claim any more, and none counts that comes later."""
+    search, ended = Search("echo", 1, access), asyncio.Event()
+
+    async def find() -> None:
+        try:
+            await search.find()
+        finally:
+            ended.set()
+
+    search.start(find())
+    opened = await next_open()
+    assert opened.ref in find_node("default").claimable
+    search.stop()
+    await asyncio.wait_for(ended.wait(), LIMIT)
+    assert not find_node("default").claimable
+
+
 async def test_a_search_that_cannot_be_cancelled_ends_all_the_same(access: RemoteAccess) -> None:
     """Who does not want a worker any more gets none, even where a cancellation was swallowed."""
-    wanted = True
-    finding = asyncio.ensure_future(find_worker("echo", 1, access, lambda: wanted))
+    search = Search("echo", 1, access)
+    finding = asyncio.ensure_future(search.find())
     opened = await next_open()
-    wanted = False
+    search.stop()  # There is no task of its own to cancel.
     await get_channel_layer().send(opened.channel, a_claim(opened.ref, "one!1"))
     assert await asyncio.wait_for(finding, LIMIT) is None
-    assert await find_worker("echo", 1, access, lambda: wanted) is None
+    never = Search("echo", 1, access)
+    never.stop()
+    assert await never.find() is None
     assert not find_node("default").claimable
 
 
 async def test_the_group_is_left_when_the_last_session_has_ended(access: RemoteAccess) -> None:
     """Until then workers may publish to it; who never joined it has nothing to leave."""
-    group, ended = f"demux.{'0' * 32}.edge", asyncio.Event()
+    group, ended = f"demux.{'0' * 32}.edge", asyncio.get_running_loop().create_future()
     finding = asyncio.ensure_future(find(access))
     opened = await next_open()
     assert opened.edge_group == group
@@ -278,12 +302,12 @@ async def test_the_group_is_left_when_the_last_session_has_ended(access: RemoteA
         await access.get_node()
     await asyncio.sleep(0)
     assert group in groups
-    ended.set()
+    ended.set_result(None)
     await until(lambda: group not in groups)
 
 
 async def test_streams_that_open_together_share_a_packed_scope() -> None:
-    """The next one has the scope as it is then; who leaves takes it from nobody."""
+    """The next one has the scope as it is then; one that is not awaited takes it from nobody."""
     packed: list[int] = []
 
     async def pack() -> bytes:
@@ -292,10 +316,11 @@ async def test_streams_that_open_together_share_a_packed_scope() -> None:
         return b"%d" % len(packed)
 
     access = RemoteAccess("0" * 32, "demux", pack)
-    first, second = (asyncio.ensure_future(access.pack_scope()) for _ in range(2))
+    first, second, third = (asyncio.ensure_future(access.pack_scope()) for _ in range(3))
     await until(lambda: packed)
-    first.cancel()
-    assert await second == b"1"
+    second.cancel()
+    assert await first == b"1"
+    assert await third == b"1"
     assert await access.pack_scope() == b"2"
 
 
@@ -309,7 +334,7 @@ async def test_a_scope_that_cannot_be_packed_is_the_projects_fault(
         raise failure("by the project")
 
     failing = RemoteAccess("0" * 32, "demux", pack)
-    searches = [find_worker(name, 1, failing, lambda: True) for name in ("a", "b")]
+    searches = [Search(name, 1, failing).find() for name in ("a", "b")]
     for ended in await asyncio.gather(*searches, return_exceptions=True):
         assert isinstance(ended, ScopeFailed)
     (record,) = caplog.records
@@ -343,3 +368,13 @@ async def test_a_join_that_fails_leaves_no_membership(
         await access.get_node()
     assert calls == ["group_add", "group_discard"]
     await until(lambda: layer.groups.keys() == {NODES})
+
+
+async def test_without_a_channel_layer_there_are_deadlines(settings: Any) -> None:
+    """The client is told that its stream is unavailable, though there is no node."""
+    settings.CHANNEL_LAYERS = {}
+    access = RemoteAccess("0" * 32, "demux", AsyncMock())
+    met = asyncio.Event()
+    access.deadlines.after(0.0, met.set)
+    await asyncio.wait_for(met.wait(), LIMIT)
+    assert access.deadlines is access.deadlines

@@ -207,12 +207,12 @@ class Door:
 
     Attributes:
         told: What it was told, in order.
-        ended: Set when the session has ended.
+        ended: Done when the session has ended.
     """
 
     def __init__(self, frames: int = 2) -> None:
         self.told: list[Any] = []
-        self.ended = asyncio.Event()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._frames = frames
 
     def new_window(self, name: str) -> SendWindow:
@@ -236,7 +236,7 @@ class Door:
     def end(self, code: int, reason: str) -> None:
         """Note it."""
         self.told.append(("end", code, reason))
-        self.ended.set()
+        self.ended.set_result(None)
 
     def session_refused(self, name: str, payloads: int) -> None:
         """Note it."""
@@ -260,7 +260,7 @@ async def test_payloads_wait_for_the_answer() -> None:
     rooms = [session.deliver(text) for text in ("3", "4")]
     await within(asyncio.gather(*(room for room in rooms if room is not None)))
     assert door.told == ["permitted", "1", "2", "3", "4"]
-    assert session.ended.is_set()
+    assert session.ended.done()
     session.abandon()
     assert len(door.told) == 5
 
@@ -278,7 +278,7 @@ async def test_payloads_keep_their_context() -> None:
     for text in ("1", "2"):
         variable.set(text)
         session.deliver(text)
-    await within(session.ended.wait())
+    await within(session.ended)
     assert seen == ["1", "2"]
 
 
@@ -291,7 +291,7 @@ async def test_payloads_of_a_refused_stream_are_counted() -> None:
     assert room is not None
     await within(room)  # type: ignore[arg-type]
     assert door.told == [2]
-    assert session.ended.is_set()
+    assert session.ended.done()
 
 
 async def test_a_stream_may_end_before_the_answer() -> None:
@@ -300,7 +300,7 @@ async def test_a_stream_may_end_before_the_answer() -> None:
     session = a_session(hang, door)
     session.end(1000, "r")
     assert door.told == [("s", 1000, "r")]
-    assert session.ended.is_set()
+    assert session.ended.done()
     session = a_session(hang, door)
     waiting = asyncio.ensure_future(session.deliver("1"))  # type: ignore[arg-type]
     await asyncio.sleep(0)
@@ -317,8 +317,8 @@ async def test_an_end_comes_after_what_has_waited() -> None:
     session.deliver("1")
     session.end(1000, "r")
     session.end(1001, "")
-    assert not session.ended.is_set()
-    await within(session.ended.wait())
+    assert not session.ended.done()
+    await within(session.ended)
     assert door.told == ["permitted", "1", ("end", 1000, "r")]
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import math
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -17,17 +16,37 @@ from channels_demux_layer import tracing
 from channels_demux_layer.codes import CloseCode
 from channels_demux_layer.conf import Settings, get_settings
 from channels_demux_layer.edge import remote, survival
-from channels_demux_layer.edge.opening import ScopeFailed
+from channels_demux_layer.edge.opening import ScopeFailed, Search
 from channels_demux_layer.edge.remote import RemoteSession
 from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.protocol.session import SendWindow
+from channels_demux_layer.transport.background import Deadlines
 from tests.integration.harness import deliver, until
 
 #: How long an edge waits for the answer to a grant, by default.
 PATIENCE = Settings().OPEN_RETRY
-ACCESS: Any = SimpleNamespace(
-    prefix="demux", connection="0" * 32, turn=lambda: 0.0, expel=lambda *args: None
-)
+
+
+class Access:
+    """What the sessions of a connection share."""
+
+    prefix = "demux"
+    connection = "0" * 32
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """Return deadlines of the loop."""
+        return Deadlines(asyncio.get_running_loop())
+
+    def turn(self) -> float:
+        """Wait for nobody."""
+        return 0.0
+
+    def expel(self, *args: Any) -> None:
+        """Do nothing."""
+
+
+ACCESS: Any = Access()
 
 
 class Port:
@@ -102,9 +121,11 @@ class Clock:
         """Return the present time in seconds."""
         return self._now
 
-    def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
-        """Call something when so many seconds have passed."""
-        self._timers.append((self._now + delay, partial(call, *args)))
+    def call_at(self, when: float, call: Callable[[], None], context: Any) -> Any:
+        """Call something at a time."""
+        timer = when, call
+        self._timers.append(timer)
+        return SimpleNamespace(cancel=lambda: self._timers.remove(timer))
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass."""
@@ -113,6 +134,24 @@ class Clock:
         self._timers = [timer for timer in self._timers if timer[0] > self._now]
         for call in due:
             call()
+
+
+class FakeSearch(Search):
+    """A search that finds what a function finds.
+
+    Args:
+        name: The stream's name.
+        find: Called with it.
+    """
+
+    def __init__(self, name: str, find: Callable[[str], Any]) -> None:
+        self._name = name
+        self._find = find
+        self._is_calling = False
+
+    async def find(self) -> Any:
+        """Find a worker."""
+        return await self._find(self._name)
 
 
 class Finder:
@@ -130,11 +169,17 @@ class Finder:
         self.ports: list[Port] = []
         self.worker: str | None = None
         self.loop = Clock()
+        loop: Any = self.loop
+        self.deadlines = Deadlines(loop)
         self.is_cut_off = self.may_be_deaf = False
         self.config = LinkConfig()
         self._found = asyncio.Event()
 
-    async def find(self, *args: Any) -> Any:
+    def search(self, name: str, *args: Any) -> Any:
+        """Begin a search."""
+        return FakeSearch(name, self.find)
+
+    async def find(self, name: str) -> Any:
         """Wait for a worker; a cancellation is swallowed, as some libraries do."""
         try:
             await self._found.wait()
@@ -160,7 +205,7 @@ class Finder:
 async def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
     """Who finds workers."""
     finder = Finder()
-    monkeypatch.setattr(remote, "find_worker", finder.find)
+    monkeypatch.setattr(remote, "Search", finder.search)
     monkeypatch.setattr(survival, "FIRST_PAUSE", 0.0)
     return finder
 
@@ -200,16 +245,16 @@ async def test_a_stateful_session_ends_with_its_worker(finder: Finder, listener:
     lost.accepted()
     assert listener.told == []
     lost.lost(peer_is_dead=False)
-    assert lost.ended.is_set()
+    assert lost.ended.done()
     assert listener.told == [end]
     left = RemoteSession("s", ACCESS, listener, stateful=True)
     port = await finder.let()
     left.accepted()
     left.moved()
     assert port.said == [(1012, "")]
-    assert not left.ended.is_set()  # Its consumer is not done yet.
+    assert not left.ended.done()  # Its consumer is not done yet.
     left.closed(1012, "")
-    assert left.ended.is_set()
+    assert left.ended.done()
     assert listener.told == [end, end]
 
 
@@ -239,7 +284,7 @@ async def test_a_code_that_a_peer_forged_is_1011(
     session.accepted()
     session.closed(code, "r" * 1000)
     assert listener.told == [("session_closed", 1011, "r" * 123)]
-    assert session.ended.is_set()
+    assert session.ended.done()
 
 
 class Numbering:
@@ -283,7 +328,7 @@ async def test_a_session_without_a_worker_ends_at_once(finder: Finder, listener:
     """Nothing waits for a consumer, so there is nothing to wait for."""
     session = RemoteSession("s", ACCESS, listener)
     session.end(4000, "r")
-    assert session.ended.is_set()
+    assert session.ended.done()
     assert listener.told == [("session_closed", 4000, "r")]
     await deliver(session, "1")
     session.end(4001, "")
@@ -298,13 +343,13 @@ async def test_payloads_that_wait_find_their_consumer_first(
     session = RemoteSession("s", ACCESS, listener)
     await deliver(session, "1")
     session.end(1000, "")
-    assert not session.ended.is_set()
+    assert not session.ended.done()
     port = await finder.let()
     session.accepted()
     assert port.said == ["1", (1000, "")]
     session.closed(1011, "")
     session.abandon()
-    assert session.ended.is_set()
+    assert session.ended.done()
     assert listener.told == [("session_closed", 1000, "")]
 
 
@@ -316,15 +361,15 @@ async def test_payloads_that_wait_do_so_for_a_while(
     session = RemoteSession("s", ACCESS, listener)
     await deliver(session, "1")
     session.end(1000, "")
-    await asyncio.wait_for(session.ended.wait(), 20.0)
+    await asyncio.wait_for(session.ended, 20.0)
     settings.CHANNELS_DEMUX_LAYER = {"CONSUMER_CLOSE_TIMEOUT": None}
     session = RemoteSession("s", ACCESS, listener)
     await deliver(session, "1")
     session.end(4000, "r")
     session.end(1001, "")
-    assert not session.ended.is_set()
+    assert not session.ended.done()
     session.abandon()
-    assert session.ended.is_set()
+    assert session.ended.done()
     assert listener.told == [("session_closed", 1000, ""), ("session_closed", 4000, "r")]
 
 
@@ -338,7 +383,7 @@ async def test_a_session_that_is_lost_while_it_ends_has_ended(
     session.end(1000, "")
     assert port.said == [(1000, "")]
     session.lost(peer_is_dead=False)
-    assert session.ended.is_set()
+    assert session.ended.done()
     assert listener.told == [("session_closed", 1000, "")]
 
 
@@ -381,7 +426,7 @@ async def test_a_session_that_was_given_up_is_not_opened_again(
     session.abandon()
     assert port.said == [(1000, "")]
     session.lost(peer_is_dead=False)
-    assert session.ended.is_set()
+    assert session.ended.done()
     assert listener.told == [("session_closed", 1000, "")]
 
 
@@ -398,11 +443,11 @@ async def test_a_consumer_that_stands_still_holds_nobody_up(
     told = [("session_closed", 4408, "the consumer takes nothing")]
     assert listener.told == told
     assert port.said == ["1", (4408, "the consumer takes nothing")]
-    assert not session.ended.is_set()
+    assert not session.ended.done()
     session.received("late")
     assert port.said[2:] == [("take", 4)]
     session.closed(4408, "")
-    assert session.ended.is_set()
+    assert session.ended.done()
     assert listener.told == told
 
 
@@ -431,13 +476,13 @@ async def test_a_scope_that_cannot_be_packed_ends_the_stream(
 ) -> None:
     """No worker is looked for any more, and payloads that wait hold nobody up."""
 
-    async def fail(*args: Any) -> Any:
+    async def fail(name: str) -> Any:
         raise ScopeFailed
 
-    monkeypatch.setattr(remote, "find_worker", fail)
+    monkeypatch.setattr(remote, "Search", lambda name, *args: FakeSearch(name, fail))
     session = RemoteSession("s", ACCESS, listener)
     await deliver(session, "1")
-    await asyncio.wait_for(session.ended.wait(), 20.0)
+    await asyncio.wait_for(session.ended, 20.0)
     assert listener.told == [("session_closed", 1011, "")]
 
 
@@ -448,10 +493,10 @@ async def test_a_session_is_opened_again_in_its_own_context(
     activated = contextvars.ContextVar("activated", default="")
     seen: list[str] = []
 
-    async def find(*args: Any) -> Any:
+    async def find(name: str) -> Any:
         seen.append(activated.get())
 
-    monkeypatch.setattr(remote, "find_worker", find)
+    monkeypatch.setattr(remote, "Search", lambda name, *args: FakeSearch(name, find))
     activated.set("de")
     session = RemoteSession("s", ACCESS, listener)
     activated.set("of the link")
@@ -495,11 +540,11 @@ async def test_a_session_that_is_opened_anew_waits_for_its_turn(
     """It comes behind others whose worker has gone; where it ends meanwhile, it opens nothing."""
     asked: list[str] = []
 
-    def find(name: str, *args: Any) -> Any:
+    def find(name: str) -> Any:
         asked.append(name)
-        return finder.find()
+        return finder.find(name)
 
-    monkeypatch.setattr(remote, "find_worker", find)
+    monkeypatch.setattr(remote, "Search", lambda name, *args: FakeSearch(name, find))
     for name, turn in (("soon", 0.001), ("never", 3_600.0)):
         session = RemoteSession(name, ACCESS, listener)
         await finder.let()
@@ -508,7 +553,7 @@ async def test_a_session_that_is_opened_anew_waits_for_its_turn(
         if name == "soon":
             await until(lambda: asked == ["soon", "soon"])
         session.end(1000, "")
-        assert session.ended.is_set()
+        assert session.ended.done()
     assert asked == ["soon", "soon", "never"]
 
 
@@ -558,7 +603,7 @@ async def test_a_payload_that_ends_its_workers_ends_its_stream(
         session.accepted()
         assert port.said == ["poison", "behind it"]
         session.lost(peer_is_dead=True)
-    await until(session.ended.is_set)
+    await until(session.ended.done)
     assert listener.told == [("session_reopened",), ("session_reopened",), POISONED]
     record = caplog.records[-1]
     assert "Stream 's' is closed: 3 workers in a row died with it." in record.getMessage()
@@ -599,7 +644,7 @@ async def test_a_stream_that_gets_on_is_opened_again(finder: Finder, listener: L
             session._flow.window.taken(2)
         session.lost(peer_is_dead=True)
     await finder.let()
-    assert not session.ended.is_set()
+    assert not session.ended.done()
     session.abandon()
     session.closed(1001, "")
 
@@ -614,7 +659,7 @@ async def test_whoever_has_nothing_in_hand_is_no_suspect(
         session.accepted()
         session.lost(peer_is_dead=True)
     await finder.let()
-    assert not session.ended.is_set()
+    assert not session.ended.done()
     session.abandon()
     session.closed(1001, "")
 
@@ -629,9 +674,9 @@ async def test_a_consumer_that_ends_its_worker_before_it_accepts(
         finder.loop.pass_time(PATIENCE)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert not session.ended.is_set()
+    assert not session.ended.done()
     finder.loop.pass_time(finder.config.peer_timeout)
-    await until(session.ended.is_set)
+    await until(session.ended.done)
     assert len(finder.ports) == 3
     assert listener.told == [POISONED]
 
@@ -685,7 +730,7 @@ async def test_a_worker_that_answers_late_is_alive(finder: Finder, listener: Lis
         await asyncio.sleep(0)
     finder.loop.pass_time(finder.config.peer_timeout)
     await finder.let()
-    assert not session.ended.is_set()
+    assert not session.ended.done()
     session.abandon()
     session.closed(1001, "")
 
@@ -702,6 +747,6 @@ async def test_without_a_bound_a_stream_is_opened_for_ever(
         session.accepted()
         session.lost(peer_is_dead=True)
     await finder.let()
-    assert not session.ended.is_set()
+    assert not session.ended.done()
     session.abandon()
     session.closed(1001, "")

@@ -21,6 +21,7 @@ from channels_demux_layer.testing.faulty import FaultyLayer
 from channels_demux_layer.transport import groups
 from channels_demux_layer.transport import node as node_module
 from channels_demux_layer.transport import nodes as nodes_module
+from channels_demux_layer.transport.groups import MAX_CHORES
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import find_node, get_node, stop_nodes
 from channels_demux_layer.transport.steadfast import RememberingLayer
@@ -330,7 +331,7 @@ async def test_payloads_do_not_wait_for_chores(node: Node) -> None:
         node.expel(f"group{number}", "dead")
     for _ in range(5):
         await asyncio.sleep(0)
-    assert len(discards) == node_module.MAX_CHORES
+    assert len(discards) == MAX_CHORES
     assert await asyncio.wait_for(node.publish(None, node.channel, {"type": PROBE}), 20.0)
     goes_on.set()
     while len(discards) < 200:  # noqa: ASYNC110

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ from channels_demux_layer.protocol.frames import (
 from channels_demux_layer.protocol.link import Link
 from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.transport import wire as wire_module
+from channels_demux_layer.transport.background import Deadlines
 from channels_demux_layer.transport.records import IgnoredMessages
 from channels_demux_layer.transport.wire import LinkWire, SessionPort, link_config
 from tests.batches import make_batch
@@ -58,7 +60,9 @@ class Clock:
         """The present time in seconds."""
         return self._now
 
-    def call_at(self, when: float, ring: Callable[[], None]) -> Timer:
+    def call_at(
+        self, when: float, ring: Callable[[], None], context: contextvars.Context | None = None
+    ) -> Timer:
         """Ring at a time."""
         self.timers.append(Timer(when, ring))
         return self.timers[-1]
@@ -98,6 +102,8 @@ class Host:
 
     def __init__(self) -> None:
         self.loop = Clock()
+        loop: Any = self.loop
+        self.deadlines = Deadlines(loop)
         self.channel = "here"
         self.ignored = IgnoredMessages()
         self.heard_at = self.loop.time()
