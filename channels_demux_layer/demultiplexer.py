@@ -14,10 +14,9 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from .codes import ErrorCode
 from .conf import Settings, get_settings
+from .edge import hooks
 from .edge.connection import Connection
-from .edge.hooks import checked_scope, encode_content, exactly, has_own_events, overrides
 from .edge.limits import Limits
-from .edge.trimming import trim_scope
 from .exceptions import BadFrame
 from .hosting.exits import comes_from_outside
 from .hosting.outgoing import exact_bytes, exact_close, exact_disconnect, exact_message, exact_text
@@ -80,16 +79,17 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         base = WebsocketDemultiplexer
-        cls._decodes_itself = overrides(cls, base, "decode_json") or overrides(
+        cls._decodes_itself = hooks.overrides(cls, base, "decode_json") or hooks.overrides(
             cls, base, "receive_json"
         )
-        cls._encodes_itself = overrides(cls, base, "encode_json")
-        cls._wraps_itself = overrides(cls, base, "wrap_payload")
+        cls._encodes_itself = hooks.overrides(cls, base, "encode_json")
+        cls._wraps_itself = hooks.overrides(cls, base, "wrap_payload")
         cls._receives_itself = any(
-            overrides(cls, base, name) for name in ("dispatch", "websocket_receive", "receive")
+            hooks.overrides(cls, base, name)
+            for name in ("dispatch", "websocket_receive", "receive")
         )
         if "listens" not in cls.__dict__:
-            cls.listens = has_own_events(cls, base)
+            cls.listens = hooks.has_own_events(cls, base)
 
     # -- what the class says ------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         codec = _codec(get_settings())
         self._connection = Connection(self, self.stream_table(), codec, send, self.client_limits())
         if self._wraps_itself:
-            self._connection.outbox.wrap = exactly(self.wrap_payload)
+            self._connection.outbox.wrap = hooks.exactly(self.wrap_payload)
         self._codec = codec
         try:
             if self.listens:
@@ -324,7 +324,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
             **kwargs: Not used.
         """
         try:
-            room = self._connection.receive(self._codec.decode_text(encode_content(content)))
+            room = self._connection.receive(self._codec.decode_text(hooks.encode_content(content)))
         except BadFrame as error:
             room = self._connection.refuse(error)
         if room is not None:
@@ -351,11 +351,11 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     async def pack_scope(self) -> bytes:
         """Pack what of the scope travels to workers."""
         settings = get_settings()
-        scope = checked_scope(self.portable_scope(), type(self).__name__)
+        scope = hooks.checked_scope(self.portable_scope(), type(self).__name__)
         headers = settings.SCOPE_HEADERS if self.scope_headers is None else self.scope_headers
         cookies = settings.SCOPE_COOKIES if self.scope_cookies is None else self.scope_cookies
         # Whatever portable_scope() was overridden with: it may be older than the settings.
-        return await pack_scope(trim_scope(scope, headers, cookies))
+        return await pack_scope(hooks.trim_scope(scope, headers, cookies))
 
     def hang_up(self, code: int, reason: str) -> None:
         """Close the socket, after all that waits to be written."""

@@ -20,12 +20,11 @@ from channels_demux_layer.streams import MAX_STREAM_NAME, Stream
 from channels_demux_layer.transport.tally import get_tally
 
 from .inline import InlineSession
-from .limits import BufferedBytes, Limits, OpenCount, SharedWindow
+from .limits import BufferedBytes, Limits, OpenCount, SharedWindow, Throttle
 from .opening import RemoteAccess
 from .outbox import BoundedOutbox, Outbox
 from .permissions import GuardedSession
 from .remote import RemoteSession
-from .throttle import Throttle
 
 __all__ = ["Connection", "Edge"]
 
@@ -91,7 +90,8 @@ class Connection:
         self.session_received = self.outbox.put_payload
         self.session_delivered = self.outbox.write
         clock = asyncio.get_running_loop().time
-        self.throttle = Throttle(limits, self.outbox, clock) if limits.hold_up else None
+        bounded = self.outbox if isinstance(self.outbox, BoundedOutbox) else None
+        self.throttle = Throttle(limits, bounded, clock) if limits.hold_up else None
         self._edge = edge
         self._streams = streams
         self._codec = codec

@@ -1,23 +1,32 @@
-"""What a subclass of the demultiplexer has overridden, and what its hooks give."""
+"""What a project's subclass of the demultiplexer overrides, and what its hooks return."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from channels_demux_layer.codes import ErrorCode
 from channels_demux_layer.exceptions import BadFrame
 from channels_demux_layer.hosting.outgoing import exact_message
 
-__all__ = ["checked_scope", "encode_content", "exactly", "has_own_events", "overrides"]
+__all__ = [
+    "checked_scope",
+    "encode_content",
+    "exactly",
+    "has_own_events",
+    "overrides",
+    "trim_scope",
+]
 
 Message = dict[str, Any]
 
+COOKIE = b"cookie"
+
 
 def overrides(cls: type[Any], base: type[Any], name: str) -> bool:
-    """Tell whether a class has another attribute of a name than its base.
+    """Return whether a class overrides an attribute of its base.
 
     Args:
         cls: The class.
@@ -28,7 +37,7 @@ def overrides(cls: type[Any], base: type[Any], name: str) -> bool:
 
 
 def has_own_events(cls: type[Any], base: type[Any]) -> bool:
-    """Tell whether a class has groups, or handlers of events beside those of its base.
+    """Return whether a class has groups, or event handlers that its base does not have.
 
     Args:
         cls: The class.
@@ -47,7 +56,7 @@ def _is_handler(cls: type[Any], name: str) -> bool:
 
 
 def checked_scope(scope: Any, owner: str) -> Mapping[str, Any]:
-    """Check what a project's portable_scope() gives.
+    """Check what a project's portable_scope() returned.
 
     Args:
         scope: What it has returned.
@@ -57,7 +66,7 @@ def checked_scope(scope: Any, owner: str) -> Mapping[str, Any]:
         The scope.
 
     Raises:
-        TypeError: It is no mapping, but the coroutine of an asynchronous method, for example.
+        TypeError: It is not a mapping. It may be the coroutine of an asynchronous method.
     """
     if isinstance(scope, Mapping):
         return scope
@@ -70,7 +79,7 @@ def checked_scope(scope: Any, owner: str) -> Mapping[str, Any]:
 
 
 def encode_content(content: Any) -> str:
-    """Encode again what a project's decode_json() has made of a frame.
+    """Encode what a project's decode_json() returned for a frame.
 
     Args:
         content: The envelope.
@@ -79,10 +88,10 @@ def encode_content(content: Any) -> str:
         Its JSON.
 
     Raises:
-        BadFrame: It has none.
+        BadFrame: It cannot be encoded.
     """
     try:
-        # Not msgspec, which makes null of NaN: this leaves it for the codec to refuse.
+        # msgspec would encode NaN as null. The codec is to refuse NaN.
         return json.dumps(content, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadFrame(ErrorCode.INVALID_JSON, f"The envelope is no JSON: {error}.") from error
@@ -91,13 +100,13 @@ def encode_content(content: Any) -> str:
 def exactly(
     wrap: Callable[[str, str | bytes], Message | Awaitable[Message]],
 ) -> Callable[[str, str | bytes], Awaitable[Message]]:
-    """Check what a project's wrap_payload() gives: no server takes just any message.
+    """Check what a project's wrap_payload() returns: servers fail on a malformed message.
 
     Args:
         wrap: Makes the WebSocket message of a stream's payload, or what to await for it.
 
     Returns:
-        The same, which raises where the message cannot be sent.
+        A function that does the same, and raises if the message cannot be sent.
     """
 
     async def checked(stream: str, data: str | bytes) -> Message:
@@ -105,3 +114,61 @@ def exactly(
         return exact_message(await message if inspect.isawaitable(message) else message)
 
     return checked
+
+
+def trim_scope(
+    scope: Mapping[str, Any], headers: Iterable[str] | None, cookies: Iterable[str] | None
+) -> dict[str, Any]:
+    """Cut a scope's headers and cookies.
+
+    Args:
+        scope: The scope; it is not changed.
+        headers: Names of the headers to keep, in any case; None for all.
+        cookies: Names of the cookies to keep, in the parsed ones and in the header; None for all.
+
+    Returns:
+        The scope with the rest left out.
+    """
+    trimmed = dict(scope)
+    if headers is not None and "headers" in scope:
+        kept = {name.lower().encode("latin-1", "replace") for name in headers}
+        trimmed["headers"] = [
+            pair for pair in scope["headers"] if _is_header(pair) and pair[0].lower() in kept
+        ]
+    if cookies is not None:
+        names = frozenset(cookies)
+        if "cookies" in scope:
+            trimmed["cookies"] = {
+                name: value for name, value in scope["cookies"].items() if name in names
+            }
+        if "headers" in scope:
+            trimmed["headers"] = _trim_cookies(trimmed["headers"], names)
+    return trimmed
+
+
+def _trim_cookies(headers: Iterable[Any], names: frozenset[str]) -> list[Any]:
+    kept = []
+    for header in headers:
+        if not _is_header(header):
+            continue
+        name, value = header
+        if name.lower() != COOKIE:
+            kept.append((name, value))
+        elif pairs := [pair for pair in value.split(b";") if _cookie_name(pair) in names]:
+            kept.append((name, b";".join(pairs).strip()))
+    return kept
+
+
+def _is_header(header: Any) -> bool:
+    """Whether an entry is a pair of byte strings, as in ASGI. Middleware may add anything."""
+    return (
+        isinstance(header, (list, tuple))
+        and len(header) == 2
+        and all(isinstance(part, bytes) for part in header)
+    )
+
+
+def _cookie_name(pair: bytes) -> str:
+    # As Django reads them: a pair without an equals sign is the value of a cookie without a name.
+    name, equals, _ = pair.partition(b"=")
+    return name.strip().decode("utf-8", "replace") if equals else ""

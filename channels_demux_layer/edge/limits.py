@@ -1,14 +1,17 @@
-"""How much one client may do: the bounds of a connection, and the counts that keep them.
+"""How much one client may do: the bounds of a connection, and the counters that enforce them.
 
-Rates are kept with token buckets. A client that uses less than its rate saves up for a burst; one
-that uses more is in debt, and waits until the debt is paid. Opens are refused instead, and who
-goes on asking is closed.
+Token buckets enforce the rates. A client that uses less than its rate saves up for a burst. A
+client that exceeds its rate waits: the edge does not read its socket until it is within its rate
+again. Opens do not wait. The edge refuses them, and closes a client that keeps asking.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from channels_demux_layer.protocol.session import SendWindow
 
@@ -19,13 +22,14 @@ __all__ = [
     "Limits",
     "OpenCount",
     "SharedWindow",
+    "Throttle",
     "TokenBucket",
 ]
 
 #: What a client may send at once after a pause, in seconds of its rate.
 BURST = 3.0
-#: The longest time that the edge does not read a client's socket for what it has sent, in
-#: seconds: meanwhile it would not notice either that the client has left.
+#: The longest pause of a client that exceeds its rates, in seconds. The edge does not read during
+#: the pause, so it would not notice that the client has left.
 LONGEST_PAUSE = 10.0
 #: So many refused opens in a minute close the connection (C6.4).
 MOST_REFUSALS = 60
@@ -85,8 +89,7 @@ class TokenBucket:
             now: The present time in seconds.
 
         Returns:
-            The seconds until the debt is paid; 0 where there is none. A debt of more than
-            LONGEST_PAUSE is forgiven to that.
+            The seconds until the debt is paid; 0 if there is none. LONGEST_PAUSE at most.
         """
         self._fill(now)
         self._tokens = max(self._tokens - count, -LONGEST_PAUSE * self._rate)
@@ -150,15 +153,15 @@ class BufferedBytes:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more payload is let in. The one that crosses the line is."""
+        """Whether one more payload may come. The last one may exceed the limit."""
         return self.used < self._limit
 
 
 class SharedWindow(SendWindow):
     """A session's window that has room only while all of its connection's have.
 
-    A stream with nothing on its way may always send one payload: so none waits for another
-    stream's consumer, and who waits for too long waits for its own (C4.4).
+    A stream with nothing in flight may always send one payload. So no stream waits for another
+    stream's consumer, and a stream that stalls waits for its own (C4.4).
 
     Args:
         frames: The most frames that may be untaken.
@@ -189,8 +192,8 @@ class SharedWindow(SendWindow):
             frames: How many.
 
         Returns:
-            Whether there is room now. Other streams may have made it, so it is not asked
-            whether there was none before.
+            Whether there is room now. Unlike in a window of its own, the room may come from
+            another stream, so it does not matter whether there was none before.
         """
         before = self._untaken_size
         super().taken(frames)
@@ -198,6 +201,72 @@ class SharedWindow(SendWindow):
         return self.has_room
 
     def leave(self) -> None:
-        """Have the rest count no longer: the stream has ended."""
+        """Stop counting what is left: the stream has ended."""
         self._shared.used -= self._untaken_size
         self._shared = BufferedBytes(math.inf)
+
+
+class Buffer(Protocol):
+    """What waits to be written to one client's socket, as far as the throttle needs it."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that the client is to read first."""
+
+    async def relief(self) -> None:
+        """Wait until less waits, or nobody reads any more."""
+
+
+class Throttle:
+    """Delays a client that exceeds its rates: the edge does not read for a while (C4.4).
+
+    Args:
+        limits: The client's bounds.
+        outbox: What waits to be written to its socket; None if that has no bound.
+        clock: Returns the present time in seconds.
+    """
+
+    __slots__ = ("_bytes", "_clock", "_frames", "_outbox")
+
+    def __init__(self, limits: Limits, outbox: Buffer | None, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._frames = _bucket(limits.frames_per_second, clock())
+        self._bytes = _bucket(limits.bytes_per_second, clock())
+        self._outbox = outbox
+
+    def hold_up(self, frame: str | bytes, room: Awaitable[None] | None) -> Awaitable[None] | None:
+        """Count a frame of the client.
+
+        Args:
+            frame: The frame.
+            room: What the edge awaits before the next frame anyway, if anything.
+
+        Returns:
+            What the edge awaits before the next frame, if anything.
+        """
+        now, pause = self._clock(), 0.0
+        if self._frames is not None:
+            pause = self._frames.use(1, now)
+        if self._bytes is not None:
+            pause = max(pause, self._bytes.use(_size(frame), now))
+        is_full = self._outbox is not None and self._outbox.is_full
+        return self._wait(room, pause) if pause or is_full else room
+
+    async def _wait(self, room: Awaitable[None] | None, pause: float) -> None:
+        if room is not None:
+            await room
+        if pause:
+            await asyncio.sleep(pause)
+        if self._outbox is not None:
+            await self._outbox.relief()
+
+
+def _bucket(rate: float, now: float) -> TokenBucket | None:
+    # At least one frame, or a client with a low rate could never send any.
+    return TokenBucket(rate, max(rate * BURST, 1.0), now) if rate else None
+
+
+def _size(frame: str | bytes) -> int:
+    if isinstance(frame, bytes) or frame.isascii():
+        return len(frame)
+    return len(frame.encode("utf-8", "surrogatepass"))

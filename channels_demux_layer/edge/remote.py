@@ -1,4 +1,7 @@
-"""A session whose consumer runs in a worker, or in one after the other."""
+"""A session whose consumer runs in a worker, and in the next worker if that one is lost.
+
+`protocol/edge_session.py` has the table of its states.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from channels_demux_layer.conf import get_settings
 from channels_demux_layer.hosting.flow import Outflow
 from channels_demux_layer.hosting.outgoing import exact_close
 from channels_demux_layer.logs import about
+from channels_demux_layer.protocol.edge_session import TRANSITIONS, EdgeInput, EdgeState
 from channels_demux_layer.protocol.frames import Carrier
 from channels_demux_layer.protocol.naming import stream_channel, stream_group
 from channels_demux_layer.transport.background import Deadline
@@ -42,7 +46,7 @@ class RemoteSession:
         name: The stream's name.
         access: What the connection's remote sessions share.
         listener: The connection.
-        stateful: Whether no consumer goes on where another one has begun.
+        stateful: Whether the stream ends with its worker, for the client to open it again.
 
     Attributes:
         ended: Done when the consumer has ended, or there was none.
@@ -74,14 +78,13 @@ class RemoteSession:
         self._trail: tracing.ContextTrail | None = None
         self._attempt = 0
         self._search: Search | None = None
-        self._was_accepted = False
-        self._is_moving = False
-        self._is_leaving = False
-        self._is_accepted = False
-        self._is_told = False
+        self._state = EdgeState.OPENING
+        # Whether any consumer has accepted.
+        self._has_begun = False
         self._code: tuple[int, str] | None = None
-        self._closing: asyncio.TimerHandle | None = None
-        # What middleware has activated: the scope is packed in it, whoever opens the stream again.
+        self._closing: Deadline | None = None
+        # The scope is always packed in this context: it has what middleware activated, such as the
+        # language.
         self._context = contextvars.copy_context()
         self._alarm: Deadline | None = None
         self._doubts: Deadline | None = None
@@ -90,7 +93,8 @@ class RemoteSession:
     def _start(self, wait: float = 0.0) -> None:
         self._attempt += 1
         if self._alarm is None:
-            # Until a consumer accepts: one that never does is no better than no worker (C5.7).
+            # Runs until a consumer accepts. For the client, one that never accepts is as bad as no
+            # worker (C5.7).
             patience = get_settings().OPEN_TIMEOUT
             self._alarm = self._access.deadlines.after(patience, self._raise_alarm)
         search = self._search = Search(self._name, self._attempt, self._access)
@@ -120,34 +124,29 @@ class RemoteSession:
             self._doubts = node.deadlines.after(patience, doubt)
 
     def _doubt(self, node: Node, port: SessionPort, granted_at: float) -> None:
-        # A worker answers a grant at once, long before its consumer accepts. One that died as soon
-        # as it had claimed would otherwise be waited for until it is certainly dead; and another
-        # costs nothing, since this one has been given nothing (L2.8).
-        has_answered = self._is_accepted or self._is_leaving or port.answered_at > granted_at
-        if port is self._port and self._code is None and not (has_answered or node.is_cut_off):
+        """Open the stream anew if the worker has not answered its grant (L2.8).
+
+        A worker answers a grant at once, long before its consumer accepts. One that died just after
+        its claim would otherwise hold the stream up until it counts as dead. Another worker costs
+        nothing, because this one has received no payload.
+        """
+        is_silent = self._state.seeks and port.answered_at <= granted_at
+        if port is self._port and self._code is None and is_silent and not node.is_cut_off:
             port.reset()
-            # It may have died of its consumer's connect(). One that lives answers the reset.
+            # The worker may have died of its consumer's connect(). A live one answers the reset.
             self._survival.doubt(port.peer)
             settle = partial(self._settle_doubt, node, port, node.loop.time())
             node.deadlines.after(node.config.peer_timeout, settle)
             self._replace()
 
-    def _raise_alarm(self) -> None:
-        self._alarm = None
-        self._listener.session_unavailable(self._name)
-
-    def _stop_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        if self._doubts is not None:
-            self._doubts.cancel()
-            self._doubts = None
-
     def _settle_doubt(self, node: Node, port: SessionPort, doubted_at: float) -> None:
         is_silent = port.heard_at <= doubted_at
         can_hear = not (node.is_cut_off or node.may_be_deaf)
         self._survival.settle(port.peer, is_dead=is_silent and can_hear)
+
+    def _raise_alarm(self) -> None:
+        self._alarm = None
+        self._listener.session_unavailable(self._name)
 
     def _give_up(self) -> None:
         text = "Stream %r is closed: %d workers in a row died with it. %s"
@@ -157,25 +156,25 @@ class RemoteSession:
         self._tally.poisoned += 1
         self._finish(*POISONED)
 
-    # -- what is looked at --------------------------------------------------------------------
+    # -- what reports read --------------------------------------------------------------------
 
     @property
     def is_pending(self) -> bool:
-        """Whether no consumer has accepted, or none since the last one was lost."""
-        return not (self._is_accepted or self._is_told)
+        """Whether the stream waits for a consumer to accept, for the first time or again."""
+        return self._state.is_pending
 
     @property
     def in_flight(self) -> int:
-        """How many payloads were sent, or wait to be, and were not taken by a consumer."""
+        """How many payloads no consumer has taken yet, sent or waiting."""
         return len(self._flow.window.untaken)
 
     # -- what the client does -----------------------------------------------------------------
 
     def deliver(self, data: str | bytes) -> Awaitable[None] | None:
-        """Send the consumer a payload.
+        """Send a payload to the consumer.
 
         Returns:
-            What to await before the next one, where there is no room for this one yet.
+            What to await before the next payload, if the window has no room for this one yet.
         """
         return self._flow.send(data)
 
@@ -183,90 +182,100 @@ class RemoteSession:
         self.cut_off(*STALLED)
 
     def pass_on(self, data: str | bytes) -> None:
-        """Send the consumer a payload that is in the session's window already."""
+        """Send a payload that is already in the session's window."""
         if tracing.tracer is not None:
             self._trace(tracing.tracer)
-        # Else it waits in the window for the next consumer to accept.
-        if self._is_accepted and self._port is not None:
+        # Otherwise it waits in the window for the next accept.
+        if self._state.sends and self._port is not None:
             self._port.send(data)
 
     def _trace(self, tracer: tracing.Tracer) -> None:
         if self._trail is None:
             self._trail = tracing.ContextTrail(self._flow.window.untaken)
         carrier = self._trail.note(tracer)
-        if self._is_accepted and self._port is not None:
+        if self._state.sends and self._port is not None:
             self._port.trace(carrier)
 
     def end(self, code: int, reason: str) -> None:
-        """Tell the consumer that its stream is over, after all payloads before.
+        """Close the stream, after all payloads before.
 
-        Payloads that wait for a consumer have CONSUMER_CLOSE_TIMEOUT to find one.
+        If payloads wait for a consumer, the search for one goes on for CONSUMER_CLOSE_TIMEOUT.
         """
         if self._code is not None:
             return
-        if self._is_accepted or not self._flow.window.untaken:
+        if self._state.sends or not self._flow.window.untaken:
             self._close(code, reason)
             return
         self._code = (code, reason)
         self._flow.finish()
         patience = get_settings().CONSUMER_CLOSE_TIMEOUT
-        self._closing = asyncio.get_running_loop().call_later(patience, self.abandon)
+        self._closing = self._access.deadlines.after(patience, self.abandon)
 
     def abandon(self) -> None:
-        """End, without waiting for anything more."""
+        """Close the stream, without waiting for a consumer."""
         self._close(CloseCode.GOING_AWAY, "")
 
     def cut_off(self, code: int, reason: str) -> None:
-        """End at once for the client: a consumer that takes nothing may not end for long."""
-        self._close(code, reason)
-        self._tell_client(code, reason)
+        """End the stream for the client at once. A consumer that takes nothing may not end soon."""
+        if not self.ended.done():
+            self._close(code, reason, EdgeInput.CUT_OFF)
 
-    def _close(self, code: int, reason: str) -> None:
+    def _close(self, code: int, reason: str, what: EdgeInput = EdgeInput.CLOSE) -> None:
+        if self.ended.done():
+            return
         self._code = self._code or (code, reason)
-        self._stop_waiting()
-        self._stop_alarm()
+        self._stop_timers()
         self._flow.finish()
         if self._search is not None:
             self._search.stop()
         if self._port is None:
             self._finish(code, reason)
-        else:
-            self._port.close(*self._code)
+            return
+        self._apply(what)
+        self._port.close(*self._code)
+        if what is EdgeInput.CUT_OFF:
+            self._tell_client(code, reason)
 
     def _finish(self, code: int, reason: str) -> None:
-        self._stop_waiting()
-        self._stop_alarm()
-        if not self.ended.done():
-            self.ended.set_result(None)
-            self._tally.sessions.discard(self)
-            self._flow.finish()
+        if self.ended.done():
+            return  # A search that was stopped may still fail to pack the scope.
+        self._stop_timers()
+        is_told = self._state.is_told
+        self._apply(EdgeInput.END)
+        self.ended.set_result(None)
+        self._tally.sessions.discard(self)
+        self._flow.finish()
+        if not is_told:
             self._tell_client(*(self._code or (code, reason)))
 
+    def _apply(self, what: EdgeInput) -> None:
+        self._state = TRANSITIONS[self._state, what]
+
     def _tell_client(self, code: int, reason: str) -> None:
-        if not self._is_told:
-            self._is_told = True
-            self._tally.count_end(code)
-            self._listener.session_closed(self._name, code, reason)
+        self._tally.count_end(code)
+        self._listener.session_closed(self._name, code, reason)
 
-    def _stop_waiting(self) -> None:
-        if self._closing is not None:
-            self._closing.cancel()
-            self._closing = None
+    def _stop_timers(self) -> None:
+        for deadline in (self._alarm, self._doubts, self._closing):
+            if deadline is not None:
+                deadline.cancel()
+        self._alarm = self._doubts = self._closing = None
 
-    # -- what the worker says -----------------------------------------------------------------
+    # -- what the worker sends ----------------------------------------------------------------
 
     def accepted(self) -> None:
-        """Send what has waited for the consumer."""
+        """Send the payloads that waited for the consumer."""
         assert self._port is not None
-        if self._is_leaving:
-            return  # It came with the worker's wish to be rid of the session.
-        self._is_accepted = True
-        self._stop_alarm()
+        before = self._state
+        self._apply(EdgeInput.ACCEPT)
+        if not self._state.sends:
+            return  # It crossed with a close, or came with the worker's wish to move the stream.
+        self._stop_timers()
         self._send_untaken(self._port)
-        if self._was_accepted and not self._is_moving:
+        if before is EdgeState.REOPENING and self._has_begun:
             self._tally.reopened += 1
             self._listener.session_reopened(self._name)
-        self._was_accepted, self._is_moving = True, False
+        self._has_begun = True
         if self._code is not None:
             self._close(*self._code)
 
@@ -278,65 +287,68 @@ class RemoteSession:
             port.send(data)
 
     def received(self, data: str | bytes) -> None:
-        """Pass on what the consumer sends."""
+        """Pass on a payload of the consumer."""
         assert self._port is not None
         self._tally.outward.frames += 1
-        if self._is_told:
-            self._port.take(len(data))  # The stream is over for the client, or is another one.
+        if self._state.is_told:
+            self._port.take(len(data))  # The client may have opened the stream again meanwhile.
         else:
             self._listener.session_received(self._name, data, self._port, more=True)
 
     def delivered(self) -> None:
-        """Have all of it written together."""
+        """Write the payloads that came together."""
         self._listener.session_delivered()
 
     def traced(self, carrier: Carrier) -> None:
-        """Does not come: it is the edge that traces."""
+        """Does nothing: only the edge sends trace contexts."""
 
     def writable(self) -> None:
-        """Let the client send on."""
+        """Let the client continue to send."""
         self._flow.resume()
 
     def closed(self, code: int, reason: str) -> None:
-        """Answer the worker's last word, and tell the client."""
+        """Answer the worker's close. End the stream, or open it on the next worker if it moves."""
         assert self._port is not None
-        if self._is_leaving and code == CloseCode.SERVICE_RESTART:
-            self._replace()
+        if self._state is EdgeState.LEAVING and code == CloseCode.SERVICE_RESTART:
+            self._replace(EdgeInput.HAND_OVER)
         else:
             self._port.close(code, reason)
-            # A peer of an earlier release, or a forged one, may have sent anything.
+            # A peer of an earlier release, or a forged one, may have sent any code.
             self._finish(*(self._code or exact_close(code, reason, self._name)))
 
     def moved(self) -> None:
-        """Send this worker nothing more: when its consumer is done, another goes on (L4.4)."""
+        """Send nothing more to this worker. When its consumer is done, the next takes over (L4.4).
+
+        The worker may drain while the edge's close is in transit. Then the stream just ends.
+        """
         assert self._port is not None
-        self._is_accepted = False
-        self._is_moving = self._is_leaving = True
+        self._apply(EdgeInput.MOVE)
         self._port.close(CloseCode.SERVICE_RESTART, "")
 
     def spoiled(self, fault: str) -> None:
-        """End the stream: something of it cannot be sent or read (L4.10)."""
+        """End the stream: one of its frames cannot be encoded or decoded (L4.10)."""
         facts = about(connection=self._access.connection, stream=self._name)
         logger.error("Stream %r ends with 1011: %s.", self._name, fault, extra=facts)
         self.cut_off(CloseCode.INTERNAL_ERROR, "")
 
     def lost(self, *, peer_is_dead: bool) -> None:
-        """Find another worker; it gets what this one had not taken (L4.8)."""
+        """Find another worker, which gets the payloads that this one has not taken (L4.8)."""
         if peer_is_dead and self._port is not None:
             self._access.expel(self._group, self._port.peer)
-            self._survival.worker_died(self._port.peer, was_accepted=self._is_accepted)
-        if self._is_accepted or self._is_leaving:
-            # Else no consumer is lost: the next worker did not begin, and the stream still moves.
-            self._is_moving = False
+            self._survival.worker_died(self._port.peer, was_accepted=self._state.sends)
         self._replace()
 
-    def _replace(self) -> None:
+    def _replace(self, what: EdgeInput = EdgeInput.LOSE) -> None:
         self._port = None
-        self._is_accepted = self._is_leaving = False
-        if self._code is not None and self._closing is None:
+        if self._doubts is not None:
+            self._doubts.cancel()
+        if TRANSITIONS[self._state, what] is EdgeState.ENDED:
+            assert self._code is not None
             self._finish(*self._code)
-        elif self._is_stateful and self._was_accepted:
+            return
+        self._apply(what)
+        if self._is_stateful and self._has_begun:
             self._finish(*RESTART)
         else:
-            # With others whose worker has gone, it waits for its turn (L2.9).
+            # Sessions that lost their worker together are opened one after the other (L2.9).
             self._start(self._access.turn())

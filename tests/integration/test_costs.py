@@ -59,9 +59,9 @@ OPENING: dict[str, float] = {
     "send": 4,
     "group_send": 1,
     "group_add": 2,
-    "tasks": 5.1,
-    "timers": 17.4,
-    "callbacks": 27.1,
+    "tasks": 6,
+    "timers": 19.5,
+    "callbacks": 33.5,
 }
 CLOSING = {"group_discard": 2, "send": 0.1, "group_send": 0.1, "tasks": 1, "timers": 6}
 

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from channels_demux_layer import codes
-from channels_demux_layer.protocol import frames, handshake, naming, session
+from channels_demux_layer.protocol import edge_session, frames, handshake, naming, session
 from tests.unit import test_architecture as architecture
 
 HERE = Path(__file__).parent
@@ -177,6 +177,73 @@ def _transition(state: _S, after: _S, label: str) -> list[str]:
     return [arrow(x, y, to_x, to_y), text(middle[0], middle[1] + shift, label)]
 
 
+# The states of a stream at its edge
+
+_E = edge_session.EdgeState
+EDGE_PLACES = {
+    _E.OPENING: (75, 90),
+    _E.OPEN: (290, 90),
+    _E.MOVING: (75, 280),
+    _E.LEAVING: (290, 280),
+    _E.REOPENING: (435, 185),
+    _E.CLOSING: (600, 90),
+    _E.CUT_OFF: (600, 280),
+    _E.ENDED: (700, 185),
+}
+#: The states before the stream's end, in a frame from which each end is drawn once.
+LIVE = list(EDGE_PLACES)[:5]
+FRAME = (8, 36, 492, 290)
+EDGE_HALF_WIDTH = 52
+
+
+def edge_states() -> str:
+    """Draw the table of a stream's transitions at its edge."""
+    body = [text(8, 20, "A stream at its edge, over all its workers", anchor="start", size=14)]
+    body.append(box(*FRAME))
+    labels: dict[tuple[_E, _E], list[str]] = {}
+    ends: dict[_E, list[str]] = {}
+    for (state, what), after in edge_session.TRANSITIONS.items():
+        label = what.name.lower().replace("_", " ")
+        if state in LIVE and after not in LIVE:
+            if label not in ends.setdefault(after, []):
+                ends[after].append(label)
+        else:
+            labels.setdefault((state, after), []).append(label)
+    for (state, after), words in labels.items():
+        body += _edge_transition(state, after, ", ".join(words))
+    right = FRAME[0] + FRAME[2]
+    for after, words in ends.items():
+        x, y = EDGE_PLACES[after]
+        body.append(arrow(right, y, x - EDGE_HALF_WIDTH, y))
+        body.append(text(right + 4, y - 6, ", ".join(words), anchor="start", size=11))
+    for state, (x, y) in EDGE_PLACES.items():
+        colour = EDGE if state.sends else INK
+        body.append(box(x - EDGE_HALF_WIDTH, y - HALF_HEIGHT, 2 * EDGE_HALF_WIDTH, 34, colour))
+        body.append(text(x, y + 4, state.name.lower().replace("_", " "), colour, size=13))
+    return document("The states of a stream at its edge", 340, body)
+
+
+def _edge_transition(state: _E, after: _E, label: str) -> list[str]:
+    (x, y), (to_x, to_y) = EDGE_PLACES[state], EDGE_PLACES[after]
+    if state is after:
+        return [text(x, y + HALF_HEIGHT + 13, f"stays: {label}", size=10)]
+    dx, dy = to_x - x, to_y - y
+    length = (dx * dx + dy * dy) ** 0.5
+    # Beside the line between the two, since there may be one in the other direction.
+    side_x, side_y = -dy / length * 9, dx / length * 9
+    part = min(EDGE_HALF_WIDTH / (abs(dx) or 0.1), HALF_HEIGHT / (abs(dy) or 0.1))
+    start_x, start_y = x + dx * part + side_x, y + dy * part + side_y
+    end_x, end_y = to_x - dx * part + side_x, to_y - dy * part + side_y
+    words = text(
+        start_x + (end_x - start_x) * 0.35 + side_x / 2,
+        start_y + (end_y - start_y) * 0.35 + side_y / 2 + 4,
+        label,
+        anchor="end" if side_x < -1 else "start" if side_x > 1 else "middle",
+        size=11,
+    )
+    return [arrow(start_x, start_y, end_x, end_y), words]
+
+
 # Who says what to whom, one below the other
 
 
@@ -335,6 +402,7 @@ def _step(
 DRAWINGS = {
     "rings": rings,
     "session": states,
+    "stream": edge_states,
     "opening": opening,
     "moving": moving,
     "frame": way,

@@ -693,7 +693,7 @@ async def test_who_cannot_hear_counts_nobody_as_dead(
     setattr(finder, reason, True)
     finder.loop.pass_time(finder.config.peer_timeout)
     await finder.let()
-    assert not session.ended.is_set()
+    assert not session.ended.done()
     session.abandon()
     session.closed(1001, "")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from channels_demux_layer.edge.trimming import trim_scope
+from channels_demux_layer.edge.hooks import trim_scope
 
 SCOPE: dict[str, Any] = {
     "type": "websocket",
