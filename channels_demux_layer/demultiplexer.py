@@ -31,16 +31,16 @@ Number = TypeVar("Number", int, float)
 
 
 class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
-    """Carries many streams over one WebSocket, each with a consumer of its own.
+    """Carries many streams over one WebSocket, each with its own consumer.
 
-    Mount it in the routing as any consumer: ``Demultiplexer.as_asgi()``. It accepts at once;
-    ``connect()``, ``disconnect()``, ``encode_json()`` and ``decode_json()`` may be overridden.
+    Mount it in the routing like any consumer: ``Demultiplexer.as_asgi()``. It accepts at once. You
+    may override ``connect()``, ``disconnect()``, ``encode_json()`` and ``decode_json()``.
 
     Attributes:
         consumer_classes: For each stream's name a consumer class, an ASGI application, a dotted
             path to either, or a `Stream` of one of them with options.
         channel_prefix: What the names of its workers' channels begin with.
-        send_events: Whether clients are told of events; off, they get payloads only.
+        send_events: Whether clients get events. If not, they get only payloads.
         listens: Whether each connection has a channel of its own on the channel layer, for
             groups and handlers of the demultiplexer itself. A class that does not say has one
             where it has ``groups``, or a coroutine method that takes one event.
@@ -173,7 +173,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         except asyncio.CancelledError:
             if self._refusal is None:
                 raise
-            # As when a consumer's own close() raises: the server then ends the socket by itself.
+            # As when a consumer's own close() raises. The server then closes the socket itself.
             raise self._refusal from None
         finally:
             self._connection.abandon()
@@ -196,7 +196,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         self._channel_layer = layer
 
     async def _serve(self, receive: Any, send: Any) -> None:
-        # What AsyncConsumer does, without a receiver on the channel layer for each connection.
+        # Does what AsyncConsumer does, without a receiver on the channel layer per connection.
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
         self.base_send = send
         take = self._receive if self._connection.throttle is None else self._receive_throttled
@@ -206,7 +206,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
                 if message["type"] != "websocket.receive" or self._receives_itself:
                     await self.dispatch(message)
                 else:
-                    # What dispatch() comes to, without a coroutine for each of its steps.
+                    # The same as dispatch(), without a coroutine for each of its steps.
                     room = take(message.get("text"), message.get("bytes"))
                     if room is not None:
                         await room
@@ -276,7 +276,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
     def _receive_throttled(
         self, text_data: str | None, bytes_data: bytes | None, **kwargs: Any
     ) -> Awaitable[None] | None:
-        """Take one frame of a client that is held up where it sends too much."""
+        """Take one frame, and delay the client if it exceeds its limits."""
         throttle = self._connection.throttle
         assert throttle is not None
         frame = (bytes_data or b"") if text_data is None else text_data
@@ -344,7 +344,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         return {"type": "websocket.send", "text": text}
 
     async def _encode_again(self, text: str) -> dict[str, Any]:
-        # By the library that consumers encode with: what it wrote, it can read.
+        # Decode with the library that consumers encode with. It can read its own output.
         encoded = await self.encode_json(json.loads(text))
         return exact_message({"type": "websocket.send", "text": encoded})
 
@@ -354,7 +354,7 @@ class WebsocketDemultiplexer(AsyncJsonWebsocketConsumer):
         scope = hooks.checked_scope(self.portable_scope(), type(self).__name__)
         headers = settings.SCOPE_HEADERS if self.scope_headers is None else self.scope_headers
         cookies = settings.SCOPE_COOKIES if self.scope_cookies is None else self.scope_cookies
-        # Whatever portable_scope() was overridden with: it may be older than the settings.
+        # An overridden portable_scope() may not know these settings, so trim here.
         return await pack_scope(hooks.trim_scope(scope, headers, cookies))
 
     def hang_up(self, code: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What one client's WebSocket carries: its streams, and what is said about them."""
+"""The streams of one client's WebSocket, and the events that the client gets about them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_LIMITS = Limits()
 
 
 class Edge(Protocol):
-    """What a connection needs of the demultiplexer that it belongs to."""
+    """The methods of its demultiplexer that a connection uses."""
 
     scope: dict[str, Any]
     channel_prefix: str
@@ -41,7 +41,7 @@ class Edge(Protocol):
 
     @classmethod
     def hosting_of(cls, name: str) -> str:
-        """Where the consumers of a stream run: "inline" or "workers"."""
+        """Return where the consumers of a stream run: "inline" or "workers"."""
 
     def wrap_payload(
         self, stream: str, data: str | bytes
@@ -49,10 +49,10 @@ class Edge(Protocol):
         """Make the WebSocket message of a stream's payload."""
 
     async def pack_scope(self) -> bytes:
-        """Pack what of the scope travels to workers."""
+        """Pack the part of the scope that workers get."""
 
     def hang_up(self, code: int, reason: str) -> None:
-        """Close the socket, after all that waits to be written."""
+        """Close the socket, after everything that waits to be written."""
 
 
 class Connection:
@@ -68,7 +68,7 @@ class Connection:
     Attributes:
         id: The connection's id, 32 hexadecimal digits.
         outbox: What waits to be written to the socket.
-        throttle: Holds the client up; None where nothing is to.
+        throttle: Delays a client that exceeds its limits; None if there are no limits.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Connection:
             if buffered
             else Outbox(edge.wrap_payload, send, self.id)
         )
-        # Attributes and no methods of the connection's: they are called for each payload.
+        # Attributes instead of methods, because they are called for each payload.
         self.session_received = self.outbox.put_payload
         self.session_delivered = self.outbox.write
         clock = asyncio.get_running_loop().time
@@ -119,20 +119,20 @@ class Connection:
                 self._open(name)
 
     def receive(self, incoming: Incoming) -> Awaitable[None] | None:
-        """Do what a frame of the client asks for.
+        """Process a frame of the client.
 
         Args:
             incoming: The frame.
 
         Returns:
-            What to await before the next frame, where its stream has no room for it yet, or
-            too much waits to be written.
+            What to await before the next frame, if the stream has no room for this one yet, or
+            if too much waits to be written.
 
         Raises:
-            BadFrame: It cannot be done.
+            BadFrame: The frame is not possible now.
         """
         if self._is_over:
-            return None  # The socket is being closed: what was on its way meets nobody.
+            return None  # The socket is closing, so nothing receives this frame.
         name, data = incoming.stream, incoming.data
         if data is None:
             self._receive_event(name, incoming.event)
@@ -157,7 +157,7 @@ class Connection:
         return session.deliver(data)
 
     def _receive_event(self, name: str, event: ClientEvent | None) -> None:
-        """End a stream (C5.4), or open one: once it has ended, where it is to end (C5.3)."""
+        """Close a stream (C5.4), or open one. A closing stream opens when it has ended (C5.3)."""
         if name not in self._streams:
             raise self._unknown_stream(name)
         if event is ClientEvent.CLOSE:
@@ -182,7 +182,7 @@ class Connection:
         return BadFrame(ErrorCode.UNKNOWN_STREAM, problem, name)
 
     def _let_open(self, name: str) -> bool:
-        """Tell whether the client may open one more stream; close it where it asks on (C6.4)."""
+        """Return whether the client may open a stream. Close it if it keeps asking (C6.4)."""
         if self._opens is None:
             return True
         now = asyncio.get_running_loop().time()
@@ -231,9 +231,9 @@ class Connection:
         return stream_scope(self._edge.scope, stream, connection=self.id, name=name, attempt=1)
 
     def new_window(self, name: str) -> SendWindow:
-        """Return a window for what the consumer of a stream is sent.
+        """Return a window for the payloads to the consumer of a stream.
 
-        It is empty, or has what waited while the stream's permission was asked.
+        It holds the payloads that waited for the stream's permission.
         """
         guarded = self._live.get(name)
         if isinstance(guarded, GuardedSession):
@@ -248,16 +248,16 @@ class Connection:
     # -- what is said to the client -----------------------------------------------------------
 
     def send_event(self, event: ServerEvent, stream: str | None, **fields: str | int) -> None:
-        """Tell the client of an event, unless events are off (C5.10)."""
+        """Send an event to the client, unless events are off (C5.10)."""
         if self._edge.send_events:
             text = self._codec.encode_event(event, stream, **fields)
             self.outbox.put_message({"type": "websocket.send", "text": text})
 
     def refuse(self, error: BadFrame) -> Awaitable[None] | None:
-        """Tell the client that one of its frames was bad (C6.1).
+        """Send the client an error event for one of its frames (C6.1).
 
         Returns:
-            What to await before the next frame, where too much waits to be written (C6.5).
+            What to await before the next frame, if too much waits to be written (C6.5).
         """
         stream = error.stream and error.stream[:MAX_STREAM_NAME]  # (C6.2)
         self.send_event(ServerEvent.ERROR, stream, code=error.code, message=error.message)
@@ -266,26 +266,26 @@ class Connection:
     # -- what the sessions say ----------------------------------------------------------------
 
     def session_permitted(self, name: str) -> Session:
-        """Begin the session that was waited for."""
+        """Start the session, now that the stream is permitted."""
         return self._begin(name)
 
     def session_refused(self, name: str, payloads: int) -> None:
-        """Tell the client that a stream is not for it (C5.11)."""
+        """Tell the client that it may not use a stream (C5.11)."""
         text = "You may not use this stream."
         for _ in range(payloads):
             self.send_event(ServerEvent.ERROR, name, code=ErrorCode.NOT_PERMITTED, message=text)
         self.session_closed(name, CloseCode.NOT_PERMITTED, "not permitted")
 
     def session_reopened(self, name: str) -> None:
-        """Tell the client that a stream goes on with another consumer (C5.8)."""
+        """Tell the client that another consumer took over a stream (C5.8)."""
         self.send_event(ServerEvent.REOPENED, name)
 
     def session_unavailable(self, name: str) -> None:
-        """Tell the client that nobody hosts a stream for now (C5.7)."""
+        """Tell the client that no consumer serves a stream for now (C5.7)."""
         self.send_event(ServerEvent.UNAVAILABLE, name)
 
     def session_closed(self, name: str, code: int, reason: str) -> None:
-        """Tell the client that a stream is over (C5.6); after the last, close the socket (C1.3)."""
+        """Tell the client that a stream has ended (C5.6). After the last, hang up (C1.3)."""
         del self._live[name]
         self._closing.discard(name)
         self._ended.add(name)
@@ -296,7 +296,7 @@ class Connection:
         self.send_event(ServerEvent.CLOSED, name, code=code, reason=reason)
         if name in self._reopening:
             self._reopening.discard(name)
-            # Not in the context of the consumer that has ended, nor in that of its link.
+            # In the context of the connection, not in that of the consumer that ended or its link.
             self._context.copy().run(self._open, name)
         elif len(self._ended) == len(self._streams):
             self._is_over = True
@@ -305,7 +305,7 @@ class Connection:
     # -- the end ------------------------------------------------------------------------------
 
     async def end(self, code: int, reason: str) -> None:
-        """End all streams, and wait for their consumers, within CONSUMER_CLOSE_TIMEOUT."""
+        """Close all streams, and wait up to CONSUMER_CLOSE_TIMEOUT for their consumers."""
         self._is_over = True
         sessions = list(self._live.values())
         for session in sessions:
@@ -315,7 +315,7 @@ class Connection:
             await asyncio.wait(ends, timeout=get_settings().CONSUMER_CLOSE_TIMEOUT)
 
     def abandon(self) -> None:
-        """Leave nothing behind; for when the demultiplexer itself ends, however it does."""
+        """Release everything, because the demultiplexer itself ends, for whatever reason."""
         self._is_over = True
         sessions = list(self._live.values())
         for session in sessions:

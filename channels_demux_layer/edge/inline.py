@@ -1,4 +1,4 @@
-"""A session whose consumer runs in the server's process, without a channel layer in the way."""
+"""A session whose consumer runs in the server's process. It uses no channel layer."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ __all__ = ["InlineSession", "SessionListener"]
 
 
 class SessionListener(Protocol):
-    """What a session tells its connection."""
+    """The methods of its connection that a session calls."""
 
     def new_window(self, name: str) -> SendWindow:
-        """Return an empty window for what the consumer of a stream is sent."""
+        """Return an empty window for the payloads to the consumer of a stream."""
 
     def session_received(
         self, name: str, data: str | bytes, source: Taker, *, more: bool = False
     ) -> None:
-        """The consumer has sent a payload; with more to come, session_delivered() follows."""
+        """The consumer has sent a payload. With ``more``, session_delivered() follows."""
 
     def session_delivered(self) -> None:
-        """All payloads that came together have been told of."""
+        """All payloads that arrived together have been passed on."""
 
     def session_closed(self, name: str, code: int, reason: str) -> None:
-        """The stream is over."""
+        """The stream has ended."""
 
     def session_reopened(self, name: str) -> None:
-        """The stream goes on with another consumer."""
+        """Another consumer has taken over the stream."""
 
     def session_unavailable(self, name: str) -> None:
-        """Nobody hosts the stream for now."""
+        """No consumer serves the stream for now."""
 
 
 class InlineSession:
@@ -101,7 +101,7 @@ class InlineSession:
             self._tally.sessions.discard(self)
             self.ended.set_result(None)
 
-    # -- what is looked at --------------------------------------------------------------------
+    # -- what reports read ---------------------------------------------------------------------
 
     @property
     def is_pending(self) -> bool:
@@ -110,7 +110,7 @@ class InlineSession:
 
     @property
     def in_flight(self) -> int:
-        """How many payloads, of both directions, were not taken yet."""
+        """How many payloads of both directions were not taken yet."""
         return len(self._inflow.window.untaken) + len(self._outflow.window.untaken)
 
     # -- what the client does -----------------------------------------------------------------
@@ -119,39 +119,39 @@ class InlineSession:
         """Hand the consumer a payload.
 
         Returns:
-            What to await before the next one, where there is no room for this one yet.
+            What to await before the next payload, if the window has no room for this one yet.
         """
         return self._inflow.send(data)
 
     def pass_on(self, data: str | bytes) -> None:
-        """Hand the consumer a payload that is in the session's window already."""
+        """Hand the consumer a payload that is already in the session's window."""
         if tracing.tracer is not None:
             self._host.trace(tracing.ask(tracing.tracer.current))
         self._host.deliver(data)
 
     def take(self, size: int) -> None:
-        """Let the consumer send on: the client's socket has taken a payload."""
+        """Let the consumer continue to send: the client's socket has taken a payload."""
         if self._outflow.window.taken(1):
             self._outflow.resume()
 
     def end(self, code: int, reason: str) -> None:
-        """Tell the consumer that its stream is over."""
+        """Close the stream: disconnect the consumer."""
         self._code = self._code or (code, reason)
         self._inflow.finish()
         self._host.disconnect(code, reason)
 
     def abandon(self) -> None:
-        """End, without waiting for anything more."""
+        """Close the stream, because its connection is gone."""
         self.end(CloseCode.GOING_AWAY, "")
 
     # -- what the consumer does ---------------------------------------------------------------
 
     def accept(self) -> None:
-        """Note it; payloads wait in the host until the consumer asks for them."""
+        """Note the accept. Payloads wait in the host until the consumer asks for them."""
         self._is_accepted = True
 
     def unaccepted(self) -> None:
-        """Tell the client that nobody serves the stream for now."""
+        """Tell the client that no consumer serves the stream for now."""
         self._listener.session_unavailable(self._name)
 
     def send(self, data: str | bytes) -> Awaitable[None] | None:
@@ -176,12 +176,12 @@ class InlineSession:
         self.close(CloseCode.STALLED, reason)
 
     def consumed(self, size: int) -> None:
-        """Let the client send on: the consumer has taken a payload."""
+        """Let the client continue to send: the consumer has taken a payload."""
         if self._inflow.window.taken(1):
             self._inflow.resume()
 
     def close(self, code: int, reason: str) -> None:
-        """Tell the client that the stream is over; once, and with whose word was first."""
+        """Tell the client once that the stream has ended, with the code of the first close."""
         if not self._is_closed:
             self._is_closed = True
             self._inflow.finish()
@@ -191,7 +191,7 @@ class InlineSession:
             self._listener.session_closed(self._name, code, reason)
 
     def finished(self, code: int) -> None:
-        """Tell the client that the stream is over, unless it knows."""
+        """Tell the client that the stream has ended, unless it was told before."""
         self.close(code, "")
 
 
@@ -202,7 +202,7 @@ def _load(stream: Stream) -> ASGIApplication:
         problem = error  # a name that outlives this block
 
     async def fail(*args: Any) -> None:
-        # Where the consumer would raise: the other streams are not to suffer.
+        # Raise where the consumer would, so that only this stream ends.
         raise problem
 
     return fail

@@ -33,26 +33,25 @@ Result = TypeVar("Result")
 #: much each is longer than the one before (L2.7).
 LONGEST_PAUSE = 30.0
 PAUSE_GROWTH = 1.5
-#: The pause after a call that the layer refused, in seconds: at least, and at most. Random, so
-#: that a crowd of clients does not come back as one.
+#: The shortest and the longest pause after a call that the layer refused, in seconds. It is
+#: random, so that many clients do not retry at the same time.
 REFUSED_PAUSE = (0.05, 0.5)
-#: How long to wait for more claims after the first, in seconds (L2.4): where not all of those come
-#: who are known to claim. A layer that gives an open to all workers would otherwise have the
-#: quickest host everything.
+#: How long to wait for claims of all known workers after the first claim, in seconds (L2.4). On a
+#: layer that gives an open to all workers, the fastest worker would otherwise host everything.
 CLAIM_WINDOW = 0.025
-#: The same where nobody is known yet: a worker of Channels begins to connect with its first open.
+#: The same while no worker is known. A worker connects to the layer only with its first open.
 FIRST_WINDOW = 0.1
-#: How old an open may be when it is claimed, in times of the pause before the next one (L2.1): in a
-#: long queue, each would be too old otherwise.
+#: How old an open may be when a worker claims it, as a multiple of the pause before the next open
+#: (L2.1). In a long queue, every open would otherwise be too old.
 LATEST = 3
 
 
 class ScopeFailed(DemuxError):  # noqa: N818 - it says what happened
-    """The scope of a connection cannot be packed; the log has the traceback."""
+    """The scope of a connection cannot be packed. The log has the traceback."""
 
 
 class RemoteAccess:
-    """What the remote sessions of one connection share: its node, its group, how to pack its scope.
+    """What the remote sessions of one connection share: its node, its group and its packed scope.
 
     Args:
         connection: The connection's id.
@@ -147,12 +146,12 @@ class RemoteAccess:
             raise ScopeFailed from error
 
     def expel(self, group: str, channel: str) -> None:
-        """Have a dead worker's node leave a group."""
+        """Remove a dead worker's node from a group."""
         if self._node is not None:
             self._node.expel(group, channel)
 
     def turn(self) -> float:
-        """Return for how long a session that is opened anew is to wait, in seconds (L2.9)."""
+        """Return the pause before a session is opened again, in seconds (L2.9)."""
         node = self._node
         return 0.0 if node is None else node.pacer.wait(node.loop.time(), random.uniform)
 
@@ -160,8 +159,8 @@ class RemoteAccess:
         """Leave the connection's edge group, without waiting for it.
 
         Args:
-            ends: What to wait for in the background first: until its session has ended, a
-                worker may publish to the group, and what it sends to others with it.
+            ends: What to wait for first. Until a session has ended, its worker publishes batches to
+                the group, which may have frames for other connections.
         """
         self._has_left = True
         if self._node is not None:
@@ -253,7 +252,6 @@ class Search:
             scope = await self._call(self._access.pack_scope())
             while found is None and self._is_wanted:
                 was_sent = await self._send_open(LATEST * patience, scope)
-                # The layer refuses what it cannot take, and often raises at once.
                 found = await self._choose(patience if was_sent else _refused_pause())
                 # An open that the layer refused reached no worker. If it made the next pause
                 # longer, the first open after an outage would be followed by the longest pause.

@@ -28,7 +28,7 @@ MUCH_BYTES = 1_048_576
 
 
 class Taker(Protocol):
-    """Where a payload came from, to be told when the client's socket has taken it."""
+    """The source of a payload. It is called when the client's socket has taken the payload."""
 
     def take(self, size: int) -> None:
         """Note that a payload of this size has been taken."""
@@ -63,12 +63,12 @@ class Outbox:
         self._connection = connection
         self._waiting: deque[tuple[str, str | bytes, Taker] | Message] = deque()
         self._writer: asyncio.Task[None] | None = None
-        # What is written is the connection's, whoever brings it: often that is a node, which
-        # serves others as well.
+        # Always write in the connection's context. The caller is often a node, which serves other
+        # connections as well.
         self._variables = contextvars.copy_context()
         self._is_writing = False
         self._is_closed = False
-        # Resolved with the next message that is written; there while somebody waits for it.
+        # Resolved with the next message that is written. None while nothing waits for it.
         self._progress: asyncio.Future[None] | None = None
 
     def put_payload(
@@ -80,7 +80,7 @@ class Outbox:
             stream: The stream's name.
             data: The payload.
             source: Is told when it has been taken.
-            more: Whether more may follow at once, and write() then: who writes it all has a task.
+            more: Whether more payloads follow at once, and then write(). One task writes them all.
         """
         if self._is_closed:
             source.take(len(data))
@@ -90,7 +90,7 @@ class Outbox:
             self.write()
 
     def write(self) -> None:
-        """Write what waits, unless somebody does."""
+        """Start to write what waits, unless a task is writing."""
         if self._waiting and not self._is_writing:
             self._start_writing()
 
@@ -146,11 +146,12 @@ class Outbox:
                 finally:
                     source.take(len(data))
         except Exception as error:
-            # The client has left: servers tell the consumer next, and that ends the connection.
+            # The client has left. The server sends websocket.disconnect next, which ends the
+            # connection.
             self.stop()
             facts = about(connection=self._connection)
             logger.debug("The socket takes nothing more: %r.", error, extra=facts)
-            # Where a client has left, ASGI has servers raise an OSError.
+            # By the ASGI specification, servers raise an OSError if the client has left.
             if self._refused is not None and not isinstance(error, OSError):
                 self._refused(error)
         finally:
@@ -159,7 +160,7 @@ class Outbox:
             self._note_progress()
 
     def ease(self) -> Awaitable[None] | None:
-        """Hold up a client that sends and does not read (C6.5).
+        """Delay a client that sends and does not read (C6.5).
 
         Returns:
             What to await before its next frame is read; None where little waits.
@@ -167,7 +168,8 @@ class Outbox:
         return self._eased() if self._has_more(MUCH, MUCH_BYTES) else None
 
     async def _eased(self) -> None:
-        # Not until all is written: consumers that send on and on would hold it up for ever.
+        # Do not wait until everything is written. A consumer that keeps sending would delay it
+        # forever.
         while self._is_writing and self._has_more(MUCH // 2, MUCH_BYTES // 2):
             if self._progress is None:
                 self._progress = asyncio.get_running_loop().create_future()
@@ -175,7 +177,7 @@ class Outbox:
 
     def _has_more(self, messages: int, size: int) -> bool:
         if self._is_closed:
-            return False  # What waits is the last of it.
+            return False  # Nothing follows on what waits.
         if len(self._waiting) > messages:
             return True
         return sum(len(one[1]) for one in self._waiting if isinstance(one, tuple)) > size
@@ -195,7 +197,7 @@ class Outbox:
             await asyncio.wait([self._writer], timeout=timeout)
 
     def stop(self) -> None:
-        """Write nothing more: a client who has left takes everything."""
+        """Drop what waits, and count it as taken: the client has left."""
         self._is_closed = True
         while self._waiting:
             entry = self._waiting.popleft()
@@ -217,7 +219,7 @@ class _Counted(NamedTuple):
 
 
 class BoundedOutbox(Outbox):
-    """An outbox that tells when too many bytes wait.
+    """An outbox that knows when too many bytes wait.
 
     Args:
         wrap: Makes the WebSocket message of a stream's payload.
@@ -239,7 +241,7 @@ class BoundedOutbox(Outbox):
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that the client is to read first."""
+        """Whether so much waits that the client must read first."""
         return not (self._is_closed or self._buffered.has_room)
 
     def put_payload(
@@ -256,7 +258,7 @@ class BoundedOutbox(Outbox):
         self._relieve()
 
     async def relief(self) -> None:
-        """Wait until less waits, or nobody reads any more."""
+        """Return when less waits, or when the client has left."""
         while self.is_full:
             if self._relief is None:
                 self._relief = asyncio.get_running_loop().create_future()
@@ -268,7 +270,7 @@ class BoundedOutbox(Outbox):
             self._relief = None
 
     def stop(self) -> None:
-        """Write nothing more: a client who has left takes everything."""
+        """Drop what waits, and count it as taken: the client has left."""
         super().stop()
         self._relieve()
 

@@ -1,7 +1,8 @@
-"""Whether a stream's workers survive it: how often a payload is given to yet another one (L4.9).
+"""Counts the workers that died of a stream, to bound the deliveries of one payload (L4.9).
 
-A payload whose handler ends the process would otherwise end worker after worker, since each next
-one gets what the last had not taken. So does a consumer whose connect() ends the process.
+A payload whose handler ends the process would otherwise end one worker after the other, because the
+next worker gets what the last had not taken. A consumer whose connect() ends the process does the
+same.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from channels_demux_layer.protocol.session import SendWindow
 
 __all__ = ["Survival", "note_suspect", "suspects_on"]
 
-#: The pause before the second delivery after a death, in seconds; each is twice the one before.
-#: The first comes at once: mostly it was not the payload's fault.
+#: The pause before the second delivery after a death, in seconds. Each pause is twice the last.
+#: The first delivery comes at once, because most deaths are not the payload's fault.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-#: By how much a pause is changed at random, so that those who died together do not meet again.
+#: Bounds of the random factor of a pause. Streams whose worker died together should not meet again
+#: on the next worker.
 JITTER = (0.5, 1.5)
 
 
@@ -66,7 +68,7 @@ class Survival:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether the stream may end its worker, for all that is known."""
+        """Whether the stream may end its worker."""
         return self.deaths > 0
 
     @property
@@ -83,7 +85,7 @@ class Survival:
         """
         taken = self._window.taken_frames
         ends = {worker: end for worker, end in self._ends if end > taken}
-        # A consumer that was given nothing can hardly have ended its worker: a neighbour has.
+        # A consumer without payloads can hardly have ended its worker. Another stream has.
         in_hand = len(self._window.untaken) if was_accepted else 1
         if in_hand:
             ends[worker] = max(ends.get(worker, 0), taken + in_hand)
@@ -116,13 +118,13 @@ class Survival:
         """Wait until the next worker may have the stream.
 
         Returns:
-            Whether one may: not where MAX_DELIVERIES workers have died.
+            Whether it may. False if MAX_DELIVERIES workers have died.
         """
         risked = self._risked
         if risked > 1:
             pause = min(FIRST_PAUSE * 2 ** (risked - 2), LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(*JITTER))
-        # No worker more than that is risked: those that are doubted may be dead.
+        # Risk no more workers than that. The doubted ones may be dead.
         while self._doubted and 0 < self._limit <= self._risked:
             self._settled = asyncio.Event()
             await self._settled.wait()
