@@ -397,7 +397,8 @@ def leftovers(world: World) -> list[str]:
 
 
 def _left_in(process: Process) -> Iterator[str]:
-    tasks = [task.get_coro().__qualname__ for task in process.tasks if not task.done()]
+    coroutines: list[Any] = [task.get_coro() for task in process.tasks if not task.done()]
+    tasks = [each.__qualname__ for each in coroutines if not _is_standing_by(each)]
     for _ in process.nodes:
         if "Event.wait" in tasks:
             # Until Python 3.12 wait_for() has a task: that of the node that waits to refresh.
@@ -406,6 +407,12 @@ def _left_in(process: Process) -> Iterator[str]:
         yield f"tasks {others}"
     for node in process.nodes.values():
         yield from _left_in_node(node)
+
+
+def _is_standing_by(coroutine: Any) -> bool:
+    """Tell whether a task waits for its next call, and has none."""
+    is_standing: bool = coroutine.__qualname__ == "StandingTask._run"
+    return is_standing and coroutine.cr_frame.f_locals["call"] is None
 
 
 def _left_in_node(node: Any) -> Iterator[str]:
