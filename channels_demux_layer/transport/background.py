@@ -147,10 +147,14 @@ class Deadlines:
         now = max(self._loop.time(), self._rings_at)
         # While the calls are made, none of them sets the timer.
         self._timer, self._rings_at = None, -math.inf
-        heap = self._heap
+        heap, due = self._heap, []
+        while heap and (heap[0].is_cancelled or heap[0].when <= now):
+            due.append(heapq.heappop(heap))
         try:
-            while heap and (heap[0].is_cancelled or heap[0].when <= now):
-                self._meet(heapq.heappop(heap))
+            # A call that finds its time a little early sets the same deadline again. That one waits
+            # for the next turn of the loop.
+            for deadline in due:
+                self._meet(deadline)
         finally:
             self._rings_at = math.inf
             if heap:

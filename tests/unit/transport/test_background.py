@@ -174,7 +174,7 @@ def test_what_is_cancelled_costs_no_timer() -> None:
 
 
 def test_a_call_may_set_and_cancel_deadlines() -> None:
-    """What a call sets for now is made at once, and what it cancels is not made."""
+    """What a call sets for now is made next, and what it cancels is not made."""
     clock, made = Clock(), []
     deadlines = deadlines_on(clock)
 
@@ -190,6 +190,24 @@ def test_a_call_may_set_and_cancel_deadlines() -> None:
     assert made == ["first", "now"]
     clock.advance(3.0)
     assert made == ["first", "now", "later"]
+
+
+def test_a_call_may_set_its_own_deadline_again() -> None:
+    """Loops ring a little early: who waits for the exact time gets another turn of the loop."""
+    clock, made = Clock(), []
+    deadlines = deadlines_on(clock)
+
+    def call() -> None:
+        made.append(clock.now)
+        if len(made) < 3:
+            deadlines.at(1.0, call)
+
+    deadlines.at(1.0, call)
+    timer = clock.timers.pop()
+    timer.ring()
+    assert len(made) == 1
+    clock.advance(1.0)
+    assert len(made) == 3
 
 
 def test_a_call_that_raises_holds_up_no_other() -> None:
