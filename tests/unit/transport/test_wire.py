@@ -316,6 +316,8 @@ async def test_a_wire_that_is_stopped_rings_no_more(host: Host) -> None:
     wire.stop()
     wire.flush()
     wire.stop()
+    host.loop.advance(1000.0)
+    assert host.published == []
     assert all(timer.is_cancelled for timer in host.loop.timers)
 
 
