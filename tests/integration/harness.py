@@ -16,6 +16,7 @@ from channels_demux_layer.edge.inline import InlineSession
 from channels_demux_layer.edge.remote import RemoteSession
 from channels_demux_layer.routing import stream_workers
 from channels_demux_layer.testing import DemuxCommunicator, run_workers
+from channels_demux_layer.transport.calls import messages
 
 #: Seconds that anything may take. Generous: reaching it means that it never comes.
 LIMIT = 60.0
@@ -116,10 +117,10 @@ async def lone_worker(cls: type[WebsocketDemultiplexer]) -> AsyncIterator[Callab
     """
     tasks: list[asyncio.Future[Any]] = []
     for channel, worker in stream_workers(cls).items():
-        messages: asyncio.Queue[Any] = asyncio.Queue()
-        tasks.append(asyncio.ensure_future(_listen(channel, messages)))
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        tasks.append(asyncio.ensure_future(_listen(channel, queue)))
         scope = {"type": "channel", "channel": channel}
-        tasks.append(asyncio.ensure_future(worker(scope, messages.get, None)))
+        tasks.append(asyncio.ensure_future(worker(scope, queue.get, None)))
 
     def end() -> None:
         for task in tasks:
@@ -132,6 +133,7 @@ async def lone_worker(cls: type[WebsocketDemultiplexer]) -> AsyncIterator[Callab
         await asyncio.wait(tasks)
 
 
-async def _listen(channel: str, messages: asyncio.Queue[Any]) -> None:
-    while True:
-        messages.put_nowait(await opens_layer().receive(channel))
+async def _listen(channel: str, queue: asyncio.Queue[Any]) -> None:
+    # As `runworker` does: what the layer raises must not end it.
+    async for message in messages(opens_layer(), channel):
+        queue.put_nowait(message)
