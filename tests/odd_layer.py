@@ -65,10 +65,13 @@ class OddLayer(FaultyLayer):
                 raise
             chance = self._random.random()
             if chance < HANGS:
-                await asyncio.sleep(FOREVER)
+                await self._hang()
             if chance < HANGS + RAISES:
                 raise self._random.choice(ERRORS)("odd") from None
             raise
+
+    async def _hang(self) -> None:
+        await asyncio.sleep(FOREVER)
 
 
 def _is_ours(name: str) -> bool:

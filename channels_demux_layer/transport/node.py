@@ -108,6 +108,7 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self.ignored = IgnoredMessages()
         self._own = OwnLayer(alias, layer, config.peer_timeout)
+        self._shortest_timeout = config.peer_timeout
         self._publisher = Publisher(self._own.typed, self._reconnected, self.start_task)
         self.publish: Publish = self._publisher.publish
         self.groups = NodeGroups(self._own.typed, self.publish, alias)
@@ -279,6 +280,9 @@ class Node:
                 return
             check_names(batch.channel)
             wire = self._take_up(batch)
+        if 0 < batch.peer_timeout < self._shortest_timeout:
+            self._shortest_timeout = batch.peer_timeout
+            self._own.shorten_calls(batch.peer_timeout)
         wire.receive(batch)
 
     def _take_up(self, batch: Batch) -> LinkWire:

@@ -90,6 +90,14 @@ class OwnLayer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.typed, name)
 
+    def shorten_calls(self, peer_timeout: float) -> None:
+        """Have calls end in time for a peer whose PEER_TIMEOUT is shorter (L3.7).
+
+        Args:
+            peer_timeout: The peer's, in seconds. A call that hangs must leave time for heartbeats.
+        """
+        self.typed.limit = max(min(self.typed.limit, peer_timeout * LIMIT), MIN_LIMIT)
+
     def renew(self) -> None:
         """Call receive() again, on another layer object with new connections if there can be one.
 

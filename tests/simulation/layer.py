@@ -166,9 +166,18 @@ class LossyLayer(OddLayer):
     def _happens(self, chance: float, fault: str) -> bool:
         happens = super()._happens(chance, fault)
         if happens and fault in ("dropped", "failed"):
-            now = asyncio.get_running_loop().time()
-            self.losses.setdefault(current().name, []).append(now)
+            self._note_loss()
         return happens
+
+    def _note_loss(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self.losses.setdefault(current().name, []).append(now)
+
+    async def _hang(self) -> None:
+        # A link sends nothing else until the time limit of the call, a third of PEER_TIMEOUT: a
+        # heartbeat more is missing.
+        self._note_loss()
+        await super()._hang()
 
     async def _deliver_at(self, *arguments: Any) -> None:
         leave_loop()  # What is on its way arrives, whatever its sender does.

@@ -351,3 +351,13 @@ async def test_the_silence_of_peers_is_excused_after_deafness(node: Node) -> Non
     assert len(excused) == 0
     node._reconnected(was_deaf=True)
     assert len(excused) == 1
+
+
+async def test_calls_are_as_short_as_the_most_impatient_peer_needs(node: Node) -> None:
+    """Peers tell their PEER_TIMEOUT with each batch; 0 comes from those that do not tell it."""
+    shortened: list[float] = []
+    node._own.shorten_calls = shortened.append  # type: ignore[method-assign]
+    for seq, peer_timeout in enumerate((0.0, 60.0, 3.0, 3.0, 2.0), 1):
+        fields = {"to_edge": False, "seq": seq, "base": 1, "channel": "edge!1"}
+        node._receive_batch(make_batch(**fields, peer_timeout=peer_timeout))
+    assert shortened == [3.0, 2.0]

@@ -123,6 +123,16 @@ async def test_limits_of_calls(peer_timeout: float, limit: float) -> None:
     assert own.typed.limit == limit
 
 
+async def test_calls_end_in_time_for_the_most_impatient_peer() -> None:
+    """A call that hangs leaves time for the heartbeats that a less patient peer expects."""
+    own = OwnLayer("missing", InMemoryChannelLayer(), 15.0)
+    limits = []
+    for peer_timeout in (30.0, 6.0, 12.0, 0.1):
+        own.shorten_calls(peer_timeout)
+        limits.append(own.typed.limit)
+    assert limits == [5.0, 2.0, 2.0, 1.0]
+
+
 class Prefixed(Remote):
     """A layer that receives on channels with its own prefix alone, as many do."""
 
