@@ -11,11 +11,21 @@ import contextvars
 import heapq
 import math
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 __all__ = ["Deadline", "Deadlines", "StandingTask"]
 
 Call: TypeAlias = Callable[[], Awaitable[None]]
+
+
+class Starter(Protocol):
+    """The node, as far as standing tasks need it."""
+
+    #: Whether the node has stopped.
+    is_stopped: bool
+
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine until it ends, or the node does."""
 
 
 class StandingTask:
@@ -24,13 +34,13 @@ class StandingTask:
     Calls that come while the task is busy get a task of their own, so no call waits for another.
 
     Args:
-        start_task: Starts a task.
+        node: Starts tasks. Once it has stopped, no task is kept.
     """
 
-    __slots__ = ("_is_over", "_next", "_start_task")
+    __slots__ = ("_is_over", "_next", "_node")
 
-    def __init__(self, start_task: Callable[[Coroutine[Any, Any, None]], object]) -> None:
-        self._start_task = start_task
+    def __init__(self, node: Starter) -> None:
+        self._node = node
         self._next: asyncio.Future[Call | None] | None = None
         self._is_over = False
 
@@ -43,7 +53,7 @@ class StandingTask:
         # The future is done where the task was cancelled meanwhile.
         waiting, self._next = self._next, None
         if waiting is None or waiting.done():
-            self._start_task(self._run(call))
+            self._node.start_task(self._run(call))
         else:
             waiting.set_result(call)
 
@@ -51,7 +61,7 @@ class StandingTask:
         while call is not None:
             await call()
             call = None  # It may hold on to what has ended.
-            if self._is_over or self._next is not None:
+            if self._is_over or self._node.is_stopped or self._next is not None:
                 return  # One task that waits is enough.
             self._next = asyncio.get_running_loop().create_future()
             call = await self._next

@@ -14,14 +14,14 @@ import contextlib
 import math
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Container, Coroutine
+from collections.abc import Awaitable, Callable, Container
 from functools import partial
 from typing import Any
 
 from channels_demux_layer.logs import layer_faults
 from channels_demux_layer.protocol.report import NODES, PROBE
 
-from .background import StandingTask
+from .background import StandingTask, Starter
 from .calls import Publish, persist
 
 __all__ = ["JOIN", "LEAVE", "REJOIN", "GroupChores", "Memberships", "NodeGroups"]
@@ -357,14 +357,12 @@ class GroupChores:
 
     Args:
         alias: The layer's name in CHANNEL_LAYERS.
-        start_task: Starts a task.
+        node: Starts tasks.
     """
 
-    def __init__(
-        self, alias: str, start_task: Callable[[Coroutine[Any, Any, None]], object]
-    ) -> None:
+    def __init__(self, alias: str, node: Starter) -> None:
         self._alias = alias
-        self._task = StandingTask(start_task)
+        self._task = StandingTask(node)
         self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
         self._tasks = 0
 

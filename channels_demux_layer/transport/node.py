@@ -69,6 +69,7 @@ class Node:
         claimants: For each stream's channel the nodes that claim one open of it, as far as is
             known: a single one where the layer gives each to one worker.
         hosted: The sessions that the workers of this process host.
+        is_stopped: Whether the node ends what it has under way.
         is_draining: Whether the workers of this process take no more sessions.
         max_sessions: How many sessions its workers host at a time; 0 for no bound.
         ignored: How many messages of the layer were ignored, by reason.
@@ -97,8 +98,9 @@ class Node:
         self.serves: set[str] = set()
         self.reporter = Reporter(self)
         self.pacer = Pacer()
+        self.is_stopped = False
         self.deadlines = Deadlines(self.loop, self._context.copy())
-        self._chores = GroupChores(alias, self.start_task)
+        self._chores = GroupChores(alias, self)
         self.watchdog: Watchdog | None = None
         self.blocks = 0
         self.heard_at = self.loop.time()
@@ -153,6 +155,7 @@ class Node:
 
     async def stop(self) -> None:
         """End everything that the node has under way, and leave its groups."""
+        self.is_stopped = True
         ends_at = self.loop.time() + LEAVE_LIMIT
         # Cancelled tasks may start others, which close sessions or leave groups.
         while self._tasks and self.loop.time() < ends_at:

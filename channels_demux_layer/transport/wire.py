@@ -36,6 +36,7 @@ class LinkHost(Protocol):
     loop: asyncio.AbstractEventLoop
     #: The node's channel.
     channel: str
+    is_stopped: bool
     #: Makes calls at their time.
     deadlines: Deadlines
     #: Counts what makes no sense.
@@ -92,7 +93,7 @@ class LinkWire:
         self._is_passing_on = False
         #: The end of a turn of the event loop, while consumers go through a portion.
         self._turn: asyncio.Handle | None = None
-        self._publisher = StandingTask(node.start_task)
+        self._publisher = StandingTask(node)
         self._is_publishing = False
         self._alarm: Deadline | None = None
 

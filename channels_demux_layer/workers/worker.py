@@ -154,7 +154,7 @@ class ClaimDesk:
             has_sync_consumer(application) if stream.own_thread is None else stream.own_thread
         )
         self._refs: dict[str, list[str]] = {}
-        self._sender = StandingTask(node.start_task)
+        self._sender = StandingTask(node)
         node.serves.add(channel)
 
     def consider(self, opening: Open) -> None:

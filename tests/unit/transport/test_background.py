@@ -16,13 +16,17 @@ class Starter:
 
     Attributes:
         tasks: Those that were started.
+        is_stopped: Whether it has stopped.
     """
 
     def __init__(self) -> None:
         self.tasks: list[asyncio.Task[None]] = []
+        self.is_stopped = False
 
-    def __call__(self, coroutine: Any) -> None:
+    def start_task(self, coroutine: Any) -> asyncio.Task[None]:
+        """Start one."""
         self.tasks.append(asyncio.ensure_future(coroutine))
+        return self.tasks[-1]
 
 
 @pytest.fixture
@@ -86,6 +90,15 @@ async def test_a_task_that_was_cancelled_is_replaced(starter: Starter) -> None:
     standing.stop()  # It has nothing to end any more.
     await asyncio.wait(starter.tasks, timeout=20.0)
     assert all(task.cancelled() for task in starter.tasks)
+
+
+async def test_a_node_that_has_stopped_keeps_no_task(starter: Starter) -> None:
+    """What ends later still makes its calls, and their tasks end."""
+    standing, gate = StandingTask(starter), asyncio.Event()
+    starter.is_stopped = True
+    standing.run(gate.wait)  # type: ignore[arg-type]
+    gate.set()
+    await asyncio.wait_for(starter.tasks[0], 20.0)
 
 
 class Clock:

@@ -104,6 +104,7 @@ class Host:
         self.loop = Clock()
         loop: Any = self.loop
         self.deadlines = Deadlines(loop)
+        self.is_stopped = False
         self.channel = "here"
         self.ignored = IgnoredMessages()
         self.heard_at = self.loop.time()
