@@ -87,7 +87,8 @@ class RemoteAccess:
             Exception: Whatever the channel layer raises when it cannot be reached.
         """
         async with self._lock:
-            if self._node is None:
+            # A search that waits here is not cancelled, and may come after the connection's end.
+            if self._node is None and not self._has_left:
                 await self._join()
         if self._node is None:
             raise asyncio.CancelledError("the connection has ended")

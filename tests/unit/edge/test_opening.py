@@ -378,3 +378,25 @@ async def test_without_a_channel_layer_there_are_deadlines(settings: Any) -> Non
     access.deadlines.after(0.0, met.set)
     await asyncio.wait_for(met.wait(), LIMIT)
     assert access.deadlines is access.deadlines
+
+
+async def test_a_stream_that_waits_for_the_group_does_not_join_it_after_the_end(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first stream's join ends after the connection, the second stream joins nothing."""
+    node, gate, joins = find_node("default"), asyncio.Event(), []
+    join = node.groups.join
+
+    async def slow_join(group: str) -> None:
+        joins.append(group)
+        await gate.wait()
+        await join(group)
+
+    monkeypatch.setattr(node.groups, "join", slow_join)
+    asking = [asyncio.ensure_future(access.get_node()) for _ in range(2)]
+    await until(lambda: joins)
+    access.leave([])
+    gate.set()
+    ended = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(each) for each in ended] == [asyncio.CancelledError] * 2
+    assert len(joins) == 1
