@@ -14,6 +14,7 @@ from channels.layers import get_channel_layer
 
 from channels_demux_layer.contrib.postgres import PostgresChannelLayer
 from channels_demux_layer.demo import redis_stand_in
+from channels_demux_layer.logs import layer_faults
 from channels_demux_layer.transport.steadfast import inner_of
 from tests.acceptance.harness.layers import channel_layers
 
@@ -49,6 +50,12 @@ def params(names: tuple[str, ...]) -> list[Any]:
     return [pytest.param(name, marks=MARKS.get(name, ())) for name in names]
 
 
+@pytest.fixture(autouse=True)
+def no_earlier_faults() -> None:
+    """A test does not find what failed for an earlier one, and would not be logged again."""
+    layer_faults._failing.clear()
+
+
 @pytest.fixture(scope="session")
 def fakeredis_url() -> Iterator[str]:
     """The address of fakeredis' server, which runs in a thread."""
@@ -67,7 +74,7 @@ def _layers(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     if name == ODD:
         # It raises what it should not, returns what is no dict, and hangs.
         config = {"layer": IN_MEMORY, "fail": 0.05}
-        return {"default": {"BACKEND": "tests.odd_layer.OddLayer", "CONFIG": config}}
+        return {"default": {"BACKEND": "tests.odd_layer.OddForNodes", "CONFIG": config}}
     if name == POSTGRES:
         layers: dict[str, Any] = request.getfixturevalue("postgres_server").channel_layers()
         return layers
