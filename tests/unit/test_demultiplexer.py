@@ -162,3 +162,32 @@ def test_a_layer_that_needs_an_event_loop_is_for_many_processes(
 
     monkeypatch.setattr(module, "get_channel_layer", needs_a_loop)
     assert Placed.hosting_of("any") == "workers"
+
+
+async def test_a_server_may_cancel_the_decoding_of_a_frame() -> None:
+    """That is no fault of the frame: the demultiplexer ends, and the client gets no error."""
+    begun = asyncio.Event()
+
+    class Slow(WebsocketDemultiplexer):
+        consumer_classes = {"any": Stream(echo, lazy=True)}
+
+        @classmethod
+        async def decode_json(cls, text_data: str) -> Any:
+            begun.set()
+            await asyncio.Event().wait()
+
+    received: asyncio.Queue[Any] = asyncio.Queue()
+    received.put_nowait({"type": "websocket.connect"})
+    received.put_nowait({"type": "websocket.receive", "text": '{"stream": "any", "payload": 1}'})
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/", "headers": []}
+    edge = asyncio.ensure_future(Slow.as_asgi()(scope, received.get, send))
+    await begun.wait()
+    edge.cancel()
+    await asyncio.wait([edge])
+    assert edge.cancelled()
+    assert [message["type"] for message in sent] == ["websocket.accept"]

@@ -272,6 +272,22 @@ async def test_a_search_that_is_stopped_ends_at_once(access: RemoteAccess) -> No
     assert not find_node("default").claimable
 
 
+async def test_a_search_that_is_stopped_while_it_joins_sends_no_open(
+    access: RemoteAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finishes the call that is under way, and makes no other."""
+    search = Search("echo", 1, access)
+    get_node = access.get_node
+
+    async def stopped_meanwhile() -> Any:
+        search.stop()
+        return await get_node()
+
+    monkeypatch.setattr(access, "get_node", stopped_meanwhile)
+    assert await search.find() is None
+    assert not find_node("default").claimable
+
+
 async def test_a_search_that_cannot_be_cancelled_ends_all_the_same(access: RemoteAccess) -> None:
     """Who does not want a worker any more gets none, even where a cancellation was swallowed."""
     search = Search("echo", 1, access)

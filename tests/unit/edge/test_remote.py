@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import math
 from collections.abc import Callable
@@ -484,6 +485,27 @@ async def test_a_scope_that_cannot_be_packed_ends_the_stream(
     await deliver(session, "1")
     await asyncio.wait_for(session.ended, 20.0)
     assert listener.told == [("session_closed", 1011, "")]
+
+
+async def test_an_end_is_told_once(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that has ended takes no other end: none of its search, and none of its edge."""
+    goes_on, searched = asyncio.Event(), asyncio.Event()
+
+    async def fail(name: str) -> Any:
+        with contextlib.suppress(asyncio.CancelledError):
+            await goes_on.wait()
+        searched.set()
+        raise ScopeFailed
+
+    monkeypatch.setattr(remote, "Search", lambda name, *args: FakeSearch(name, fail))
+    session = RemoteSession("s", ACCESS, listener)
+    await asyncio.sleep(0)
+    session.abandon()
+    goes_on.set()
+    await searched.wait()
+    await asyncio.sleep(0)
+    session.cut_off(4408, "late")
+    assert listener.told == [("session_closed", 1001, "")]
 
 
 async def test_a_session_is_opened_again_in_its_own_context(
