@@ -1,7 +1,9 @@
 """What all tests share: private servers; with Redis come both channel layers over it."""
 
+import asyncio
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from unittest import mock
 
@@ -12,6 +14,18 @@ from tests.acceptance.harness.layers import KINDS, Layer
 from tests.acceptance.harness.postgres_server import PostgresServer, find_postgres
 from tests.acceptance.harness.redis_server import RedisServer, find_redis_server
 from tests.installed import need
+
+
+@pytest.fixture
+def other_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop that runs in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 @pytest.fixture(scope="session")

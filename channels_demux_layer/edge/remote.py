@@ -23,8 +23,8 @@ from channels_demux_layer.protocol.frames import Carrier
 from channels_demux_layer.protocol.naming import stream_channel, stream_group
 from channels_demux_layer.transport.background import Deadline
 from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.ports import SessionPort
 from channels_demux_layer.transport.tally import get_tally
-from channels_demux_layer.transport.wire import SessionPort
 
 from .inline import SessionListener
 from .opening import RemoteAccess, ScopeFailed, Search

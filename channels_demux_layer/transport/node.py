@@ -31,10 +31,11 @@ from .background import Deadlines
 from .calls import Publish, Publisher, messages, receive
 from .groups import JOIN, LEAVE, GroupChores, NodeGroups
 from .own import Hearing, OwnLayer
+from .ports import Hosted, SessionPort
 from .records import IgnoredMessages
 from .reporter import Reporter
 from .watchdog import Watchdog
-from .wire import Hosted, LinkWire, SessionPort
+from .wire import LinkWire
 
 __all__ = ["Node"]
 

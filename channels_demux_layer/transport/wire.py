@@ -19,10 +19,10 @@ from channels_demux_layer.protocol.session import Session
 
 from .background import Deadline, Deadlines, StandingTask
 from .calls import Publish
-from .ports import Hosted, SessionOwner, SessionPort, tell
+from .ports import SessionPort, tell
 from .records import IgnoredMessages, LinkLog
 
-__all__ = ["Hosted", "LinkHost", "LinkWire", "SessionOwner", "SessionPort", "link_config"]
+__all__ = ["LinkHost", "LinkWire", "link_config"]
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import logging
 from channels_demux_layer.logs import about
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import running_nodes
-from channels_demux_layer.transport.wire import Hosted
+from channels_demux_layer.transport.ports import Hosted
 
 __all__ = ["drain_workers"]
 

@@ -18,8 +18,8 @@ from channels_demux_layer.protocol.frames import Carrier
 from channels_demux_layer.protocol.handshake import Open
 from channels_demux_layer.streams import ASGIApplication, Stream
 from channels_demux_layer.transport.node import Node
+from channels_demux_layer.transport.ports import SessionPort
 from channels_demux_layer.transport.tally import Tally
-from channels_demux_layer.transport.wire import SessionPort
 
 __all__ = ["WorkerSession", "opening_facts"]
 

@@ -21,9 +21,9 @@ from channels_demux_layer.streams import ASGIApplication, Middleware, Stream, lo
 from channels_demux_layer.transport.background import Deadline, StandingTask
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import get_node
+from channels_demux_layer.transport.ports import SessionPort
 from channels_demux_layer.transport.steadfast import install
 from channels_demux_layer.transport.tally import get_tally
-from channels_demux_layer.transport.wire import SessionPort
 
 from .session import WorkerSession, opening_facts
 

@@ -17,7 +17,7 @@ from channels_demux_layer.transport import calls as calls_module
 from channels_demux_layer.transport import nodes as nodes_module
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import find_node, stop_nodes
-from channels_demux_layer.transport.wire import SessionPort
+from channels_demux_layer.transport.ports import SessionPort
 
 from . import consumers
 from .harness import LIMIT, Place, closed, configure, demultiplexer, lone_worker, until, within

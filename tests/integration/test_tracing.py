@@ -15,7 +15,7 @@ from channels_demux_layer.protocol.backlog import Backlog
 from channels_demux_layer.protocol.frames import Context, Frame, Text
 from channels_demux_layer.testing import DemuxCommunicator
 from channels_demux_layer.transport.nodes import find_node
-from channels_demux_layer.transport.wire import SessionPort
+from channels_demux_layer.transport.ports import SessionPort
 from tests.spans import Spans, current_id, parent_id, recorded, span_id
 
 from . import consumers

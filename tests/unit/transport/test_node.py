@@ -24,9 +24,9 @@ from channels_demux_layer.transport import nodes as nodes_module
 from channels_demux_layer.transport.groups import MAX_CHORES
 from channels_demux_layer.transport.node import Node
 from channels_demux_layer.transport.nodes import find_node, get_node, stop_nodes
+from channels_demux_layer.transport.ports import SessionPort
 from channels_demux_layer.transport.steadfast import RememberingLayer
 from channels_demux_layer.transport.typed import Outage
-from channels_demux_layer.transport.wire import SessionPort
 from tests.batches import make_batch
 
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

@@ -26,8 +26,9 @@ from channels_demux_layer.protocol.link import Link
 from channels_demux_layer.protocol.liveness import LinkConfig
 from channels_demux_layer.transport import wire as wire_module
 from channels_demux_layer.transport.background import Deadlines
+from channels_demux_layer.transport.ports import SessionPort
 from channels_demux_layer.transport.records import IgnoredMessages
-from channels_demux_layer.transport.wire import LinkWire, SessionPort, link_config
+from channels_demux_layer.transport.wire import LinkWire, link_config
 from tests.batches import make_batch
 from tests.integration.harness import until
 
